@@ -1,0 +1,55 @@
+// Compiled once for each instruction set, with its flags and with UNSPOOL_ISA as its name.
+#include "kernels.h"
+
+#include <chrono>
+
+#include "recurrence.h"
+
+namespace unspool::UNSPOOL_ISA {
+
+template <class T> void forward(const Sequences<T>& p) {
+    with_recurrence(p, [](auto&& recurrence) { recurrence.forward(); });
+}
+
+template <class T> void backward(const Sequences<T>& p) {
+    with_recurrence(p, [](auto&& recurrence) { recurrence.backward(); });
+}
+
+bool supported() {
+#if defined(__AVX512F__)
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+#elif defined(__AVX2__)
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#else
+    return true;
+#endif
+}
+
+// A chain of independent fused multiply-adds in every accumulator register, the fastest thing the core can do.
+double fma_peak(double seconds) {
+    using Clock = std::chrono::steady_clock;
+    constexpr int64_t rounds = 1 << 20;
+    Vec<float> acc[12] = {}, a = broadcast(0.999f), b = broadcast(1e-3f);
+    double best = 0;
+    const auto end = Clock::now() + std::chrono::duration<double>(seconds);
+    do {
+        const auto begin = Clock::now();
+        for (int64_t i = 0; i < rounds; ++i)
+#pragma GCC unroll 12
+            for (int j = 0; j < 12; ++j) acc[j] = acc[j] * a + b;
+        const double took = std::chrono::duration<double>(Clock::now() - begin).count();
+        best = std::max(best, 2.0 * 12 * kLanes<float> * rounds / took);
+    } while (Clock::now() < end);
+    Vec<float> sum{};
+    for (const auto& v : acc) sum += v;
+    return sum[0] > 0 ? best : 0;
+}
+
+#define UNSPOOL_TEXT_(x) #x
+#define UNSPOOL_TEXT(x) UNSPOOL_TEXT_(x)
+extern const Kernels kernels;
+const Kernels kernels{UNSPOOL_TEXT(UNSPOOL_ISA), supported,           forward<float>, forward<double>,
+                      backward<float>,           backward<double>, fma_peak};
+
+}  // namespace unspool::UNSPOOL_ISA

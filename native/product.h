@@ -1,0 +1,152 @@
+// Packed matrix products. A matrix is a list of row pointers, so that gathered, strided and padded operands cost
+// nothing special; the right-hand side is packed into panels that a register tile reads straight through.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "simd.h"
+
+namespace unspool::UNSPOOL_ISA {
+
+constexpr int64_t kDepth = 256;  // of a packed block, so that a panel of it stays in the L1 cache
+constexpr int kAccumulators = UNSPOOL_REGISTERS >= 32 ? 24 : 12;
+
+template <int NV> constexpr int kTileRows = kAccumulators / NV;  // NV: vectors a tile is wide
+
+// The left operand of a tile: R rows, each contiguous over k, or R neighbouring columns of a block with rows over k.
+template <class T, int R> struct LeftRows {
+    const T* row[R];
+    explicit LeftRows(const T* const* rows, int64_t k0) {
+        for (int r = 0; r < R; ++r) row[r] = rows[r] + k0;
+    }
+    LeftRows(const T* block, int64_t stride) {
+        for (int r = 0; r < R; ++r) row[r] = block + r * stride;
+    }
+    UNSPOOL_INLINE T operator()(int r, int64_t k) const { return row[r][k]; }
+};
+template <class T, int R> struct LeftColumns {
+    const T* column;
+    int64_t stride;
+    UNSPOOL_INLINE T operator()(int r, int64_t k) const { return column[k * stride + r]; }
+};
+
+// acc[r][v] += sum over k of a(r, k) w[k][v]. Few rows keep several partial sums, to hide the latency of an FMA.
+template <class T, int R, int NV, class Left>
+UNSPOOL_INLINE void multiply(int64_t depth, const Left& a, const T* w, Vec<T> (&acc)[R][NV]) {
+    constexpr int lanes = kLanes<T>, width = NV * lanes;
+    constexpr int split = R * NV >= 8 ? 1 : R * NV >= 4 ? 2 : 4;
+    Vec<T> sum[split][R][NV] = {};
+    int64_t k = 0;
+    for (; k + split <= depth; k += split, w += split * width)
+#pragma GCC unroll 4
+        for (int s = 0; s < split; ++s)
+#pragma GCC unroll 12
+            for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+                for (int v = 0; v < NV; ++v) {
+                    Vec<T>& to = s == 0 ? acc[r][v] : sum[s][r][v];
+                    to += a(r, k + s) * load(w + s * width + v * lanes);
+                }
+    for (; k < depth; ++k, w += width)
+#pragma GCC unroll 12
+        for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+            for (int v = 0; v < NV; ++v) acc[r][v] += a(r, k) * load(w + v * lanes);
+#pragma GCC unroll 4
+    for (int s = 1; s < split; ++s)
+#pragma GCC unroll 12
+        for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+            for (int v = 0; v < NV; ++v) acc[r][v] += sum[s][r][v];
+}
+
+// Calls body.template operator()<R>() with R = rows, for rows in 1..Most.
+template <int Most, class Body> UNSPOOL_INLINE void with_rows(int64_t rows, Body&& body) {
+    if (rows >= Most) return body.template operator()<Most>();
+    if constexpr (Most > 1) with_rows<Most - 1>(rows, body);
+}
+
+// The right-hand side of a product, in panels of `width` columns: [panel][k][width], zero where the columns end.
+template <class T> struct Packed {
+    int64_t columns = 0, depth = 0;
+    int width = 0;
+    std::vector<T> data;
+
+    void resize(int64_t new_columns, int64_t new_depth, int new_width) {
+        columns = new_columns, depth = new_depth, width = new_width;
+        data.resize(panels() * depth * width);
+    }
+    int64_t panels() const { return (columns + width - 1) / width; }
+    const T* panel(int64_t p, int64_t k) const { return data.data() + (p * depth + k) * width; }
+    T* panel(int64_t p) { return data.data() + p * depth * width; }
+};
+
+// Panel p from columns given as contiguous vectors over k; null is a column of zeros.
+template <class T> void pack_columns(Packed<T>& out, int64_t p, const T* const* columns) {
+    T* to = out.panel(p);
+    for (int c = 0; c < out.width; ++c) {
+        const int64_t index = p * out.width + c;
+        const T* from = index < out.columns ? columns[index] : nullptr;
+        for (int64_t k = 0; k < out.depth; ++k) to[k * out.width + c] = from ? from[k] : T(0);
+    }
+}
+
+// Panel p from rows, one for each k, contiguous over the columns; times the rows of `scale`, where there are any.
+template <class T>
+void pack_rows(Packed<T>& out, int64_t p, const T* const* rows, const T* const* scale = nullptr) {
+    T* to = out.panel(p);
+    const int64_t begin = p * out.width, count = std::min<int64_t>(out.width, out.columns - begin);
+    for (int64_t k = 0; k < out.depth; ++k, to += out.width) {
+        std::copy_n(rows[k] + begin, count, to);
+        std::fill(to + count, to + out.width, T(0));
+        for (int64_t c = 0; scale && c < count; ++c) to[c] *= scale[k][begin + c];
+    }
+}
+
+template <class T> constexpr int kPlainWidth = 2 * kLanes<T>;
+constexpr int64_t kBlockRows = 16 * kTileRows<2>;  // of the left operand, so that a block of it stays in the L2 cache
+
+// c[r] = start[r] + (row r of the left operand) B over k0 ... k0 + depth, for at most kBlockRows rows.
+// left.operator()<R>(r) gives R rows from r on; start(r) the row to begin with, or null for zero.
+template <class T, class Left, class Start>
+void block_product(int64_t rows, const Left& left, const Packed<T>& b, int64_t k0, int64_t depth, T* const* c,
+                   const Start& start) {
+    constexpr int lanes = kLanes<T>, tile = kTileRows<2>;
+    for (int64_t p = 0; p < b.panels(); ++p) {
+        const int64_t u = p * b.width, n0 = b.columns - u, n1 = n0 - lanes;
+        for (int64_t r0 = 0; r0 < rows; r0 += tile)
+            with_rows<tile>(rows - r0, [&]<int R>() {
+                Vec<T> acc[R][2];
+                for (int r = 0; r < R; ++r) {
+                    const T* from = start(r0 + r);
+                    acc[r][0] = from ? load(from + u, n0) : Vec<T>{};
+                    acc[r][1] = from && n1 > 0 ? load(from + u + lanes, n1) : Vec<T>{};
+                }
+                multiply<T, R, 2>(depth, left.template operator()<R>(r0), b.panel(p, k0), acc);
+                for (int r = 0; r < R; ++r) {
+                    store(c[r0 + r] + u, acc[r][0], n0);
+                    if (n1 > 0) store(c[r0 + r] + u + lanes, acc[r][1], n1);
+                }
+            });
+    }
+}
+
+// c[r] = start + a[r] B for `rows` rows, where start is c[r] itself (accumulate), a bias, or zero.
+template <class T>
+void product(int64_t rows, const T* const* a, const Packed<T>& b, T* const* c, const T* bias, bool accumulate,
+             std::vector<T>& scratch) {
+    scratch.resize(kBlockRows * kDepth);
+    for (int64_t first = 0; first < rows; first += kBlockRows) {
+        const int64_t count = std::min(kBlockRows, rows - first);
+        for (int64_t k0 = 0; k0 < b.depth; k0 += kDepth) {
+            const int64_t depth = std::min(kDepth, b.depth - k0);
+            for (int64_t r = 0; r < count; ++r) std::copy_n(a[first + r] + k0, depth, &scratch[r * depth]);
+            block_product(
+                count, [&]<int R>(int64_t r) { return LeftRows<T, R>(&scratch[r * depth], depth); }, b, k0, depth,
+                c + first, [&](int64_t r) { return k0 || accumulate ? c[first + r] : bias; });
+        }
+    }
+}
+
+}  // namespace unspool::UNSPOOL_ISA

@@ -1,0 +1,529 @@
+// The loop over time, forward and backward, for any cell: a packed product, then the cell on its result while it is
+// still in registers. Sequences are independent, so each thread takes some of them from the first step to the last.
+#pragma once
+
+#include <algorithm>
+#include <numeric>
+#include <type_traits>
+#include <vector>
+
+#include "cells.h"
+#include "product.h"
+#include "threads.h"
+
+namespace unspool::UNSPOOL_ISA {
+
+struct None {};  // the second product of a cell that has only one
+
+// Columns of a recurrent product in the order its register tile wants them: [panel][unit vector][gate][lane].
+template <class T, class Cell> struct Fused {
+    static constexpr int unit_vectors = Cell::gates == 1 ? 2 : 1;
+    static constexpr int vectors = unit_vectors * Cell::gates;
+    static constexpr int width = vectors * kLanes<T>;
+    static constexpr int units = unit_vectors * kLanes<T>;
+
+    static std::vector<const T*> columns(const T* w, int64_t H, int64_t depth) {
+        std::vector<const T*> out;
+        for (int64_t u0 = 0; u0 < H; u0 += units)
+            for (int v = 0; v < unit_vectors; ++v)
+                for (int g = 0; g < Cell::gates; ++g)
+                    for (int lane = 0; lane < kLanes<T>; ++lane) {
+                        const int64_t u = u0 + v * kLanes<T> + lane;
+                        out.push_back(u < H ? w + (g * H + u) * depth : nullptr);
+                    }
+        return out;
+    }
+};
+
+template <class T>
+void pack_all_columns(Packed<T>& out, const std::vector<const T*>& columns, int64_t depth, int width, int threads) {
+    out.resize(columns.size(), depth, width);
+    const int tasks = out.columns * depth < 65536 ? 1 : threads;
+    parallel(tasks, [&](int task) {
+        for (int64_t p = task; p < out.panels(); p += tasks) pack_columns(out, p, columns.data());
+    });
+}
+
+template <class T>
+void pack_all_rows(Packed<T>& out, const std::vector<const T*>& rows, int64_t columns, int threads) {
+    out.resize(columns, rows.size(), kPlainWidth<T>);
+    const int tasks = columns * out.depth < 65536 ? 1 : threads;
+    parallel(tasks, [&](int task) {
+        for (int64_t p = task; p < out.panels(); p += tasks) pack_rows(out, p, rows.data());
+    });
+}
+
+template <class T> std::vector<const T*> rows_of(const T* matrix, int64_t rows, int64_t columns) {
+    std::vector<const T*> out(rows);
+    for (int64_t r = 0; r < rows; ++r) out[r] = matrix + r * columns;
+    return out;
+}
+
+// One product of one time step and the cell on top of it, for all rows: operand[r] W', then Cell::forward.
+template <class T, class Cell>
+void step_forward(const Cell& cell, const std::vector<Row<T>>& rows, int64_t count, const T* const* operand,
+                  const Packed<T>& w, bool save) {
+    using F = Fused<T, Cell>;
+    constexpr int tile = kTileRows<F::vectors>, lanes = kLanes<T>;
+    const int64_t H = cell.H;
+    for (int64_t p = 0; p < w.panels(); ++p) {
+        for (int64_t k0 = 0; k0 < w.depth; k0 += kDepth / 2) {
+            const int64_t depth = std::min(kDepth / 2, w.depth - k0);
+            const bool last = k0 + depth == w.depth;
+            for (int64_t r0 = 0; r0 < count; r0 += tile) {
+                with_rows<tile>(count - r0, [&]<int R>() {
+                    const Row<T>* row = &rows[r0];
+                    Vec<T> acc[R][F::vectors];
+                    for (int r = 0; r < R; ++r)
+                        for (int v = 0; v < F::vectors; ++v) {
+                            const int g = v % Cell::gates;
+                            const int64_t u = p * F::units + v / Cell::gates * lanes, n = H - u;
+                            acc[r][v] = n <= 0    ? Vec<T>{}
+                                        : k0 == 0 ? cell.start(row[r], g, u, n)
+                                                  : load(row[r].gates + (Cell::first + g) * H + u, n);
+                        }
+                    multiply<T, R, F::vectors>(depth, LeftRows<T, R>(operand + r0, k0), w.panel(p, k0), acc);
+                    for (int r = 0; r < R; ++r)
+                        for (int i = 0; i < F::unit_vectors; ++i) {
+                            const int64_t u = p * F::units + i * lanes, n = H - u;
+                            if (n <= 0) continue;
+                            const Vec<T>* a = acc[r] + i * Cell::gates;
+                            if (!last) {
+                                for (int g = 0; g < Cell::gates; ++g)
+                                    store(row[r].gates + (Cell::first + g) * H + u, a[g], n);
+                                continue;
+                            }
+                            const Vec<T> out = cell.forward(row[r], a, u, n, save);
+                            store(row[r].out + u, out, n);
+                            if (row[r].fed_next) store(row[r].fed_next + u, out * load(row[r].mask + u, n), n);
+                        }
+                });
+            }
+        }
+    }
+}
+
+template <class T, class Cell>
+void step_backward(const Cell& cell, const std::vector<Row<T>>& rows, int64_t count) {
+    for (int64_t r = 0; r < count; ++r)
+        for (int64_t u = 0; u < cell.H; u += kLanes<T>) cell.backward(rows[r], u, cell.H - u);
+}
+
+// One layer over whole sequences. First and Second are the cell's one or two products of a time step.
+template <class T, class First, class Second> class Recurrence {
+    static constexpr bool kTwo = !std::is_same_v<Second, None>;
+    static constexpr bool kReadout = std::is_same_v<Second, Readout<T>>;
+    static constexpr bool kGru = std::is_same_v<First, GruCell<T>>;
+    static constexpr bool kCarries = First::carries;
+    static constexpr int kInputGates = kGru || (kTwo && !kReadout) ? 3 : First::gates;
+
+    const Sequences<T>& p;
+    First first;
+    Second second;
+    int workers;
+    std::vector<std::vector<int64_t>> rows_of_worker;  // sequences of each thread, longest first
+
+    int64_t length(int64_t b) const { return p.lengths ? p.lengths[b] : p.steps; }
+    int64_t time(int64_t b, int64_t s) const { return p.reverse ? length(b) - 1 - s : s; }
+    int64_t at(int64_t b, int64_t s) const { return time(b, s) * p.batch + b; }
+    bool resets(int64_t b, int64_t s) const { return p.reset && p.reset[at(b, s)]; }
+    // The input's gates lie in the order n r z for the GRU, and in the weights' own otherwise.
+    static int gate_of_slot(int slot) { return kGru ? (slot + 2) % 3 : slot; }
+
+    // Processing step s of sequence b: h[t-1] and c[t-1], wherever they lie.
+    const T* previous(int64_t b, int64_t s, const T* sequence, const T* initial, const T* start, int64_t n) const {
+        if (resets(b, s)) return start;
+        return s == 0 ? initial + b * n : sequence + at(b, s - 1) * n;
+    }
+    const T* previous_h(int64_t b, int64_t s) const { return previous(b, s, p.y, p.h0, p.start_h, p.state); }
+    const T* previous_c(int64_t b, int64_t s) const { return previous(b, s, p.cells, p.c0, p.start_c, p.hidden); }
+
+  public:
+    Recurrence(const Sequences<T>& problem, First f, Second g) : p(problem), first(f), second(g) {
+        const double work = 2.0 * p.steps * p.batch * First::gates * p.hidden * (p.inputs + p.state);
+        workers = work < 4e5 ? 1 : int(std::min<int64_t>(p.threads, p.batch));
+        std::vector<int64_t> order(p.batch);
+        std::iota(order.begin(), order.end(), 0);
+        if (p.lengths)
+            std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return length(a) > length(b); });
+        rows_of_worker.resize(workers);
+        for (int64_t i = 0; i < p.batch; ++i) {
+            const int64_t worker = p.lengths ? i % workers : i * workers / p.batch;
+            rows_of_worker[worker].push_back(order[i]);
+        }
+    }
+
+    void forward();
+    void backward();
+
+  private:
+    struct Weights {
+        Packed<T> x, h, mid;
+        std::vector<T> bias, table;
+    };
+    std::vector<const T*> input_columns() const;
+    void input_bias(std::vector<T>& bias) const;
+    void forward_rows(const Weights& w, const std::vector<int64_t>& rows) const;
+    void backward_rows(const Weights& w, const std::vector<int64_t>& rows, T* dmid, T* dstart) const;
+    void weight_gradients(const T* dmid) const;
+    void peephole_gradient() const;
+};
+
+template <class T, class First, class Second>
+std::vector<const T*> Recurrence<T, First, Second>::input_columns() const {
+    std::vector<const T*> columns;
+    for (int slot = 0; slot < kInputGates; ++slot)
+        for (int64_t u = 0; u < p.hidden; ++u)
+            columns.push_back(p.w_ih + (gate_of_slot(slot) * p.hidden + u) * p.inputs);
+    return columns;
+}
+
+template <class T, class First, class Second>
+void Recurrence<T, First, Second>::input_bias(std::vector<T>& bias) const {
+    const int64_t H = p.hidden;
+    bias.assign(kInputGates * H, T(0));
+    for (int slot = 0; slot < kInputGates; ++slot) {
+        const int64_t g = gate_of_slot(slot);
+        const bool hidden_too = p.b_hh && !(kGru && g == 2);
+        for (int64_t u = 0; u < H; ++u)
+            bias[slot * H + u] = (p.b_ih ? p.b_ih[g * H + u] : T(0)) + (hidden_too ? p.b_hh[g * H + u] : T(0));
+    }
+}
+
+template <class T, class First, class Second> void Recurrence<T, First, Second>::forward() {
+    Weights w;
+    const auto inputs = input_columns();
+    input_bias(w.bias);
+    if (p.tokens) {
+        w.table.resize(p.inputs * inputs.size());
+        for (size_t j = 0; j < inputs.size(); ++j)
+            for (int64_t i = 0; i < p.inputs; ++i) w.table[i * inputs.size() + j] = inputs[j][i] + w.bias[j];
+    } else {
+        pack_all_columns(w.x, inputs, p.inputs, kPlainWidth<T>, p.threads);
+    }
+    pack_all_columns(w.h, Fused<T, First>::columns(p.w_hh, p.hidden, p.state), p.state, Fused<T, First>::width,
+                     p.threads);
+    if constexpr (kTwo) {
+        const T* from = kReadout ? p.w_hr : p.w_hh + First::gates * p.hidden * p.state;
+        pack_all_columns(w.mid, Fused<T, Second>::columns(from, second.H, p.hidden), p.hidden,
+                         Fused<T, Second>::width, p.threads);
+    }
+    parallel(workers, [&](int worker) { forward_rows(w, rows_of_worker[worker]); });
+}
+
+template <class T, class First, class Second>
+void Recurrence<T, First, Second>::forward_rows(const Weights& w, const std::vector<int64_t>& rows) const {
+    const int64_t n = rows.size(), H = p.hidden, R = p.state, gate_row = First::slots * H;
+    if (n == 0) return;
+    const bool save = p.gates != nullptr;
+    const int64_t chunk = std::max<int64_t>(1, 192 / n), longest = length(rows[0]);
+    std::vector<T> scratch, gates(save ? 0 : chunk * n * gate_row), cells(save || !p.c0 ? 0 : n * H);
+    std::vector<T> mid(kTwo && !save ? n * H : 0), fed(p.mask ? 3 * n * R : 0);
+    std::vector<Row<T>> row(n), next(n);
+    std::vector<const T*> operand(n), a(chunk * n);
+    std::vector<T*> c(chunk * n);
+    if (p.mask)
+        for (int64_t r = 0; r < n; ++r)
+            for (int64_t u = 0; u < R; ++u) {
+                const T keep = p.mask[rows[r] * R + u];
+                fed[r * R + u] = p.h0[rows[r] * R + u] * keep;
+                if (p.start_h) fed[(2 * n + r) * R + u] = p.start_h[u] * keep;
+            }
+    for (int64_t s0 = 0; s0 < longest; s0 += chunk) {
+        const auto gates_at = [&](int64_t r, int64_t s) {
+            return save ? p.gates + at(rows[r], s) * gate_row : gates.data() + ((s - s0) * n + r) * gate_row;
+        };
+        int64_t projected = 0;
+        for (int64_t s = s0; s < std::min(s0 + chunk, longest); ++s)
+            for (int64_t r = 0; r < n && s < length(rows[r]); ++r, ++projected) {
+                c[projected] = gates_at(r, s);
+                if (p.tokens)
+                    std::copy_n(&w.table[p.tokens[at(rows[r], s)] * w.bias.size()], w.bias.size(), c[projected]);
+                else
+                    a[projected] = p.x + at(rows[r], s) * p.inputs;
+            }
+        if (!p.tokens) product(projected, a.data(), w.x, c.data(), w.bias.data(), false, scratch);
+
+        for (int64_t s = s0; s < std::min(s0 + chunk, longest); ++s) {
+            int64_t count = 0;
+            for (; count < n && s < length(rows[count]); ++count) {
+                const int64_t r = count, b = rows[r], here = at(b, s);
+                Row<T>& step = row[r] = Row<T>{};
+                step.gates = gates_at(r, s);
+                step.h = step.fed = previous_h(b, s);
+                step.out = p.y + here * R;
+                if (p.mask) {
+                    step.mask = p.mask + b * R;
+                    step.fed = &fed[(resets(b, s) ? 2 * n + r : s % 2 * n + r) * R];
+                    step.fed_next = &fed[((s + 1) % 2 * n + r) * R];
+                }
+                operand[r] = step.fed;
+                if (p.c0) {
+                    const bool kept = save || s == 0 || resets(b, s);
+                    step.c_prev = kept ? previous_c(b, s) : &cells[r * H];
+                    step.c = save ? p.cells + here * H : &cells[r * H];
+                }
+                if constexpr (kTwo) {
+                    next[r] = step;
+                    if (kReadout) next[r].gates = step.out;
+                    step.out = save ? p.mid + here * H : &mid[r * H];
+                    step.fed_next = nullptr;
+                }
+            }
+            step_forward(first, row, count, operand.data(), w.h, save);
+            if constexpr (kTwo) {
+                for (int64_t r = 0; r < count; ++r) operand[r] = row[r].out;
+                step_forward(second, next, count, operand.data(), w.mid, save);
+            }
+            for (int64_t r = 0; r < count; ++r) {
+                const int64_t b = rows[r];
+                if (s + 1 < length(b)) continue;
+                std::copy_n(p.y + at(b, s) * R, R, p.h_n + b * R);
+                if (p.c0) std::copy_n(row[r].c, H, p.c_n + b * H);
+            }
+        }
+    }
+    for (const int64_t b : rows)
+        for (int64_t t = length(b); t < p.steps; ++t) std::fill_n(p.y + (t * p.batch + b) * R, R, T(0));
+}
+
+template <class T, class First, class Second> void Recurrence<T, First, Second>::backward() {
+    Weights w;
+    const int64_t H = p.hidden, R = p.state;
+    pack_all_rows(w.h, rows_of(p.w_hh, First::gates * H, R), R, p.threads);
+    if (p.dx) {
+        std::vector<const T*> rows;
+        for (int slot = 0; slot < kInputGates; ++slot)
+            for (int64_t u = 0; u < H; ++u) rows.push_back(p.w_ih + (gate_of_slot(slot) * H + u) * p.inputs);
+        pack_all_rows(w.x, rows, p.inputs, p.threads);
+    }
+    std::vector<T> dmid;
+    if constexpr (kTwo) {
+        const T* from = kReadout ? p.w_hr : p.w_hh + First::gates * H * R;
+        pack_all_rows(w.mid, rows_of(from, second.H, H), H, p.threads);
+        if (kReadout) dmid.resize(p.steps * p.batch * R);
+    }
+    std::vector<T> dstart(p.dstart_h ? workers * (R + H) : 0);
+    parallel(workers, [&](int worker) {
+        backward_rows(w, rows_of_worker[worker], dmid.data(), dstart.data() + (dstart.empty() ? 0 : worker * (R + H)));
+    });
+    if (p.dstart_h)
+        for (int worker = 0; worker < workers; ++worker) {
+            const T* from = &dstart[worker * (R + H)];
+            for (int64_t u = 0; u < R; ++u) p.dstart_h[u] = (worker ? p.dstart_h[u] : T(0)) + from[u];
+            for (int64_t u = 0; p.dstart_c && u < H; ++u)
+                p.dstart_c[u] = (worker ? p.dstart_c[u] : T(0)) + from[R + u];
+        }
+    weight_gradients(dmid.data());
+    if (p.dpeephole) peephole_gradient();
+}
+
+// dmid: gradients of the readout's pre-activations, (T, B, R), kept for its weights.
+template <class T, class First, class Second>
+void Recurrence<T, First, Second>::backward_rows(const Weights& w, const std::vector<int64_t>& rows, T* dmid,
+                                                 T* dstart) const {
+    const int64_t n = rows.size(), H = p.hidden, R = p.state, gate_row = First::slots * H;
+    if (n == 0) return;
+    std::vector<T> scratch, dh(n * R), dc(p.c0 ? n * H : 0), middle(kTwo ? n * H : 0), dfed(p.mask ? n * R : 0);
+    std::vector<Row<T>> row(n), next(n);
+    std::vector<const T*> left(n);
+    std::vector<T*> right(n);
+    int64_t count = 0;
+    for (int64_t s = length(rows[0]) - 1; s >= 0; --s) {
+        for (; count < n && length(rows[count]) == s + 1; ++count) {
+            if (p.dh_n) std::copy_n(p.dh_n + rows[count] * R, R, &dh[count * R]);
+            if (p.dc_n) std::copy_n(p.dc_n + rows[count] * H, H, &dc[count * H]);
+        }
+        for (int64_t r = 0; r < count; ++r) {
+            const int64_t b = rows[r], here = at(b, s);
+            Row<T>& step = row[r] = Row<T>{};
+            step.gates = p.gates + here * gate_row;
+            step.dgates = p.dgates + here * gate_row;
+            step.h = step.fed = previous_h(b, s);
+            step.dout = p.dy ? p.dy + here * R : nullptr;
+            step.dh = &dh[r * R];
+            step.mask = p.mask ? p.mask + b * R : nullptr;
+            if (p.c0) step.c_prev = previous_c(b, s), step.c = p.cells + here * H, step.dc = &dc[r * H];
+            if constexpr (kTwo) {
+                next[r] = step;
+                step.dout = &middle[r * H];
+                if (kReadout) {
+                    step.dh = nullptr;
+                    next[r].gates = p.y + here * R;
+                    next[r].dgates = dmid + here * R;
+                } else if (p.mask) {
+                    step.fed = &dfed[r * R];
+                    for (int64_t u = 0; u < R; ++u) dfed[r * R + u] = step.h[u] * step.mask[u];
+                }
+            }
+        }
+        if constexpr (kTwo) {
+            step_backward(second, next, count);
+            for (int64_t r = 0; r < count; ++r) {
+                left[r] = next[r].dgates + Second::first * second.H;
+                right[r] = &middle[r * H];
+            }
+            product(count, left.data(), w.mid, right.data(), (const T*)nullptr, false, scratch);
+        }
+        step_backward(first, row, count);
+        for (int64_t r = 0; r < count; ++r) {
+            left[r] = row[r].dgates + First::first * H;
+            right[r] = p.mask ? &dfed[r * R] : &dh[r * R];
+        }
+        product(count, left.data(), w.h, right.data(), (const T*)nullptr, kCarries && !p.mask, scratch);
+        for (int64_t r = 0; r < count; ++r) {
+            const int64_t b = rows[r];
+            T *dh_r = &dh[r * R], *dc_r = p.c0 ? &dc[r * H] : nullptr;
+            for (int64_t u = 0; p.mask && u < R; ++u)
+                dh_r[u] = (kCarries ? dh_r[u] : T(0)) + dfed[r * R + u] * row[r].mask[u];
+            if (resets(b, s)) {
+                for (int64_t u = 0; p.dstart_h && u < R; ++u) dstart[u] += dh_r[u];
+                for (int64_t u = 0; p.dstart_h && dc_r && u < H; ++u) dstart[R + u] += dc_r[u];
+                std::fill_n(dh_r, R, T(0));
+                if (dc_r) std::fill_n(dc_r, H, T(0));
+            }
+            if (s > 0) continue;
+            std::copy_n(dh_r, R, p.dh0 + b * R);
+            if (dc_r) std::copy_n(dc_r, H, p.dc0 + b * H);
+        }
+    }
+    if (!p.dx) return;
+    std::vector<const T*> a;
+    std::vector<T*> c;
+    for (const int64_t b : rows)
+        for (int64_t t = 0; t < p.steps; ++t) {
+            T* dx = p.dx + (t * p.batch + b) * p.inputs;
+            if (t >= length(b)) {
+                std::fill_n(dx, p.inputs, T(0));
+            } else {
+                a.push_back(p.dgates + (t * p.batch + b) * gate_row);
+                c.push_back(dx);
+            }
+        }
+    product(a.size(), a.data(), w.x, c.data(), (const T*)nullptr, false, scratch);
+}
+
+// dW = sum over all steps of d' x: rows of d from `offset`, `gates` of H of them into rows of dw and db.
+template <class T> struct WeightGradient {
+    const std::vector<const T*>& d;
+    int64_t offset, count;
+    const std::vector<const T*>& x;
+    const std::vector<const T*>* scale;  // multiplies x, row by row; or null
+    int64_t columns;
+    T *dw, *db;  // (count, columns), (count); null if not wanted
+
+    // The rows of dw in [begin, end).
+    void run(int64_t begin, int64_t end) const {
+        const int64_t steps = d.size();
+        Packed<T> packed;
+        std::vector<T> left(kBlockRows * kDepth);
+        std::vector<T*> c(kBlockRows);
+        if (db) std::fill(db + begin, db + end, T(0));
+        for (int64_t k0 = 0; k0 < std::max<int64_t>(steps, 1); k0 += kDepth) {
+            const int64_t depth = std::min(kDepth, steps - k0);
+            packed.resize(dw ? columns : 0, depth, kPlainWidth<T>);
+            for (int64_t p = 0; p < packed.panels(); ++p)
+                pack_rows(packed, p, x.data() + k0, scale ? scale->data() + k0 : nullptr);
+            for (int64_t g0 = begin; g0 < end; g0 += kBlockRows) {
+                const int64_t rows = std::min(kBlockRows, end - g0);
+                for (int64_t k = 0; k < depth; ++k) {
+                    const T* from = d[k0 + k] + offset + g0;
+                    std::copy_n(from, rows, &left[k * kBlockRows]);
+                    for (int64_t r = 0; db && r < rows; ++r) db[g0 + r] += from[r];
+                }
+                if (!dw) continue;
+                for (int64_t r = 0; r < rows; ++r) c[r] = dw + (g0 + r) * columns;
+                block_product(
+                    rows, [&]<int R>(int64_t r) { return LeftColumns<T, R>{&left[r], kBlockRows}; }, packed, 0, depth,
+                    c.data(), [&](int64_t r) -> const T* { return k0 ? c[r] : nullptr; });
+            }
+        }
+    }
+};
+
+template <class T, class First, class Second>
+void Recurrence<T, First, Second>::weight_gradients(const T* dmid) const {
+    const int64_t H = p.hidden, R = p.state;
+    std::vector<const T*> d, x, h, mask, mid, d_readout;
+    for (int64_t s = 0; s < p.steps; ++s)
+        for (int64_t b = 0; b < p.batch; ++b) {
+            if (s >= length(b)) continue;
+            d.push_back(p.dgates + at(b, s) * First::slots * H);
+            h.push_back(previous_h(b, s));
+            if (p.x) x.push_back(p.x + at(b, s) * p.inputs);
+            if (p.mask) mask.push_back(p.mask + b * R);
+            if (kTwo) mid.push_back(p.mid + at(b, s) * H);
+            if (kReadout) d_readout.push_back(dmid + at(b, s) * R);
+        }
+    std::vector<WeightGradient<T>> jobs;
+    const auto add = [&](auto& grads, int64_t offset, int64_t count, auto& rows, bool masked, int64_t columns, T* dw,
+                         T* db) {
+        if (dw || db) jobs.push_back({grads, offset, count, rows, masked ? &mask : nullptr, columns, dw, db});
+    };
+    for (int slot = 0; slot < kInputGates; ++slot) {
+        const int64_t g = gate_of_slot(slot);
+        add(d, slot * H, H, x, false, p.inputs, p.x && p.dw_ih ? p.dw_ih + g * H * p.inputs : nullptr,
+            p.db_ih ? p.db_ih + g * H : nullptr);
+    }
+    add(d, First::first * H, First::gates * H, h, p.mask != nullptr, R, p.dw_hh, p.db_hh);
+    if constexpr (kReadout) {
+        add(d_readout, 0, R, mid, false, H, p.dw_hr, p.db_hr);
+    } else if constexpr (kTwo) {
+        const int64_t done = First::gates * H;
+        add(d, Second::first * H, H, mid, false, H, p.dw_hh ? p.dw_hh + done * R : nullptr,
+            p.db_hh ? p.db_hh + done : nullptr);
+    }
+    const double work = 2.0 * d.size() * First::gates * H * (p.inputs + R);
+    const int tasks = work < 1e6 ? 1 : p.threads;
+    parallel(tasks, [&](int task) {
+        for (const auto& job : jobs) job.run(job.count * task / tasks, job.count * (task + 1) / tasks);
+    });
+    if (p.tokens && p.dw_ih) {
+        std::fill_n(p.dw_ih, kInputGates * H * p.inputs, T(0));
+        for (int64_t s = 0; s < p.steps; ++s)
+            for (int64_t b = 0; b < p.batch; ++b) {
+                if (s >= length(b)) continue;
+                const T* from = p.dgates + at(b, s) * First::slots * H;
+                for (int64_t j = 0; j < kInputGates * H; ++j)
+                    p.dw_ih[(gate_of_slot(j / H) * H + j % H) * p.inputs + p.tokens[at(b, s)]] += from[j];
+            }
+    }
+}
+
+template <class T, class First, class Second> void Recurrence<T, First, Second>::peephole_gradient() const {
+    const int64_t H = p.hidden, peeps = First::gates - 1;
+    std::fill_n(p.dpeephole, peeps * H, T(0));
+    for (int64_t s = 0; s < p.steps; ++s)
+        for (int64_t b = 0; b < p.batch; ++b) {
+            if (s >= length(b)) continue;
+            const T *d = p.dgates + at(b, s) * First::slots * H, *c = p.cells + at(b, s) * H, *before = previous_c(b, s);
+            for (int64_t peep = 0; peep < peeps; ++peep) {
+                const bool output = peep == peeps - 1;
+                const T *da = d + (output ? First::gates - 1 : peep) * H, *seen = output ? c : before;
+                T* dp = p.dpeephole + peep * H;
+                for (int64_t u = 0; u < H; ++u) dp[u] += da[u] * seen[u];
+            }
+        }
+}
+
+// Calls body with the recurrence of p's cell.
+template <class T, class Body> void with_recurrence(const Sequences<T>& p, Body&& body) {
+    const int64_t H = p.hidden;
+    const auto one = [&](auto cell) { body(Recurrence<T, decltype(cell), None>(p, cell, None{})); };
+    const auto read = [&](auto cell) {
+        const Readout<T> readout{{p.state, p.output_activation}, p.b_hr};
+        body(Recurrence<T, decltype(cell), Readout<T>>(p, cell, readout));
+    };
+    const auto with_or_without_readout = [&](auto cell) { p.w_hr ? read(cell) : one(cell); };
+    switch (p.cell) {
+        case Cell::elman: return one(ElmanCell<T>{H, p.activation});
+        case Cell::jordan: return read(ElmanCell<T>{H, p.activation});
+        case Cell::gru: return one(GruCell<T>{H, p.b_hh ? p.b_hh + 2 * H : nullptr});
+        case Cell::gru_reset_before:
+            return body(Recurrence<T, GruResetCell<T>, GruNewCell<T>>(p, GruResetCell<T>{H}, GruNewCell<T>{H}));
+        case Cell::lstm: return with_or_without_readout(LstmCell<T, true>{H, p.peephole});
+        case Cell::lstm_without_forget: return with_or_without_readout(LstmCell<T, false>{H, p.peephole});
+    }
+}
+
+}  // namespace unspool::UNSPOOL_ISA

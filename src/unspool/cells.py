@@ -1,0 +1,375 @@
+"""The mathematics: each cell's one time step, and its derivative next to it.
+
+A step takes the projected input a = x W_ih' + b_ih (`project`: one product for all time steps), the state and the
+weights, and returns the next state and what its derivative needs. The same code runs on NumPy arrays and on torch
+tensors. W' is a transpose, ∘ a product of elements, σ the logistic function; dv is the gradient of the loss by v.
+
+The state that is fed back enters the recurrent product as m = h ∘ mask: recurrent dropout, one mask for all time steps
+(Gal & Ghahramani 2016). Without a mask m = h.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple
+
+Array = Any  # a NumPy array or a torch tensor
+State = tuple[Array, ...]  # (h,) or (h, c)
+Nonlinearity = Literal["tanh", "relu", "sigmoid", "identity"]
+
+
+class Weights(NamedTuple):
+    """The weights of one layer in one direction, or their gradients; R is the size of the state that is fed back."""
+
+    w_ih: Array  # (G·H, I)
+    w_hh: Array  # (G·H, R); Jordan's W_yh
+    b_ih: Array | None = None  # (G·H,)
+    b_hh: Array | None = None  # (G·H,)
+    w_hr: Array | None = None  # (R, H): the LSTM's projection; Jordan's W_hy
+    b_hr: Array | None = None  # (R,): Jordan's output bias c
+    peephole: Array | None = None  # (3, H): rows i, f, o; (2, H): i, o without forget gate
+
+
+def library(a: Array) -> Any:
+    """The module whose functions work on `a`: numpy or torch."""
+    return sys.modules[type(a).__module__.partition(".")[0]]
+
+
+def tanh(a: Array) -> Array:
+    return library(a).tanh(a)
+
+
+def sigmoid(a: Array) -> Array:
+    """σ(a) = 1 / (1 + exp(-a)) = (1 + tanh(a/2)) / 2, of which the last cannot overflow."""
+    lib = library(a)
+    return lib.sigmoid(a) if hasattr(lib, "sigmoid") else 0.5 + 0.5 * lib.tanh(0.5 * a)
+
+
+def relu(a: Array) -> Array:
+    """max(a, 0), with slope 0 at 0, and NaN where `a` is."""
+    return library(a).where(a <= 0, 0, a)
+
+
+# Each nonlinearity y = φ(a), and its slope φ'(a) as a function of y.
+NONLINEARITIES: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
+    "tanh": (tanh, lambda y: 1 - y * y),
+    "relu": (relu, lambda y: (y > 0) * 1),
+    "sigmoid": (sigmoid, lambda y: y * (1 - y)),
+    "identity": (lambda a: a, lambda y: 1),
+}
+
+
+def split(a: Array, gates: int) -> list[Array]:
+    """(B, G·H) into G arrays (B, H)."""
+    H = a.shape[-1] // gates
+    return [a[..., k * H : (k + 1) * H] for k in range(gates)]
+
+
+def join(*gates: Array) -> Array:
+    """G arrays (B, H) into (B, G·H)."""
+    return library(gates[0]).concatenate(gates, axis=-1)
+
+
+def linear(x: Array, w: Array, b: Array | None) -> Array:
+    """y = x w' + b."""
+    return x @ w.T if b is None else x @ w.T + b
+
+
+def linear_backward(dy: Array, x: Array, w: Array, b: Array | None) -> tuple[Array, Array, Array | None]:
+    """dx = dy w;  dw = dy' x;  db = Σ dy."""
+    return dy @ w, dy.T @ x, None if b is None else dy.sum(0)
+
+
+def project(x: Array, w: Weights) -> Array:
+    """a = x W_ih' + b_ih for any number of time steps: (..., I) floats to (..., G·H).
+
+    Whole numbers (...) are tokens, 1-of-I inputs: x W_ih' is then the row x of W_ih'.
+    """
+    if not is_tokens(x):
+        return linear(x, w.w_ih, w.b_ih)
+    return w.w_ih.T[x] if w.b_ih is None else w.w_ih.T[x] + w.b_ih
+
+
+def project_backward(da: Array, x: Array, w: Weights) -> tuple[Array | None, Array, Array | None]:
+    """dx (None for tokens), dw_ih and db_ih, from da (..., G·H)."""
+    I = w.w_ih.shape[1]
+    rows = library(da).eye(I, dtype=da.dtype)[x] if is_tokens(x) else x
+    flat = da.reshape(-1, da.shape[-1])
+    dx, dw_ih, db_ih = linear_backward(flat, rows.reshape(-1, I), w.w_ih, w.b_ih)
+    return None if is_tokens(x) else dx.reshape(x.shape), dw_ih, db_ih
+
+
+def is_tokens(x: Array) -> bool:
+    return "int" in str(x.dtype)
+
+
+def drop(h: Array, mask: Array | None) -> Array:
+    """m = h ∘ mask, and equally dh = dm ∘ mask."""
+    return h if mask is None else h * mask
+
+
+@dataclass(frozen=True)
+class Elman:
+    """The simple recurrent network (Elman 1990).
+
+        h = φ(a + m W_hh' + b_hh)
+
+    Args:
+        nonlinearity: φ, "tanh", "relu" or "sigmoid".
+    """
+
+    nonlinearity: Nonlinearity = "tanh"
+    gates: ClassVar[int] = 1
+    state_names: ClassVar[tuple[str, ...]] = ("h",)
+
+    def __post_init__(self) -> None:
+        check_nonlinearity("nonlinearity", self.nonlinearity, ("tanh", "relu", "sigmoid"))
+
+    def step(self, a: Array, state: State, w: Weights, mask: Array | None = None) -> tuple[State, tuple]:
+        φ, _ = NONLINEARITIES[self.nonlinearity]
+        m = drop(state[0], mask)
+        h = φ(a + linear(m, w.w_hh, w.b_hh))
+        return (h,), (m, h, mask)
+
+    def step_backward(self, dstate: State, saved: tuple, w: Weights) -> tuple[Array, State, Weights]:
+        """
+            da = dh ∘ φ'
+            dm = da W_hh
+        """
+        _, slope = NONLINEARITIES[self.nonlinearity]
+        m, h, mask = saved
+        da = dstate[0] * slope(h)
+        dm, dw_hh, db_hh = linear_backward(da, m, w.w_hh, w.b_hh)
+        return da, (drop(dm, mask),), Weights(None, dw_hh, b_hh=db_hh)
+
+
+@dataclass(frozen=True)
+class Jordan:
+    """The network that feeds its output back (Jordan 1986); state and output are y, and m = y ∘ mask.
+
+        h = φ(a + m W_yh' + b_hh)
+        y = ψ(h W_hy' + c)
+
+    with W_yh in `w_hh`, W_hy in `w_hr` and c in `b_hr`.
+
+    Args:
+        nonlinearity: φ, "tanh", "relu" or "sigmoid".
+        output_nonlinearity: ψ, one of these or "identity".
+    """
+
+    nonlinearity: Nonlinearity = "tanh"
+    output_nonlinearity: Nonlinearity = "identity"
+    gates: ClassVar[int] = 1
+    state_names: ClassVar[tuple[str, ...]] = ("h",)
+
+    def __post_init__(self) -> None:
+        check_nonlinearity("nonlinearity", self.nonlinearity, ("tanh", "relu", "sigmoid"))
+        check_nonlinearity("output_nonlinearity", self.output_nonlinearity, tuple(NONLINEARITIES))
+
+    def step(self, a: Array, state: State, w: Weights, mask: Array | None = None) -> tuple[State, tuple]:
+        φ, _ = NONLINEARITIES[self.nonlinearity]
+        ψ, _ = NONLINEARITIES[self.output_nonlinearity]
+        m = drop(state[0], mask)
+        h = φ(a + linear(m, w.w_hh, w.b_hh))
+        y = ψ(linear(h, w.w_hr, w.b_hr))
+        return (y,), (m, h, y, mask)
+
+    def step_backward(self, dstate: State, saved: tuple, w: Weights) -> tuple[Array, State, Weights]:
+        """
+            ds = dy ∘ ψ'
+            dh = ds W_hy
+            da = dh ∘ φ'
+            dm = da W_yh
+        """
+        _, slope_h = NONLINEARITIES[self.nonlinearity]
+        _, slope_y = NONLINEARITIES[self.output_nonlinearity]
+        m, h, y, mask = saved
+        ds = dstate[0] * slope_y(y)
+        dh, dw_hr, db_hr = linear_backward(ds, h, w.w_hr, w.b_hr)
+        da = dh * slope_h(h)
+        dm, dw_hh, db_hh = linear_backward(da, m, w.w_hh, w.b_hh)
+        return da, (drop(dm, mask),), Weights(None, dw_hh, b_hh=db_hh, w_hr=dw_hr, b_hr=db_hr)
+
+
+@dataclass(frozen=True)
+class GRU:
+    """The gated recurrent unit (Cho et al. 2014), gates r z n.
+
+        u = m W_hh' + b_hh
+        r = σ(a_r + u_r)
+        z = σ(a_z + u_z)
+        n = tanh(a_n + r ∘ u_n)                        reset after the product, as torch and cuDNN
+        n = tanh(a_n + (r ∘ m) W_hn' + b_hn)           reset before it, as the paper's equation 8
+        h = (1 - z) ∘ n + z ∘ h
+
+    Args:
+        reset_after: the first n, else the second.
+    """
+
+    reset_after: bool = True
+    gates: ClassVar[int] = 3
+    state_names: ClassVar[tuple[str, ...]] = ("h",)
+
+    def step(self, a: Array, state: State, w: Weights, mask: Array | None = None) -> tuple[State, tuple]:
+        step = self._step_after if self.reset_after else self._step_before
+        return step(a, state[0], w, mask)
+
+    def step_backward(self, dstate: State, saved: tuple, w: Weights) -> tuple[Array, State, Weights]:
+        backward = self._backward_after if self.reset_after else self._backward_before
+        return backward(dstate[0], saved, w)
+
+    def _step_after(self, a: Array, h: Array, w: Weights, mask: Array | None) -> tuple[State, tuple]:
+        m = drop(h, mask)
+        a_r, a_z, a_n = split(a, 3)
+        u_r, u_z, u_n = split(linear(m, w.w_hh, w.b_hh), 3)
+        r = sigmoid(a_r + u_r)
+        z = sigmoid(a_z + u_z)
+        n = tanh(a_n + r * u_n)
+        return ((1 - z) * n + z * h,), (m, h, r, z, n, u_n, mask)
+
+    def _backward_after(self, dh: Array, saved: tuple, w: Weights) -> tuple[Array, State, Weights]:
+        """
+            da_n = dh ∘ (1 - z) ∘ (1 - n²)             du_n = da_n ∘ r
+            da_z = dh ∘ (h - n) ∘ z ∘ (1 - z)          du_z = da_z
+            da_r = da_n ∘ u_n ∘ r ∘ (1 - r)            du_r = da_r
+            dm = du W_hh
+        """
+        m, h, r, z, n, u_n, mask = saved
+        da_n = dh * (1 - z) * (1 - n * n)
+        da_z = dh * (h - n) * z * (1 - z)
+        da_r = da_n * u_n * r * (1 - r)
+        dm, dw_hh, db_hh = linear_backward(join(da_r, da_z, da_n * r), m, w.w_hh, w.b_hh)
+        return join(da_r, da_z, da_n), (dh * z + drop(dm, mask),), Weights(None, dw_hh, b_hh=db_hh)
+
+    def _step_before(self, a: Array, h: Array, w: Weights, mask: Array | None) -> tuple[State, tuple]:
+        m = drop(h, mask)
+        a_r, a_z, a_n = split(a, 3)
+        (w_rz, b_rz), (w_n, b_n) = self._halves(w)
+        u_r, u_z = split(linear(m, w_rz, b_rz), 2)
+        r = sigmoid(a_r + u_r)
+        z = sigmoid(a_z + u_z)
+        n = tanh(a_n + linear(r * m, w_n, b_n))
+        return ((1 - z) * n + z * h,), (m, h, r, z, n, mask)
+
+    def _backward_before(self, dh: Array, saved: tuple, w: Weights) -> tuple[Array, State, Weights]:
+        """
+            da_n = dh ∘ (1 - z) ∘ (1 - n²)             dq = da_n W_hn, the gradient of q = r ∘ m
+            da_z = dh ∘ (h - n) ∘ z ∘ (1 - z)
+            da_r = dq ∘ m ∘ r ∘ (1 - r)
+            dm = (da_r, da_z) W_h(r,z) + dq ∘ r
+        """
+        m, h, r, z, n, mask = saved
+        (w_rz, b_rz), (w_n, b_n) = self._halves(w)
+        da_n = dh * (1 - z) * (1 - n * n)
+        da_z = dh * (h - n) * z * (1 - z)
+        dq, dw_n, db_n = linear_backward(da_n, r * m, w_n, b_n)
+        da_r = dq * m * r * (1 - r)
+        dm, dw_rz, db_rz = linear_backward(join(da_r, da_z), m, w_rz, b_rz)
+        dw_hh = library(dw_n).concatenate((dw_rz, dw_n))
+        db_hh = None if w.b_hh is None else join(db_rz, db_n)
+        dh = dh * z + drop(dm + dq * r, mask)
+        return join(da_r, da_z, da_n), (dh,), Weights(None, dw_hh, b_hh=db_hh)
+
+    def _halves(self, w: Weights) -> tuple[tuple[Array, Array | None], tuple[Array, Array | None]]:
+        """The recurrent weight and bias of the gates r and z, and those of n."""
+        cut = w.w_hh.shape[0] // 3 * 2
+        if w.b_hh is None:
+            return (w.w_hh[:cut], None), (w.w_hh[cut:], None)
+        return (w.w_hh[:cut], w.b_hh[:cut]), (w.w_hh[cut:], w.b_hh[cut:])
+
+
+@dataclass(frozen=True)
+class LSTM:
+    """Long short-term memory (Hochreiter & Schmidhuber 1997; forget gate: Gers, Schmidhuber & Cummins 2000).
+
+        s = a + m W_hh' + b_hh                         gates i f g o; without forget gate i g o
+        i = σ(s_i + p_i ∘ c)
+        f = σ(s_f + p_f ∘ c)                           without forget gate f = 1, the cell of 1997
+        g = tanh(s_g)
+        c = f ∘ c + i ∘ g
+        o = σ(s_o + p_o ∘ c)                           sees the new c
+        h = o ∘ tanh(c)
+        h = h W_hr'                                    with `w_hr`: projection (Sak et al. 2014)
+
+    The p are the rows of `peephole`, and terms with them are there only if it is given (Gers & Schmidhuber 2000).
+
+    Args:
+        forget_gate: whether there is an f.
+    """
+
+    forget_gate: bool = True
+    state_names: ClassVar[tuple[str, ...]] = ("h", "c")
+
+    @property
+    def gates(self) -> int:
+        return 4 if self.forget_gate else 3
+
+    def step(self, a: Array, state: State, w: Weights, mask: Array | None = None) -> tuple[State, tuple]:
+        h, c_prev = state
+        m = drop(h, mask)
+        s_i, s_f, s_g, s_o = self._gates(a + linear(m, w.w_hh, w.b_hh))
+        p_i, p_f, p_o = self._peepholes(w)
+        i = sigmoid(peep(s_i, p_i, c_prev))
+        f = sigmoid(peep(s_f, p_f, c_prev)) if self.forget_gate else 1
+        g = tanh(s_g)
+        c = f * c_prev + i * g
+        o = sigmoid(peep(s_o, p_o, c))
+        q = tanh(c)
+        h = o * q if w.w_hr is None else linear(o * q, w.w_hr, None)
+        return (h, c), (m, c_prev, i, f, g, c, o, q, mask)
+
+    def step_backward(self, dstate: State, saved: tuple, w: Weights) -> tuple[Array, State, Weights]:
+        """
+            dh = dh W_hr                               with projection
+            ds_o = dh ∘ tanh(c) ∘ o ∘ (1 - o)
+            dc = dc + dh ∘ o ∘ (1 - tanh²(c)) + p_o ∘ ds_o
+            ds_i = dc ∘ g ∘ i ∘ (1 - i)
+            ds_f = dc ∘ c[t-1] ∘ f ∘ (1 - f)
+            ds_g = dc ∘ i ∘ (1 - g²)
+            dc[t-1] = f ∘ dc + p_i ∘ ds_i + p_f ∘ ds_f
+            dm = ds W_hh
+            dp_i = Σ ds_i ∘ c[t-1]                     dp_f likewise; dp_o = Σ ds_o ∘ c
+        """
+        dh, dc = dstate
+        m, c_prev, i, f, g, c, o, q, mask = saved
+        p_i, p_f, p_o = self._peepholes(w)
+        dw_hr = None
+        if w.w_hr is not None:
+            dh, dw_hr, _ = linear_backward(dh, o * q, w.w_hr, None)
+        ds_o = dh * q * o * (1 - o)
+        dc = peep(dc + dh * o * (1 - q * q), p_o, ds_o)
+        ds_i = dc * g * i * (1 - i)
+        ds_f = dc * c_prev * f * (1 - f)
+        ds_g = dc * i * (1 - g * g)
+        dc_prev = peep(peep(f * dc, p_i, ds_i), p_f, ds_f)
+        ds = join(ds_i, ds_f, ds_g, ds_o) if self.forget_gate else join(ds_i, ds_g, ds_o)
+        dm, dw_hh, db_hh = linear_backward(ds, m, w.w_hh, w.b_hh)
+        dp = None
+        if w.peephole is not None:
+            terms = [ds_i * c_prev, ds_f * c_prev, ds_o * c] if self.forget_gate else [ds_i * c_prev, ds_o * c]
+            dp = library(dc).stack([term.sum(0) for term in terms])
+        return ds, (drop(dm, mask), dc_prev), Weights(None, dw_hh, b_hh=db_hh, w_hr=dw_hr, peephole=dp)
+
+    def _gates(self, s: Array) -> tuple[Array, Array | None, Array, Array]:
+        """i, f, g, o; f is None without forget gate."""
+        i, *f, g, o = split(s, self.gates)
+        return i, f[0] if f else None, g, o
+
+    def _peepholes(self, w: Weights) -> tuple[Array | None, Array | None, Array | None]:
+        """The weights p_i, p_f, p_o; None where absent."""
+        if w.peephole is None:
+            return None, None, None
+        return w.peephole[0], w.peephole[1] if self.forget_gate else None, w.peephole[-1]
+
+
+Cell = Elman | Jordan | GRU | LSTM
+
+
+def peep(s: Array, p: Array | None, c: Array) -> Array:
+    """s + p ∘ c: a gate that sees the cell state."""
+    return s if p is None else s + p * c
+
+
+def check_nonlinearity(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {value!r}")

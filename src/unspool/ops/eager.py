@@ -1,0 +1,43 @@
+"""The cells as torch operations in a loop over time: any device, any dtype, any derivative."""
+
+import torch
+from torch import Tensor
+
+from ..cells import Cell, State, Weights, project
+
+
+def unsupported(*_: object) -> None:
+    """Nothing is."""
+
+
+def recurrence(
+    cell: Cell,
+    x: Tensor,
+    state: State,
+    weights: Weights,
+    lengths: Tensor | None,
+    reset: Tensor | None,
+    start: State | None,
+    mask: Tensor | None,
+    reverse: bool,
+) -> tuple[Tensor, State]:
+    """Run the cell over x, (T, B, I) or tokens (T, B); see `unspool.ops.run`."""
+    T = x.shape[0]
+    live = None
+    if lengths is not None:
+        live = torch.arange(T, device=x.device)[:, None, None] < lengths[:, None]  # (T, B, 1)
+        # Zeros in the padding: a NaN there would reach the weights' gradients as 0 · NaN.
+        x = torch.where(live.view(T, -1) if x.ndim == 2 else live, x, 0)
+    a = project(x, weights).unbind(0)
+    y: list[Tensor] = [x] * T
+    for t in range(T - 1, -1, -1) if reverse else range(T):
+        if reset is not None and start is not None:
+            state = _select(reset[t, :, None], start, state)
+        new, _ = cell.step(a[t], state, weights, mask)
+        state = new if live is None else _select(live[t], new, state)
+        y[t] = new[0] if live is None else torch.where(live[t], new[0], 0)
+    return torch.stack(y), state
+
+
+def _select(condition: Tensor, yes: State, no: State) -> State:
+    return tuple(torch.where(condition, p, q) for p, q in zip(yes, no, strict=True))

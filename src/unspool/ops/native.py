@@ -1,0 +1,196 @@
+"""The C++ kernels as PyTorch operators: float32 and float64 on the CPU, one operator for every cell.
+
+`torch.ops.unspool.recurrence` runs one layer in one direction and `recurrence_backward` makes its gradients from what
+the first one kept. Derivatives of derivatives are taken through the eager backend, which recomputes the pass.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import _native
+from ..cells import GRU, LSTM, Cell, Elman, Jordan, State, Weights
+from . import eager
+
+_ACTIVATIONS = ("identity", "tanh", "sigmoid", "relu")  # in the order of native/kernels.h, as are the kinds below
+_GRU, _GRU_RESET_BEFORE, _LSTM, _LSTM_WITHOUT_FORGET = 2, 3, 4, 5
+_SLOTS = (1, 1, 4, 3, 4, 3)  # vectors of H kept for the backward pass at each step
+
+Optional = Tensor | None
+
+
+def unsupported(cell: Cell, x: Tensor, weights: Weights, *_: object) -> str | None:
+    """Why these kernels cannot run it: another device or another dtype than theirs."""
+    w = weights.w_hh
+    if w.device.type == "cpu" and w.dtype in (torch.float32, torch.float64):
+        return None
+    return f"native runs float32 and float64 on the CPU; got {w.dtype} on {w.device.type}"
+
+
+def recurrence(
+    cell: Cell,
+    x: Tensor,
+    state: State,
+    weights: Weights,
+    lengths: Optional,
+    reset: Optional,
+    start: State | None,
+    mask: Optional,
+    reverse: bool,
+) -> tuple[Tensor, State]:
+    """Run the cell over x, (T, B, I) or tokens (T, B); see `unspool.ops.run`."""
+    two = len(state) == 2
+    start_h, start_c = (None, None) if start is None else (start[0], start[1] if two else None)
+    inputs = (x, state[0], state[1] if two else None, *weights, start_h, start_c, lengths, reset, mask)
+    save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs)
+    y, h_n, c_n, *_ = torch.ops.unspool.recurrence(*inputs, *_code(cell), reverse, save)
+    return y, (h_n, c_n) if two else (h_n,)
+
+
+def _code(cell: Cell) -> tuple[int, int, int]:
+    match cell:
+        case Elman(nonlinearity):
+            return 0, _ACTIVATIONS.index(nonlinearity), 0
+        case Jordan(nonlinearity, output_nonlinearity):
+            return 1, _ACTIVATIONS.index(nonlinearity), _ACTIVATIONS.index(output_nonlinearity)
+        case GRU(reset_after):
+            return _GRU if reset_after else _GRU_RESET_BEFORE, 0, 0
+        case LSTM(forget_gate):
+            return _LSTM if forget_gate else _LSTM_WITHOUT_FORGET, 0, 0
+
+
+def _cell(kind: int, activation: int, output_activation: int) -> Cell:
+    if kind == 0:
+        return Elman(_ACTIVATIONS[activation])
+    if kind == 1:
+        return Jordan(_ACTIVATIONS[activation], _ACTIVATIONS[output_activation])
+    return GRU(kind == _GRU) if kind in (_GRU, _GRU_RESET_BEFORE) else LSTM(kind == _LSTM)
+
+
+_INPUTS = "x h0 c0 w_ih w_hh b_ih b_hh w_hr b_hr peephole start_h start_c lengths reset mask".split()
+_OUTPUTS = "y h_n c_n gates cells mid".split()
+_DIFFERENTIABLE = _INPUTS[:12]
+_SCHEMA = (
+    "(Tensor x, Tensor h0, Tensor? c0, Tensor w_ih, Tensor w_hh, Tensor? b_ih, Tensor? b_hh, Tensor? w_hr, Tensor? b_hr, "
+    "Tensor? peephole, Tensor? start_h, Tensor? start_c, Tensor? lengths, Tensor? reset, Tensor? mask, "
+    "int cell, int activation, int output_activation, bool reverse"
+)
+_library = torch.library.Library("unspool", "FRAGMENT")
+_library.define(
+    f"recurrence{_SCHEMA}, bool save) -> (Tensor y, Tensor h_n, Tensor c_n, Tensor gates, Tensor cells, Tensor mid)"
+)
+_library.define(
+    f"recurrence_backward{_SCHEMA}, Tensor y, Tensor gates, Tensor cells, Tensor mid, Tensor? dy, Tensor? dh_n, "
+    "Tensor? dc_n, bool[] wanted) -> Tensor[]"
+)
+
+
+def _outputs(inputs: tuple, kind: int, save: bool) -> tuple[Tensor, ...]:
+    """y, h_n, c_n and what the backward pass needs, empty; absent ones have no elements."""
+    x, h0, c0, _, w_hh, _, _, w_hr = inputs[:8]
+    T, B = x.shape[:2]
+    H = c0.shape[1] if c0 is not None else w_hr.shape[1] if w_hr is not None else h0.shape[1]
+    none = h0.new_empty(0)
+    gates = h0.new_empty(T, B, _SLOTS[kind], H) if save else none
+    cells = none if c0 is None or not save else h0.new_empty(T, B, H)
+    mid = h0.new_empty(T, B, H) if save and (w_hr is not None or kind == _GRU_RESET_BEFORE) else none
+    c_n = none if c0 is None else h0.new_empty(B, H)
+    return h0.new_empty(T, B, h0.shape[1]), h0.new_empty(B, h0.shape[1]), c_n, gates, cells, mid
+
+
+def _call(kernel: Any, options: tuple, arrays: dict[str, Any]) -> None:
+    """Lay the arrays out and hand their addresses over."""
+    x, w_ih, w_hh, w_hr = arrays["x"], arrays["w_ih"], arrays["w_hh"], arrays["w_hr"]
+    *code, reverse = options
+    T, B = x.shape[:2]
+    H = w_hr.shape[1] if w_hr is not None else w_hh.shape[0] // ((1, 1, 3, 3, 4, 3)[code[0]])
+    sizes = (*code, T, B, w_ih.shape[1], H, w_hh.shape[1], reverse, torch.get_num_threads())
+    if x.dtype is torch.int64:
+        arrays["tokens"], arrays["x"] = x, None
+    laid_out = [None if (t := arrays.get(name)) is None else t.contiguous() for name in _native.ARRAYS]
+    addresses = tuple([0 if t is None else t.data_ptr() for t in laid_out])
+    kernel(w_hh.dtype is torch.float64, sizes, addresses)
+
+
+def _forward(*arguments: Any) -> tuple[Tensor, ...]:
+    *inputs, kind, activation, output_activation, reverse, save = arguments
+    outputs = _outputs(tuple(inputs), kind, save)
+    arrays = dict(zip(_INPUTS, inputs, strict=True)) | {
+        name: t for name, t in zip(_OUTPUTS, outputs, strict=True) if t.numel()
+    }
+    _call(_native.forward, (kind, activation, output_activation, reverse), arrays)
+    return outputs
+
+
+def _backward(*arguments: Any) -> list[Tensor]:
+    inputs, options = arguments[:15], arguments[15:19]
+    y, gates, cells, mid, dy, dh_n, dc_n, wanted = arguments[19:]
+    gradients = _backward_fake(*arguments)
+    arrays = dict(zip(_INPUTS, inputs, strict=True))
+    # The kernels always make the gradients of the initial state, which they carry anyway.
+    arrays |= {"dh0": torch.empty_like(inputs[1], memory_format=torch.contiguous_format), "dgates": torch.empty_like(gates)}
+    if inputs[2] is not None:
+        arrays["dc0"] = torch.empty_like(inputs[2], memory_format=torch.contiguous_format)
+    if wanted[10] or wanted[11]:
+        arrays["dstart_h"] = torch.empty_like(inputs[10])
+        arrays["dstart_c"] = None if inputs[11] is None else torch.empty_like(inputs[11])
+    names = [f"d{name}" for name, want in zip(_DIFFERENTIABLE, wanted, strict=True) if want]
+    arrays |= dict(zip(names, gradients, strict=True))
+    arrays |= dict(y=y, gates=gates, cells=cells, mid=mid, dy=dy, dh_n=dh_n, dc_n=dc_n)
+    _call(_native.backward, options, arrays)
+    return gradients
+
+
+def _forward_fake(*arguments: Any) -> tuple[Tensor, ...]:
+    *inputs, kind, _, _, _, save = arguments
+    return _outputs(tuple(inputs), kind, save)
+
+
+def _backward_fake(*arguments: Any) -> list[Tensor]:
+    inputs, wanted = arguments[:12], arguments[-1]
+    return [
+        torch.empty_like(t, memory_format=torch.contiguous_format)
+        for t, want in zip(inputs, wanted, strict=True)
+        if want
+    ]
+
+
+def _setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
+    ctx.set_materialize_grads(False)
+    ctx.options = inputs[15:19]
+    y, _, _, gates, cells, mid = output
+    ctx.save_for_backward(*inputs[:15], y, gates, cells, mid)
+
+
+def _autograd(ctx: Any, dy: Optional, dh_n: Optional, dc_n: Optional, *_: object) -> tuple[Optional, ...]:
+    inputs, kept = ctx.saved_tensors[:15], ctx.saved_tensors[15:]
+    wanted = [bool(want) for want in ctx.needs_input_grad[:12]]
+    if torch.is_grad_enabled():  # create_graph=True
+        gradients = _differentiable_gradients(inputs, ctx.options, (dy, dh_n, dc_n), wanted)
+    else:
+        gradients = torch.ops.unspool.recurrence_backward(
+            *inputs, *ctx.options, *kept, dy, dh_n, dc_n if inputs[2] is not None else None, wanted
+        )
+    found = iter(gradients)
+    return (*(next(found) if want else None for want in wanted), *[None] * 8)
+
+
+def _differentiable_gradients(inputs: tuple, options: tuple, grads: tuple, wanted: list[bool]) -> list[Optional]:
+    x, h0, c0, *rest = inputs
+    weights, (start_h, start_c, lengths, reset, mask) = Weights(*rest[:7]), rest[7:]
+    *code, reverse = options
+    state = (h0,) if c0 is None else (h0, c0)
+    start = None if start_h is None else (start_h,) if c0 is None else (start_h, start_c)
+    y, last = eager.recurrence(_cell(*code), x, state, weights, lengths, reset, start, mask, reverse)
+    known = [(out, d) for out, d in zip((y, *last), grads, strict=False) if d is not None]
+    targets = [t for t, want in zip(inputs[:12], wanted, strict=True) if want]
+    outputs, cotangents = zip(*known, strict=True)
+    return list(torch.autograd.grad(outputs, targets, cotangents, create_graph=True, allow_unused=True))
+
+
+_library.impl("recurrence", _forward, "CPU")
+_library.impl("recurrence_backward", _backward, "CPU")
+torch.library.register_fake("unspool::recurrence", _forward_fake, lib=_library)
+torch.library.register_fake("unspool::recurrence_backward", _backward_fake, lib=_library)
+torch.library.register_autograd("unspool::recurrence", _autograd, setup_context=_setup_context, lib=_library)
