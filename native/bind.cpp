@@ -13,15 +13,25 @@ namespace nb = nanobind;
 namespace unspool {
 
 #if defined(__x86_64__) || defined(_M_X64)
-namespace avx512 { extern const Kernels kernels; }
-namespace avx2 { extern const Kernels kernels; }
-namespace baseline { extern const Kernels kernels; }
+namespace avx512 {
+extern const Kernels kernels;
+}
+namespace avx2 {
+extern const Kernels kernels;
+}
+namespace baseline {
+extern const Kernels kernels;
+}
 static const Kernels* const kernel_sets[] = {&avx512::kernels, &avx2::kernels, &baseline::kernels};
 #elif defined(__aarch64__)
-namespace neon { extern const Kernels kernels; }
+namespace neon {
+extern const Kernels kernels;
+}
 static const Kernels* const kernel_sets[] = {&neon::kernels};
 #else
-namespace baseline { extern const Kernels kernels; }
+namespace baseline {
+extern const Kernels kernels;
+}
 static const Kernels* const kernel_sets[] = {&baseline::kernels};
 #endif
 
@@ -35,13 +45,15 @@ static std::vector<const Kernels*> supported_sets() {
 static const Kernels* chosen = supported_sets().front();
 
 // The order in which forward and backward take their addresses.
-constexpr const char* kArrays[] = {
-    "x", "tokens", "h0", "c0", "w_ih", "w_hh", "b_ih", "b_hh", "w_hr", "b_hr", "peephole", "lengths", "reset",
-    "start_h", "start_c", "mask", "y", "h_n", "c_n", "gates", "cells", "mid", "dy", "dh_n", "dc_n", "dgates", "dx",
-    "dh0", "dc0", "dstart_h", "dstart_c", "dw_ih", "dw_hh", "db_ih", "db_hh", "dw_hr", "db_hr", "dpeephole"};
+constexpr const char* kArrays[] = {"x",     "tokens", "h0",       "c0",      "w_ih",  "w_hh",     "b_ih",     "b_hh",
+                                   "w_hr",  "b_hr",   "peephole", "lengths", "reset", "start_h",  "start_c",  "mask",
+                                   "y",     "h_n",    "c_n",      "gates",   "cells", "mid",      "dy",       "dh_n",
+                                   "dc_n",  "dgates", "dx",       "dh0",     "dc0",   "dstart_h", "dstart_c", "dw_ih",
+                                   "dw_hh", "db_ih",  "db_hh",    "dw_hr",   "db_hr", "dpeephole"};
 constexpr int kArrayCount = sizeof kArrays / sizeof *kArrays;
 
-template <class T> Sequences<T> sequences(const nb::tuple& sizes, const nb::tuple& addresses) {
+template <class T>
+Sequences<T> sequences(const nb::tuple& sizes, const nb::tuple& addresses) {
     if (sizes.size() != 10 || addresses.size() != kArrayCount)
         throw nb::value_error("a recurrence takes 10 sizes and one address for each of ARRAYS");
     const auto size = [&](int i) { return nb::cast<int64_t>(sizes[i]); };
@@ -85,22 +97,32 @@ NB_MODULE(_native, m) {
     for (const char* name : kArrays) arrays.append(name);
     m.attr("ARRAYS") = nb::tuple(arrays);
     m.def("forward", call<&Kernels::forward_f32, &Kernels::forward_f64>, nb::arg("float64"), nb::arg("sizes"),
-          nb::arg("addresses"), "One layer over whole sequences; sizes: cell, activations, T B I H R, reverse, threads.");
+          nb::arg("addresses"),
+          "One layer over whole sequences; sizes: cell, activations, T B I H R, reverse, threads.");
     m.def("backward", call<&Kernels::backward_f32, &Kernels::backward_f64>, nb::arg("float64"), nb::arg("sizes"),
           nb::arg("addresses"), "Its gradients, from what forward kept.");
-    m.def("instruction_sets", [] {
-        nb::list names;
-        for (const Kernels* set : supported_sets()) names.append(set->name);
-        return nb::tuple(names);
-    }, "The instruction sets that this machine can run, best first.");
+    m.def(
+        "instruction_sets",
+        [] {
+            nb::list names;
+            for (const Kernels* set : supported_sets()) names.append(set->name);
+            return nb::tuple(names);
+        },
+        "The instruction sets that this machine can run, best first.");
     m.def("instruction_set", [] { return chosen->name; }, "The one in use.");
-    m.def("use", [](const std::string& name) {
-        for (const Kernels* set : supported_sets())
-            if (name == set->name) return void(chosen = set);
-        throw nb::value_error(("no kernels for " + name + " on this machine").c_str());
-    }, nb::arg("instruction_set"), "Uses other kernels than the best from now on, for tests and comparisons.");
-    m.def("fma_peak", [](double seconds) {
-        nb::gil_scoped_release released;
-        return chosen->fma_peak(seconds);
-    }, nb::arg("seconds"), "float32 operations a second of one core, measured.");
+    m.def(
+        "use",
+        [](const std::string& name) {
+            for (const Kernels* set : supported_sets())
+                if (name == set->name) return void(chosen = set);
+            throw nb::value_error(("no kernels for " + name + " on this machine").c_str());
+        },
+        nb::arg("instruction_set"), "Uses other kernels than the best from now on, for tests and comparisons.");
+    m.def(
+        "fma_peak",
+        [](double seconds) {
+            nb::gil_scoped_release released;
+            return chosen->fma_peak(seconds);
+        },
+        nb::arg("seconds"), "float32 operations a second of one core, measured.");
 }

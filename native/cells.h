@@ -10,22 +10,24 @@
 namespace unspool::UNSPOOL_ISA {
 
 // One sequence at one time step: where its vectors of H units begin. Unused pointers are null.
-template <class T> struct Row {
-    T* gates;          // slots x H: pre-activations, then gates
-    T* dgates;         // backward: their gradients
-    const T* h;        // h[t-1]
-    const T* fed;      // h[t-1] as it entered the recurrent product: times the dropout mask
-    const T* c_prev;   // c[t-1]
-    T* c;              // c[t]
-    T* out;            // h[t], or what the second product of the step reads
-    T* fed_next;       // out times the mask, when there is one
+template <class T>
+struct Row {
+    T* gates;         // slots x H: pre-activations, then gates
+    T* dgates;        // backward: their gradients
+    const T* h;       // h[t-1]
+    const T* fed;     // h[t-1] as it entered the recurrent product: times the dropout mask
+    const T* c_prev;  // c[t-1]
+    T* c;             // c[t]
+    T* out;           // h[t], or what the second product of the step reads
+    T* fed_next;      // out times the mask, when there is one
     const T* mask;
-    const T* dout;     // backward: gradient of out from above; null is zero
-    T* dh;             // backward: gradient of out from the future, then of h[t-1] past the recurrent product; or null
-    T* dc;             // backward: gradient of c[t], then of c[t-1]
+    const T* dout;  // backward: gradient of out from above; null is zero
+    T* dh;          // backward: gradient of out from the future, then of h[t-1] past the recurrent product; or null
+    T* dc;          // backward: gradient of c[t], then of c[t-1]
 };
 
-template <class T> UNSPOOL_INLINE Vec<T> activate(Activation kind, Vec<T> x) {
+template <class T>
+UNSPOOL_INLINE Vec<T> activate(Activation kind, Vec<T> x) {
     switch (kind) {
         case Activation::tanh: return tanh(x);
         case Activation::sigmoid: return sigmoid(x);
@@ -35,7 +37,8 @@ template <class T> UNSPOOL_INLINE Vec<T> activate(Activation kind, Vec<T> x) {
 }
 
 // The derivative of y = activate(kind, x), from y.
-template <class T> UNSPOOL_INLINE Vec<T> slope(Activation kind, Vec<T> y) {
+template <class T>
+UNSPOOL_INLINE Vec<T> slope(Activation kind, Vec<T> y) {
     switch (kind) {
         case Activation::tanh: return T(1) - y * y;
         case Activation::sigmoid: return y * (T(1) - y);
@@ -44,13 +47,15 @@ template <class T> UNSPOOL_INLINE Vec<T> slope(Activation kind, Vec<T> y) {
     }
 }
 
-template <class T> UNSPOOL_INLINE Vec<T> gradient_of_out(const Row<T>& row, int64_t u, int64_t n) {
+template <class T>
+UNSPOOL_INLINE Vec<T> gradient_of_out(const Row<T>& row, int64_t u, int64_t n) {
     const Vec<T> dh = row.dh ? load<T>(row.dh + u, n) : Vec<T>{};
     return row.dout ? dh + load(row.dout + u, n) : dh;
 }
 
 // h = φ(a)
-template <class T> struct ElmanCell {
+template <class T>
+struct ElmanCell {
     static constexpr int gates = 1, slots = 1, first = 0;
     static constexpr bool carries = false;  // does h[t-1] reach h[t] other than through the product?
     int64_t H;
@@ -72,7 +77,8 @@ template <class T> struct ElmanCell {
 
 // y = ψ(h W' + b): the second product of a step, for Jordan's output and the LSTM's projection. It keeps nothing
 // but y, so that its slot is y itself.
-template <class T> struct Readout : ElmanCell<T> {
+template <class T>
+struct Readout : ElmanCell<T> {
     const T* bias;
 
     UNSPOOL_INLINE Vec<T> start(const Row<T>&, int, int64_t u, int64_t n) const {
@@ -82,7 +88,8 @@ template <class T> struct Readout : ElmanCell<T> {
 
 // i, f, o = σ(a);  g = tanh(a);  c = f c + i g;  h = o tanh(c), the peepholes adding p_i c[t-1] and p_f c[t-1] to
 // the pre-activations of i and f, and p_o c[t] to that of o. Without forget gate f = 1.
-template <class T, bool Forget> struct LstmCell {
+template <class T, bool Forget>
+struct LstmCell {
     static constexpr int gates = Forget ? 4 : 3, slots = gates, first = 0;
     static constexpr int I = 0, F = 1, G = Forget ? 2 : 1, O = Forget ? 3 : 2;
     static constexpr bool carries = false;
@@ -143,7 +150,8 @@ template <class T, bool Forget> struct LstmCell {
 };
 
 // r, z = σ(a);  n = tanh(a_n + r q) with q = h W_hn' + b_hn;  h = (1 - z) n + z h. Slots: n r z q.
-template <class T> struct GruCell {
+template <class T>
+struct GruCell {
     static constexpr int gates = 3, slots = 4, first = 1;
     static constexpr bool carries = true;
     int64_t H;
@@ -180,7 +188,8 @@ template <class T> struct GruCell {
 
 // The GRU that resets before the product (Cho et al. 2014), in the two products of its step:
 // r, z = σ(a), s = r h;  then n = tanh(a_n + s W_hn'), h = (1 - z) n + z h. Slots: r z n.
-template <class T> struct GruResetCell {
+template <class T>
+struct GruResetCell {
     static constexpr int gates = 2, slots = 3, first = 0;
     static constexpr bool carries = true;
     int64_t H;
@@ -205,7 +214,8 @@ template <class T> struct GruResetCell {
     }
 };
 
-template <class T> struct GruNewCell {
+template <class T>
+struct GruNewCell {
     static constexpr int gates = 1, slots = 3, first = 2;
     static constexpr bool carries = true;
     int64_t H;

@@ -7,11 +7,13 @@
 
 namespace unspool::UNSPOOL_ISA {
 
-template <class T> void forward(const Sequences<T>& p) {
+template <class T>
+void forward(const Sequences<T>& p) {
     with_recurrence(p, [](auto&& recurrence) { recurrence.forward(); });
 }
 
-template <class T> void backward(const Sequences<T>& p) {
+template <class T>
+void backward(const Sequences<T>& p) {
     with_recurrence(p, [](auto&& recurrence) { recurrence.backward(); });
 }
 
@@ -49,7 +51,7 @@ double fma_peak(double seconds) {
 #define UNSPOOL_TEXT_(x) #x
 #define UNSPOOL_TEXT(x) UNSPOOL_TEXT_(x)
 extern const Kernels kernels;
-const Kernels kernels{UNSPOOL_TEXT(UNSPOOL_ISA), supported,           forward<float>, forward<double>,
+const Kernels kernels{UNSPOOL_TEXT(UNSPOOL_ISA), supported,        forward<float>, forward<double>,
                       backward<float>,           backward<double>, fma_peak};
 
 }  // namespace unspool::UNSPOOL_ISA

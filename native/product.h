@@ -3,6 +3,8 @@
 #pragma once
 
 #include <algorithm>
+#include <new>
+#include <utility>
 #include <vector>
 
 #include "simd.h"
@@ -12,10 +14,41 @@ namespace unspool::UNSPOOL_ISA {
 constexpr int64_t kDepth = 256;  // of a packed block, so that a panel of it stays in the L1 cache
 constexpr int kAccumulators = UNSPOOL_REGISTERS >= 32 ? 24 : 12;
 
-template <int NV> constexpr int kTileRows = kAccumulators / NV;  // NV: vectors a tile is wide
+template <int NV>
+constexpr int kTileRows = kAccumulators / NV;  // NV: vectors a tile is wide
+
+// Numbers at the start of a cache line, not initialised: a vector load across two lines costs two.
+template <class T>
+class Buffer {
+    T* data_ = nullptr;
+    int64_t size_ = 0;
+    static constexpr std::align_val_t kLine{64};
+
+  public:
+    Buffer() = default;
+    explicit Buffer(int64_t size) { resize(size); }
+    Buffer(const Buffer&) = delete;
+    Buffer& operator=(const Buffer&) = delete;
+    ~Buffer() { ::operator delete(data_, kLine); }
+
+    // Forgets what was there.
+    void resize(int64_t size) {
+        if (size <= size_) return;
+        ::operator delete(std::exchange(data_, nullptr), kLine);
+        size_ = 0;
+        data_ = static_cast<T*>(::operator new(size * sizeof(T), kLine));
+        size_ = size;
+    }
+    void zero() { std::fill_n(data_, size_, T(0)); }
+    T* data() { return data_; }
+    const T* data() const { return data_; }
+    T& operator[](int64_t i) { return data_[i]; }
+    const T& operator[](int64_t i) const { return data_[i]; }
+};
 
 // The left operand of a tile: R rows, each contiguous over k, or R neighbouring columns of a block with rows over k.
-template <class T, int R> struct LeftRows {
+template <class T, int R>
+struct LeftRows {
     const T* row[R];
     explicit LeftRows(const T* const* rows, int64_t k0) {
         for (int r = 0; r < R; ++r) row[r] = rows[r] + k0;
@@ -25,7 +58,8 @@ template <class T, int R> struct LeftRows {
     }
     UNSPOOL_INLINE T operator()(int r, int64_t k) const { return row[r][k]; }
 };
-template <class T, int R> struct LeftColumns {
+template <class T, int R>
+struct LeftColumns {
     const T* column;
     int64_t stride;
     UNSPOOL_INLINE T operator()(int r, int64_t k) const { return column[k * stride + r]; }
@@ -61,17 +95,20 @@ UNSPOOL_INLINE void multiply(int64_t depth, const Left& a, const T* w, Vec<T> (&
             for (int v = 0; v < NV; ++v) acc[r][v] += sum[s][r][v];
 }
 
-// Calls body.template operator()<R>() with R = rows, for rows in 1..Most.
-template <int Most, class Body> UNSPOOL_INLINE void with_rows(int64_t rows, Body&& body) {
-    if (rows >= Most) return body.template operator()<Most>();
-    if constexpr (Most > 1) with_rows<Most - 1>(rows, body);
+// Covers rows begin ... end with tiles of Most rows, and what is left with tiles of half as many, and so on down to
+// one: calls body.operator()<R>(first row).
+template <int Most, class Body>
+UNSPOOL_INLINE void for_tiles(int64_t begin, int64_t end, const Body& body) {
+    for (; end - begin >= Most; begin += Most) body.template operator()<Most>(begin);
+    if constexpr (Most > 1) for_tiles<(Most + 1) / 2>(begin, end, body);
 }
 
 // The right-hand side of a product, in panels of `width` columns: [panel][k][width], zero where the columns end.
-template <class T> struct Packed {
+template <class T>
+struct Packed {
     int64_t columns = 0, depth = 0;
     int width = 0;
-    std::vector<T> data;
+    Buffer<T> data;
 
     void resize(int64_t new_columns, int64_t new_depth, int new_width) {
         columns = new_columns, depth = new_depth, width = new_width;
@@ -83,7 +120,8 @@ template <class T> struct Packed {
 };
 
 // Panel p from columns given as contiguous vectors over k; null is a column of zeros.
-template <class T> void pack_columns(Packed<T>& out, int64_t p, const T* const* columns) {
+template <class T>
+void pack_columns(Packed<T>& out, int64_t p, const T* const* columns) {
     T* to = out.panel(p);
     for (int c = 0; c < out.width; ++c) {
         const int64_t index = p * out.width + c;
@@ -104,7 +142,8 @@ void pack_rows(Packed<T>& out, int64_t p, const T* const* rows, const T* const* 
     }
 }
 
-template <class T> constexpr int kPlainWidth = 2 * kLanes<T>;
+template <class T>
+constexpr int kPlainWidth = 2 * kLanes<T>;
 constexpr int64_t kBlockRows = 16 * kTileRows<2>;  // of the left operand, so that a block of it stays in the L2 cache
 
 // c[r] = start[r] + (row r of the left operand) B over k0 ... k0 + depth, for at most kBlockRows rows.
@@ -112,30 +151,29 @@ constexpr int64_t kBlockRows = 16 * kTileRows<2>;  // of the left operand, so th
 template <class T, class Left, class Start>
 void block_product(int64_t rows, const Left& left, const Packed<T>& b, int64_t k0, int64_t depth, T* const* c,
                    const Start& start) {
-    constexpr int lanes = kLanes<T>, tile = kTileRows<2>;
+    constexpr int lanes = kLanes<T>;
     for (int64_t p = 0; p < b.panels(); ++p) {
         const int64_t u = p * b.width, n0 = b.columns - u, n1 = n0 - lanes;
-        for (int64_t r0 = 0; r0 < rows; r0 += tile)
-            with_rows<tile>(rows - r0, [&]<int R>() {
-                Vec<T> acc[R][2];
-                for (int r = 0; r < R; ++r) {
-                    const T* from = start(r0 + r);
-                    acc[r][0] = from ? load(from + u, n0) : Vec<T>{};
-                    acc[r][1] = from && n1 > 0 ? load(from + u + lanes, n1) : Vec<T>{};
-                }
-                multiply<T, R, 2>(depth, left.template operator()<R>(r0), b.panel(p, k0), acc);
-                for (int r = 0; r < R; ++r) {
-                    store(c[r0 + r] + u, acc[r][0], n0);
-                    if (n1 > 0) store(c[r0 + r] + u + lanes, acc[r][1], n1);
-                }
-            });
+        for_tiles<kTileRows<2>>(0, rows, [&]<int R>(int64_t r0) {
+            Vec<T> acc[R][2];
+            for (int r = 0; r < R; ++r) {
+                const T* from = start(r0 + r);
+                acc[r][0] = from ? load(from + u, n0) : Vec<T>{};
+                acc[r][1] = from && n1 > 0 ? load(from + u + lanes, n1) : Vec<T>{};
+            }
+            multiply<T, R, 2>(depth, left.template operator()<R>(r0), b.panel(p, k0), acc);
+            for (int r = 0; r < R; ++r) {
+                store(c[r0 + r] + u, acc[r][0], n0);
+                if (n1 > 0) store(c[r0 + r] + u + lanes, acc[r][1], n1);
+            }
+        });
     }
 }
 
 // c[r] = start + a[r] B for `rows` rows, where start is c[r] itself (accumulate), a bias, or zero.
 template <class T>
 void product(int64_t rows, const T* const* a, const Packed<T>& b, T* const* c, const T* bias, bool accumulate,
-             std::vector<T>& scratch) {
+             Buffer<T>& scratch) {
     scratch.resize(kBlockRows * kDepth);
     for (int64_t first = 0; first < rows; first += kBlockRows) {
         const int64_t count = std::min(kBlockRows, rows - first);

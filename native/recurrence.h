@@ -16,7 +16,8 @@ namespace unspool::UNSPOOL_ISA {
 struct None {};  // the second product of a cell that has only one
 
 // Columns of a recurrent product in the order its register tile wants them: [panel][unit vector][gate][lane].
-template <class T, class Cell> struct Fused {
+template <class T, class Cell>
+struct Fused {
     static constexpr int unit_vectors = Cell::gates == 1 ? 2 : 1;
     static constexpr int vectors = unit_vectors * Cell::gates;
     static constexpr int width = vectors * kLanes<T>;
@@ -53,7 +54,8 @@ void pack_all_rows(Packed<T>& out, const std::vector<const T*>& rows, int64_t co
     });
 }
 
-template <class T> std::vector<const T*> rows_of(const T* matrix, int64_t rows, int64_t columns) {
+template <class T>
+std::vector<const T*> rows_of(const T* matrix, int64_t rows, int64_t columns) {
     std::vector<const T*> out(rows);
     for (int64_t r = 0; r < rows; ++r) out[r] = matrix + r * columns;
     return out;
@@ -64,41 +66,39 @@ template <class T, class Cell>
 void step_forward(const Cell& cell, const std::vector<Row<T>>& rows, int64_t count, const T* const* operand,
                   const Packed<T>& w, bool save) {
     using F = Fused<T, Cell>;
-    constexpr int tile = kTileRows<F::vectors>, lanes = kLanes<T>;
+    constexpr int lanes = kLanes<T>;
     const int64_t H = cell.H;
     for (int64_t p = 0; p < w.panels(); ++p) {
-        for (int64_t k0 = 0; k0 < w.depth; k0 += kDepth / 2) {
-            const int64_t depth = std::min(kDepth / 2, w.depth - k0);
+        for (int64_t k0 = 0; k0 < w.depth; k0 += kDepth) {
+            const int64_t depth = std::min(kDepth, w.depth - k0);
             const bool last = k0 + depth == w.depth;
-            for (int64_t r0 = 0; r0 < count; r0 += tile) {
-                with_rows<tile>(count - r0, [&]<int R>() {
-                    const Row<T>* row = &rows[r0];
-                    Vec<T> acc[R][F::vectors];
-                    for (int r = 0; r < R; ++r)
-                        for (int v = 0; v < F::vectors; ++v) {
-                            const int g = v % Cell::gates;
-                            const int64_t u = p * F::units + v / Cell::gates * lanes, n = H - u;
-                            acc[r][v] = n <= 0    ? Vec<T>{}
-                                        : k0 == 0 ? cell.start(row[r], g, u, n)
-                                                  : load(row[r].gates + (Cell::first + g) * H + u, n);
+            for_tiles<kTileRows<F::vectors>>(0, count, [&]<int R>(int64_t r0) {
+                const Row<T>* row = &rows[r0];
+                const auto slot = [&](int r, int g) { return row[r].gates + (Cell::first + g) * H; };
+                Vec<T> acc[R][F::vectors];
+                for (int r = 0; r < R; ++r)
+                    for (int v = 0; v < F::vectors; ++v) {
+                        const int g = v % Cell::gates;
+                        const int64_t u = p * F::units + v / Cell::gates * lanes, n = H - u;
+                        acc[r][v] = n <= 0    ? Vec<T>{}
+                                    : k0 == 0 ? cell.start(row[r], g, u, n)
+                                              : load<T>(slot(r, g) + u, n);
+                    }
+                multiply<T, R, F::vectors>(depth, LeftRows<T, R>(operand + r0, k0), w.panel(p, k0), acc);
+                for (int r = 0; r < R; ++r)
+                    for (int i = 0; i < F::unit_vectors; ++i) {
+                        const int64_t u = p * F::units + i * lanes, n = H - u;
+                        if (n <= 0) continue;
+                        const Vec<T>* a = acc[r] + i * Cell::gates;
+                        if (!last) {
+                            for (int g = 0; g < Cell::gates; ++g) store(slot(r, g) + u, a[g], n);
+                            continue;
                         }
-                    multiply<T, R, F::vectors>(depth, LeftRows<T, R>(operand + r0, k0), w.panel(p, k0), acc);
-                    for (int r = 0; r < R; ++r)
-                        for (int i = 0; i < F::unit_vectors; ++i) {
-                            const int64_t u = p * F::units + i * lanes, n = H - u;
-                            if (n <= 0) continue;
-                            const Vec<T>* a = acc[r] + i * Cell::gates;
-                            if (!last) {
-                                for (int g = 0; g < Cell::gates; ++g)
-                                    store(row[r].gates + (Cell::first + g) * H + u, a[g], n);
-                                continue;
-                            }
-                            const Vec<T> out = cell.forward(row[r], a, u, n, save);
-                            store(row[r].out + u, out, n);
-                            if (row[r].fed_next) store(row[r].fed_next + u, out * load(row[r].mask + u, n), n);
-                        }
-                });
-            }
+                        const Vec<T> out = cell.forward(row[r], a, u, n, save);
+                        store(row[r].out + u, out, n);
+                        if (row[r].fed_next) store(row[r].fed_next + u, out * load(row[r].mask + u, n), n);
+                    }
+            });
         }
     }
 }
@@ -110,7 +110,8 @@ void step_backward(const Cell& cell, const std::vector<Row<T>>& rows, int64_t co
 }
 
 // One layer over whole sequences. First and Second are the cell's one or two products of a time step.
-template <class T, class First, class Second> class Recurrence {
+template <class T, class First, class Second>
+class Recurrence {
     static constexpr bool kTwo = !std::is_same_v<Second, None>;
     static constexpr bool kReadout = std::is_same_v<Second, Readout<T>>;
     static constexpr bool kGru = std::is_same_v<First, GruCell<T>>;
@@ -159,10 +160,10 @@ template <class T, class First, class Second> class Recurrence {
   private:
     struct Weights {
         Packed<T> x, h, mid;
-        std::vector<T> bias, table;
+        Buffer<T> bias, table;
     };
     std::vector<const T*> input_columns() const;
-    void input_bias(std::vector<T>& bias) const;
+    void input_bias(Buffer<T>& bias) const;
     void forward_rows(const Weights& w, const std::vector<int64_t>& rows) const;
     void backward_rows(const Weights& w, const std::vector<int64_t>& rows, T* dmid, T* dstart) const;
     void weight_gradients(const T* dmid) const;
@@ -179,9 +180,9 @@ std::vector<const T*> Recurrence<T, First, Second>::input_columns() const {
 }
 
 template <class T, class First, class Second>
-void Recurrence<T, First, Second>::input_bias(std::vector<T>& bias) const {
+void Recurrence<T, First, Second>::input_bias(Buffer<T>& bias) const {
     const int64_t H = p.hidden;
-    bias.assign(kInputGates * H, T(0));
+    bias.resize(kInputGates * H);
     for (int slot = 0; slot < kInputGates; ++slot) {
         const int64_t g = gate_of_slot(slot);
         const bool hidden_too = p.b_hh && !(kGru && g == 2);
@@ -190,7 +191,8 @@ void Recurrence<T, First, Second>::input_bias(std::vector<T>& bias) const {
     }
 }
 
-template <class T, class First, class Second> void Recurrence<T, First, Second>::forward() {
+template <class T, class First, class Second>
+void Recurrence<T, First, Second>::forward() {
     Weights w;
     const auto inputs = input_columns();
     input_bias(w.bias);
@@ -205,8 +207,8 @@ template <class T, class First, class Second> void Recurrence<T, First, Second>:
                      p.threads);
     if constexpr (kTwo) {
         const T* from = kReadout ? p.w_hr : p.w_hh + First::gates * p.hidden * p.state;
-        pack_all_columns(w.mid, Fused<T, Second>::columns(from, second.H, p.hidden), p.hidden,
-                         Fused<T, Second>::width, p.threads);
+        pack_all_columns(w.mid, Fused<T, Second>::columns(from, second.H, p.hidden), p.hidden, Fused<T, Second>::width,
+                         p.threads);
     }
     parallel(workers, [&](int worker) { forward_rows(w, rows_of_worker[worker]); });
 }
@@ -217,8 +219,8 @@ void Recurrence<T, First, Second>::forward_rows(const Weights& w, const std::vec
     if (n == 0) return;
     const bool save = p.gates != nullptr;
     const int64_t chunk = std::max<int64_t>(1, 192 / n), longest = length(rows[0]);
-    std::vector<T> scratch, gates(save ? 0 : chunk * n * gate_row), cells(save || !p.c0 ? 0 : n * H);
-    std::vector<T> mid(kTwo && !save ? n * H : 0), fed(p.mask ? 3 * n * R : 0);
+    Buffer<T> scratch, gates(save ? 0 : chunk * n * gate_row), cells(save || !p.c0 ? 0 : n * H);
+    Buffer<T> mid(kTwo && !save ? n * H : 0), fed(p.mask ? 3 * n * R : 0);
     std::vector<Row<T>> row(n), next(n);
     std::vector<const T*> operand(n), a(chunk * n);
     std::vector<T*> c(chunk * n);
@@ -238,9 +240,8 @@ void Recurrence<T, First, Second>::forward_rows(const Weights& w, const std::vec
             for (int64_t r = 0; r < n && s < length(rows[r]); ++r, ++projected) {
                 c[projected] = gates_at(r, s);
                 if (p.tokens)
-                    std::copy_n(&w.table[p.tokens[at(rows[r], s)] * w.bias.size()], w.bias.size(), c[projected]);
-                else
-                    a[projected] = p.x + at(rows[r], s) * p.inputs;
+                    std::copy_n(&w.table[p.tokens[at(rows[r], s)] * kInputGates * H], kInputGates * H, c[projected]);
+                else a[projected] = p.x + at(rows[r], s) * p.inputs;
             }
         if (!p.tokens) product(projected, a.data(), w.x, c.data(), w.bias.data(), false, scratch);
 
@@ -287,7 +288,8 @@ void Recurrence<T, First, Second>::forward_rows(const Weights& w, const std::vec
         for (int64_t t = length(b); t < p.steps; ++t) std::fill_n(p.y + (t * p.batch + b) * R, R, T(0));
 }
 
-template <class T, class First, class Second> void Recurrence<T, First, Second>::backward() {
+template <class T, class First, class Second>
+void Recurrence<T, First, Second>::backward() {
     Weights w;
     const int64_t H = p.hidden, R = p.state;
     pack_all_rows(w.h, rows_of(p.w_hh, First::gates * H, R), R, p.threads);
@@ -297,22 +299,22 @@ template <class T, class First, class Second> void Recurrence<T, First, Second>:
             for (int64_t u = 0; u < H; ++u) rows.push_back(p.w_ih + (gate_of_slot(slot) * H + u) * p.inputs);
         pack_all_rows(w.x, rows, p.inputs, p.threads);
     }
-    std::vector<T> dmid;
+    Buffer<T> dmid;
     if constexpr (kTwo) {
         const T* from = kReadout ? p.w_hr : p.w_hh + First::gates * H * R;
         pack_all_rows(w.mid, rows_of(from, second.H, H), H, p.threads);
         if (kReadout) dmid.resize(p.steps * p.batch * R);
     }
-    std::vector<T> dstart(p.dstart_h ? workers * (R + H) : 0);
+    Buffer<T> dstart(p.dstart_h ? workers * (R + H) : 0);
+    if (p.dstart_h) dstart.zero();
     parallel(workers, [&](int worker) {
-        backward_rows(w, rows_of_worker[worker], dmid.data(), dstart.data() + (dstart.empty() ? 0 : worker * (R + H)));
+        backward_rows(w, rows_of_worker[worker], dmid.data(), p.dstart_h ? &dstart[worker * (R + H)] : nullptr);
     });
     if (p.dstart_h)
         for (int worker = 0; worker < workers; ++worker) {
             const T* from = &dstart[worker * (R + H)];
             for (int64_t u = 0; u < R; ++u) p.dstart_h[u] = (worker ? p.dstart_h[u] : T(0)) + from[u];
-            for (int64_t u = 0; p.dstart_c && u < H; ++u)
-                p.dstart_c[u] = (worker ? p.dstart_c[u] : T(0)) + from[R + u];
+            for (int64_t u = 0; p.dstart_c && u < H; ++u) p.dstart_c[u] = (worker ? p.dstart_c[u] : T(0)) + from[R + u];
         }
     weight_gradients(dmid.data());
     if (p.dpeephole) peephole_gradient();
@@ -324,7 +326,9 @@ void Recurrence<T, First, Second>::backward_rows(const Weights& w, const std::ve
                                                  T* dstart) const {
     const int64_t n = rows.size(), H = p.hidden, R = p.state, gate_row = First::slots * H;
     if (n == 0) return;
-    std::vector<T> scratch, dh(n * R), dc(p.c0 ? n * H : 0), middle(kTwo ? n * H : 0), dfed(p.mask ? n * R : 0);
+    Buffer<T> scratch, dh(n * R), dc(p.c0 ? n * H : 0), middle(kTwo ? n * H : 0), dfed(p.mask ? n * R : 0);
+    dh.zero();
+    dc.zero();
     std::vector<Row<T>> row(n), next(n);
     std::vector<const T*> left(n);
     std::vector<T*> right(n);
@@ -404,7 +408,8 @@ void Recurrence<T, First, Second>::backward_rows(const Weights& w, const std::ve
 }
 
 // dW = sum over all steps of d' x: rows of d from `offset`, `gates` of H of them into rows of dw and db.
-template <class T> struct WeightGradient {
+template <class T>
+struct WeightGradient {
     const std::vector<const T*>& d;
     int64_t offset, count;
     const std::vector<const T*>& x;
@@ -416,7 +421,7 @@ template <class T> struct WeightGradient {
     void run(int64_t begin, int64_t end) const {
         const int64_t steps = d.size();
         Packed<T> packed;
-        std::vector<T> left(kBlockRows * kDepth);
+        Buffer<T> left(kBlockRows * kDepth);
         std::vector<T*> c(kBlockRows);
         if (db) std::fill(db + begin, db + end, T(0));
         for (int64_t k0 = 0; k0 < std::max<int64_t>(steps, 1); k0 += kDepth) {
@@ -433,9 +438,9 @@ template <class T> struct WeightGradient {
                 }
                 if (!dw) continue;
                 for (int64_t r = 0; r < rows; ++r) c[r] = dw + (g0 + r) * columns;
-                block_product(
-                    rows, [&]<int R>(int64_t r) { return LeftColumns<T, R>{&left[r], kBlockRows}; }, packed, 0, depth,
-                    c.data(), [&](int64_t r) -> const T* { return k0 ? c[r] : nullptr; });
+                const auto left_from = [&]<int R>(int64_t r) { return LeftColumns<T, R>{&left[r], kBlockRows}; };
+                block_product(rows, left_from, packed, 0, depth, c.data(),
+                              [&](int64_t r) -> const T* { return k0 ? c[r] : nullptr; });
             }
         }
     }
@@ -490,13 +495,15 @@ void Recurrence<T, First, Second>::weight_gradients(const T* dmid) const {
     }
 }
 
-template <class T, class First, class Second> void Recurrence<T, First, Second>::peephole_gradient() const {
+template <class T, class First, class Second>
+void Recurrence<T, First, Second>::peephole_gradient() const {
     const int64_t H = p.hidden, peeps = First::gates - 1;
     std::fill_n(p.dpeephole, peeps * H, T(0));
     for (int64_t s = 0; s < p.steps; ++s)
         for (int64_t b = 0; b < p.batch; ++b) {
             if (s >= length(b)) continue;
-            const T *d = p.dgates + at(b, s) * First::slots * H, *c = p.cells + at(b, s) * H, *before = previous_c(b, s);
+            const T *d = p.dgates + at(b, s) * First::slots * H, *c = p.cells + at(b, s) * H,
+                    *before = previous_c(b, s);
             for (int64_t peep = 0; peep < peeps; ++peep) {
                 const bool output = peep == peeps - 1;
                 const T *da = d + (output ? First::gates - 1 : peep) * H, *seen = output ? c : before;
@@ -507,7 +514,8 @@ template <class T, class First, class Second> void Recurrence<T, First, Second>:
 }
 
 // Calls body with the recurrence of p's cell.
-template <class T, class Body> void with_recurrence(const Sequences<T>& p, Body&& body) {
+template <class T, class Body>
+void with_recurrence(const Sequences<T>& p, Body&& body) {
     const int64_t H = p.hidden;
     const auto one = [&](auto cell) { body(Recurrence<T, decltype(cell), None>(p, cell, None{})); };
     const auto read = [&](auto cell) {

@@ -25,43 +25,58 @@ namespace unspool::UNSPOOL_ISA {
 
 using std::int64_t;
 
-template <class T> struct VectorOf;
-template <> struct VectorOf<float> {
+template <class T>
+struct VectorOf;
+template <>
+struct VectorOf<float> {
     typedef float Type __attribute__((vector_size(UNSPOOL_VECTOR_BYTES)));
     typedef int32_t Bits __attribute__((vector_size(UNSPOOL_VECTOR_BYTES)));
 };
-template <> struct VectorOf<double> {
+template <>
+struct VectorOf<double> {
     typedef double Type __attribute__((vector_size(UNSPOOL_VECTOR_BYTES)));
     typedef int64_t Bits __attribute__((vector_size(UNSPOOL_VECTOR_BYTES)));
 };
-template <class T> using Vec = typename VectorOf<T>::Type;
-template <class T> constexpr int kLanes = UNSPOOL_VECTOR_BYTES / sizeof(T);
+template <class T>
+using Vec = typename VectorOf<T>::Type;
+template <class T>
+constexpr int kLanes = UNSPOOL_VECTOR_BYTES / sizeof(T);
 
-template <class T> UNSPOOL_INLINE Vec<T> broadcast(T value) { return value - Vec<T>{}; }
+template <class T>
+UNSPOOL_INLINE Vec<T> broadcast(T value) {
+    return value - Vec<T>{};
+}
 
-template <class T> UNSPOOL_INLINE Vec<T> load(const T* p) {
+template <class T>
+UNSPOOL_INLINE Vec<T> load(const T* p) {
     Vec<T> v;
     std::memcpy(&v, p, sizeof v);
     return v;
 }
 
-template <class T> UNSPOOL_INLINE void store(T* p, Vec<T> v) { std::memcpy(p, &v, sizeof v); }
+template <class T>
+UNSPOOL_INLINE void store(T* p, Vec<T> v) {
+    std::memcpy(p, &v, sizeof v);
+}
 
 // The first n lanes; the others are zero when loaded and untouched when stored.
-template <class T> UNSPOOL_INLINE Vec<T> load(const T* p, int64_t n) {
+template <class T>
+UNSPOOL_INLINE Vec<T> load(const T* p, int64_t n) {
     if (n >= kLanes<T>) return load(p);
     Vec<T> v{};
     for (int64_t i = 0; i < n; ++i) v[i] = p[i];
     return v;
 }
 
-template <class T> UNSPOOL_INLINE void store(T* p, Vec<T> v, int64_t n) {
+template <class T>
+UNSPOOL_INLINE void store(T* p, Vec<T> v, int64_t n) {
     if (n >= kLanes<T>) return store(p, v);
     for (int64_t i = 0; i < n; ++i) p[i] = v[i];
 }
 
 // A comparison with NaN is false, so that both keep a NaN in x.
-template <class V> UNSPOOL_INLINE V clamp(V x, V low, V high) {
+template <class V>
+UNSPOOL_INLINE V clamp(V x, V low, V high) {
     x = x < low ? low : x;
     return x > high ? high : x;
 }

@@ -24,7 +24,8 @@ inline GompParallel openmp() {
 }
 
 // Calls body(0) ... body(tasks - 1), each once, and returns when all are done; what a body throws is thrown here.
-template <class Body> void parallel(int tasks, Body&& body) {
+template <class Body>
+void parallel(int tasks, Body&& body) {
     if (tasks <= 1) {
         if (tasks == 1) body(0);
         return;

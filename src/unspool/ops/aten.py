@@ -28,6 +28,8 @@ def unsupported(
         return f"torch's kernels have no {cell}"
     if (weights.b_ih is None) != (weights.b_hh is None):
         return "torch's kernels want both biases or neither"
+    if weights.w_hr is not None and weights.w_hr.shape[0] == weights.w_hr.shape[1]:
+        return "torch's kernels know a projection by R < H"
     return None
 
 

@@ -125,7 +125,7 @@ def _array(v: Tensor | None) -> Array | None:
     """A tensor as an array of its own, floats as float64."""
     if v is None:
         return None
-    return np.array(v.detach().to("cpu", torch.float64 if v.is_floating_point() else v.dtype))
+    return v.detach().to("cpu", torch.float64 if v.is_floating_point() else v.dtype).numpy().copy()
 
 
 def _select(condition: Array, yes: Any, no: Any) -> State:

@@ -1,0 +1,37 @@
+# make build · check · test · bench · demo · docs. Each sets up what it needs, in .venv, and only once.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: build check test bench demo docs
+
+build: .venv/.built
+
+.venv/.tools: constraints.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(PIP) scikit-build-core nanobind cmake ninja
+	touch $@
+
+.venv/.built: .venv/.tools CMakeLists.txt $(wildcard native/*)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) --no-build-isolation --editable '.[train,dev]'
+	touch $@
+
+check: build
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+
+test: build
+	$(BIN)/python -m pytest -q
+
+docs: build
+	$(BIN)/python -m pytest -q src tests/test_examples.py
+
+bench: build
+	$(BIN)/python benchmarks/layers.py --json build/layers.json
+
+demo: build
+	rm -rf build/demo
+	$(BIN)/unspool fit text python-stdlib --out build/demo --minutes 2
+	$(BIN)/unspool generate build/demo --prompt 'def ' --length 2000 --temperature 0.7 --seed 1

@@ -1,0 +1,234 @@
+"""The command line: one verb per thing a person does. Flags have the names of the keywords in Python."""
+
+import io
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from . import folder
+from .data import text as texts
+from .data.vocabulary import UNITS
+from .errors import DataError, DivergedError, UnspoolError
+
+if TYPE_CHECKING:
+    from .fit import Progress
+    from .tasks.language_model import LanguageModel
+
+# The one of click, or of typer's own copy of it.
+_UsageError: type[typer.BadParameter] = typer.BadParameter.__bases__[0]
+_OPTIONS = {"add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": None}
+
+verbs = typer.Typer(help="Recurrent networks for sequences: train them, and run them.", **_OPTIONS)
+fit = typer.Typer(help="Train a network on a file, and save it into a folder.", **_OPTIONS)
+verbs.add_typer(fit, name="fit")
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a saved network.")]
+Source = Annotated[str, typer.Argument(metavar="FILE", help=f"Text in UTF-8, or {texts.STDLIB}.")]
+
+
+def app() -> None:
+    """What the shell calls. Text is UTF-8, whatever the locale says."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="replace")
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command; its exit status. What a person can mend is one line on standard error, and status 2."""
+    try:
+        status = verbs(args=arguments, prog_name="unspool", standalone_mode=False)
+        sys.stdout.flush()
+        return status or 0
+    except _UsageError as error:
+        return _complain(f"{error.format_message()} Try 'unspool --help'.")
+    except UnspoolError as error:
+        return _complain(str(error))
+    except BrokenPipeError:
+        # Whoever reads has enough; typer too leaves with 1.
+        _drop_output()
+        return 1
+    except OSError as error:
+        if error.filename is None:
+            _drop_output()
+        return _complain(
+            f"{error.filename or 'standard output'}: {error.strerror or error}; make room, or choose another"
+        )
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+
+
+def _complain(message: str) -> int:
+    print("unspool:", " ".join(message.split()), file=sys.stderr)
+    return 2
+
+
+def _drop_output() -> None:
+    """What is left in the buffer could not be written: it must not be tried again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@fit.callback()
+def _fit() -> None:
+    """Train a network on a file, and save it into a folder."""
+
+
+@fit.command("text")
+def fit_text(
+    file: Source,
+    out: Annotated[Path, typer.Option(help="Folder to save the network into.")],
+    level: Annotated[Literal["char", "byte", "word"], typer.Option(help="What a token is.")] = "char",
+    cell: Annotated[Literal["elman", "jordan", "gru", "lstm"], typer.Option(help="Recurrent cell.")] = "lstm",
+    hidden_size: Annotated[int, typer.Option(help="Units of each recurrent layer.", min=1)] = 512,
+    num_layers: Annotated[int, typer.Option(help="Recurrent layers.", min=1)] = 1,
+    embedding_size: Annotated[int, typer.Option(help="Features of a token; 0: none, 1-of-k.", min=0)] = 128,
+    dropout: Annotated[float, typer.Option(help="Part of the units dropped while training.", min=0)] = 0.0,
+    tbptt: Annotated[int, typer.Option(help="Steps that a gradient goes back.", min=1)] = 128,
+    batch_size: Annotated[int, typer.Option(help="Parts of the text read side by side.", min=1)] = 64,
+    learning_rate: Annotated[float, typer.Option(help="Of Adam, at the start.")] = 2e-3,
+    clip_norm: Annotated[float, typer.Option(help="Largest norm of the gradient; 0: any.", min=0)] = 1.0,
+    epochs: Annotated[int, typer.Option(help="Times that the text is read.", min=1)] = 10,
+    vocabulary_size: Annotated[int, typer.Option(help="Most tokens that are known.", min=1)] = 10_000,
+    seed: Annotated[int, typer.Option(help="Of the weights and of dropout.", min=0)] = 0,
+    validation: Annotated[float, typer.Option(help="Part of the text held out.")] = 0.1,
+    minutes: Annotated[float | None, typer.Option(help="Train for so long, instead of so many epochs.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the network in --out.")] = False,
+) -> int:
+    """Train a language model on a text, beside a 5-gram."""
+    folder.check_free(out, force)
+    text = texts.read(file, level)
+    from .tasks.language_model import LanguageModel
+
+    model = LanguageModel(
+        level=level,
+        cell=cell,
+        hidden_size=hidden_size,
+        num_layers=num_layers,
+        embedding_size=embedding_size,
+        dropout=dropout,
+        tbptt=tbptt,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        clip_norm=clip_norm,
+        epochs=epochs,
+        vocabulary_size=vocabulary_size,
+        seed=seed,
+    )
+    try:
+        with _Bar(UNITS[level]) as bar:
+            model.fit(text, validation=validation, minutes=minutes, watch=bar.watch)
+    except DataError as error:
+        raise DataError(f"{file}: {error}") from None
+    except DivergedError as error:
+        if not error.outcome.history:
+            raise
+        model.save(out, force=force)
+        raise DivergedError(f"{error}; the best weights so far are saved in {out}") from None
+    model.save(out, force=force)
+    return _report(model, out)
+
+
+def _report(model: "LanguageModel", out: Path) -> int:
+    metrics = model.metrics_
+    per = f"bits/{metrics['unit']}"
+    print(f"network    {metrics['validation']['bits']:.4f} {per} on {metrics['validation']['tokens']:,} held out")
+    print(f"baseline   {metrics['baseline']['bits']:.4f} {per}, {metrics['baseline']['name']}, the same text")
+    print(f"saved in   {out}")
+    if metrics["training"]["stopped"] == "interrupted":
+        print("training was interrupted; the weights are the best until then", file=sys.stderr)
+        return 130
+    return 0
+
+
+@verbs.command()
+def generate(
+    network: Folder,
+    prompt: Annotated[str, typer.Option(help="Text to go on from.")] = "",
+    length: Annotated[int, typer.Option(help="Tokens to make.", min=0)] = 500,
+    temperature: Annotated[float, typer.Option(help="Below 1 likelier, above 1 more varied.", min=0)] = 1.0,
+    top_k: Annotated[int | None, typer.Option(help="Draw from the k likeliest tokens only.", min=1)] = None,
+    top_p: Annotated[float | None, typer.Option(help="Draw from the likeliest, up to this probability.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The same seed, the same text.", min=0)] = None,
+) -> None:
+    """Write text as it is made, the prompt first."""
+    model = _load(network)
+    if unknown := model.unknown(prompt):
+        print(f"unspool: {unknown} of the prompt's tokens are unknown to the network", file=sys.stderr)
+    pieces = model.pieces(prompt, length=length, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
+    for piece in pieces:
+        sys.stdout.write(piece)
+        sys.stdout.flush()
+    print()
+
+
+@verbs.command()
+def evaluate(network: Folder, file: Source) -> None:
+    """Score a text; of the text that the network was trained on, only the part that was held out."""
+    model = _load(network)
+    try:
+        result = model.evaluate(texts.read(file, model.vocabulary_.level))
+    except DataError as error:
+        raise DataError(str(error) if str(error).startswith(file) else f"{file}: {error}") from None
+    unit, score = UNITS[model.vocabulary_.level], result.network
+    part = "held out when it was trained on this text" if result.held_out else "the whole text"
+    print(
+        f"{file}     {score.tokens:,} {unit}s, {part}; {score.unknown:,} of them unknown, scored as the unknown token"
+    )
+    print(f"network    {score.bits:.4f} bits/{unit}, perplexity {score.perplexity:.4g}")
+    name = model.metrics_["baseline"]["name"]
+    if result.baseline is not None:
+        print(f"baseline   {result.baseline:.4f} bits/{unit}, perplexity {2**result.baseline:.4g}, {name}")
+    else:
+        held_out, baseline = model.metrics_["validation"]["bits"], model.metrics_["baseline"]["bits"]
+        print(f"when trained, held out: network {held_out:.4f}, {name} {baseline:.4f} bits/{unit}")
+
+
+def _load(network: Path) -> "LanguageModel":
+    from .tasks.language_model import LanguageModel
+
+    return LanguageModel.load(network)
+
+
+class _Bar:
+    """A progress bar on standard error, and a line for each check."""
+
+    def __init__(self, unit: str):
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        self.unit = unit
+        console = Console(stderr=True, soft_wrap=True)
+        self.bar = Bar(
+            BarColumn(),
+            TextColumn("{task.percentage:3.0f} %"),
+            TextColumn("{task.description}"),
+            TimeRemainingColumn(),
+            TextColumn("left"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self.task = self.bar.add_task("", total=1.0)
+
+    def __enter__(self) -> "_Bar":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def watch(self, progress: "Progress") -> None:
+        speed = f"{progress.tokens / progress.seconds:,.0f} {self.unit}s/s"
+        self.bar.update(
+            self.task, completed=progress.done, description=f"{progress.loss:.3f} bits/{self.unit}  {speed}"
+        )
+        if progress.validation is not None:
+            self.bar.console.print(
+                f"step {progress.step:>6,}  {progress.seconds:5.0f} s  training {progress.loss:.3f}  "
+                f"validation {progress.validation:.3f} bits/{self.unit}  {speed}",
+                highlight=False,
+            )

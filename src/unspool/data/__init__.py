@@ -1,0 +1,1 @@
+"""Files → sequences → batches. NumPy only."""

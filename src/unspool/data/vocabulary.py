@@ -1,0 +1,111 @@
+"""Vocabularies: a text as numbers, and back."""
+
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from ..errors import DataError
+
+LEVELS = ("char", "byte", "word")
+UNITS = {"char": "character", "byte": "byte", "word": "word"}
+# Joined again the pieces are the text: a space belongs to the word that follows it, other white space is a word.
+_WORD = re.compile(r" ?\w+| ?[^\w\s]+|\s+(?!\S)|\s")
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The tokens that a network knows, numbered.
+
+    Args:
+        level: `char`, `byte` or `word`.
+        tokens: the tokens in order of their numbers. Number 0 of characters and words is the unknown token, written
+            "", which stands for all that the training text did not have; bytes are all known and are not listed.
+    """
+
+    level: str
+    tokens: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return 256 if self.level == "byte" else len(self.tokens)
+
+    @property
+    def unknown(self) -> int | None:
+        """The number of the unknown token."""
+        return None if self.level == "byte" else 0
+
+    def encode(self, text: str | bytes) -> np.ndarray:
+        """Numbers of the text's tokens, int32, (N,)."""
+        if self.level == "byte":
+            data = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
+            return np.frombuffer(data, np.uint8).astype(np.int32)
+        if isinstance(text, bytes):
+            raise DataError(f"text must be a str at level {self.level!r}; got bytes: decode them, or use level 'byte'")
+        if self.level == "char":
+            codes = _codes(text)
+            table = self._number_of_code
+            return np.where(codes < len(table), table[np.minimum(codes, len(table) - 1)], 0)
+        return np.fromiter((self._number.get(w, 0) for w in _WORD.findall(text)), np.int32)
+
+    def piece(self, number: int) -> bytes:
+        """The token of a number as UTF-8; a byte may be part of a character."""
+        return bytes([number]) if self.level == "byte" else self.tokens[number].encode("utf-8", "replace")
+
+    def to_json(self) -> str:
+        return json.dumps({"level": self.level, "unknown": self.unknown, "tokens": self.tokens}, ensure_ascii=False)
+
+    @cached_property
+    def _number(self) -> dict[str, int]:
+        return {token: i for i, token in enumerate(self.tokens)}
+
+    @cached_property
+    def _number_of_code(self) -> np.ndarray:
+        """Number of each code point, 0 for the unknown ones."""
+        known = [ord(token) for token in self.tokens[1:]]
+        table = np.zeros(max(known, default=0) + 1, np.int32)
+        table[known] = np.arange(1, len(self.tokens), dtype=np.int32)
+        return table
+
+
+def from_text(text: str | bytes, level: str, size: int = 10_000) -> Vocabulary:
+    """The vocabulary of a text: its `size` most frequent tokens; a word has to occur twice."""
+    if level == "byte":
+        return Vocabulary("byte")
+    if isinstance(text, bytes):
+        raise DataError(f"text must be a str at level {level!r}; got bytes: decode them, or use level 'byte'")
+    if level == "char":
+        codes, counts = np.unique(_codes(text), return_counts=True)
+        most = codes[np.argsort(-counts, kind="stable")[:size]]
+        return Vocabulary("char", ("", *map(chr, sorted(most))))
+    words = Counter(_WORD.findall(text)).most_common(size)
+    return Vocabulary("word", ("", *(word for word, count in words if count > 1)))
+
+
+def from_json(data: str | bytes) -> Vocabulary:
+    """A vocabulary that was saved.
+
+    Raises:
+        DataError: it is not one.
+    """
+    try:
+        saved = json.loads(data)
+        level, tokens = saved["level"], saved["tokens"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise DataError("is not a vocabulary in JSON with 'level' and 'tokens'") from None
+    if level not in LEVELS or not isinstance(tokens, list) or not all(isinstance(t, str) for t in tokens):
+        raise DataError(f"wants a level of {', '.join(LEVELS)} and a list of strings as its tokens")
+    wanted = tokens[:1] == [""] and len(set(tokens)) == len(tokens) and "" not in tokens[1:]
+    if level == "char":
+        wanted = wanted and all(len(t) == 1 for t in tokens[1:])
+    if level == "byte":
+        wanted = not tokens
+    if not wanted:
+        raise DataError(f"has tokens that are no vocabulary of level {level!r}: the first must be '', all different")
+    return Vocabulary(level, tuple(tokens))
+
+
+def _codes(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)

@@ -1,0 +1,225 @@
+"""Feed-forward layers: the time-delay network, whose only memory is a window, and the multi-layer perceptron."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+from torch.nn.functional import dropout as drop
+
+from ..cells import NONLINEARITIES, Nonlinearity, check_nonlinearity
+from ..ops import check
+from .arguments import check_dropout, check_flags, check_probability, check_sizes
+
+Window = tuple[Tensor, ...]  # of each layer, its last (window - 1)·dilation inputs
+
+
+class TDNN(torch.nn.Module):
+    """Time-delay neural network over whole sequences (Waibel et al. 1989): each layer sees a window of past inputs.
+
+        y[t] = φ(b + Σ_k W[:, :, k] x[t - (K - 1 - k)·d])         k = 0 .. K-1
+
+    that is `torch.nn.Conv1d` over time, with the past, d·(K - 1) steps, in front: zeros or `state`. The layers are such
+    convolutions, `layers.0` ..., with their parameters and initial values, U(-1/√(I·K), 1/√(I·K)).
+
+    >>> import torch, unspool
+    >>> tdnn = unspool.nn.TDNN(3, 8, num_layers=2, window=3, dilation=[1, 3])
+    >>> y, state = tdnn(torch.zeros(20, 4, 3))
+    >>> y.shape, [s.shape[0] for s in state]
+    (torch.Size([20, 4, 8]), [2, 6])
+
+    Args:
+        input_size: I, features of the input.
+        hidden_size: H, features of the output of each layer.
+        num_layers: layers, each of which reads the output of the one before.
+        window: K, inputs that a layer sees at a time, or a sequence with one K for each layer.
+        dilation: d, steps from one of these to the next, or a sequence with one d for each layer.
+        nonlinearity: φ, "tanh", "relu", "sigmoid" or "identity".
+        bias: whether there is b.
+        batch_first: x and y are (B, T, ·) instead of (T, B, ·).
+        dropout: probability that an element is zeroed between two layers, in training mode.
+        device, dtype: of the parameters.
+    Raises:
+        ValueError or TypeError that names the argument, what it must be, and what came.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        window: int | Sequence[int] = 3,
+        dilation: int | Sequence[int] = 1,
+        nonlinearity: Nonlinearity = "tanh",
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        check_sizes(input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
+        check_flags(bias=bias, batch_first=batch_first)
+        check_dropout(dropout, num_layers, stacklevel=2)
+        check_nonlinearity("nonlinearity", nonlinearity, tuple(NONLINEARITIES))
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.nonlinearity = nonlinearity
+        self.batch_first = batch_first
+        self.dropout = float(dropout)
+        windows = _per_layer("window", window, num_layers)
+        dilations = _per_layer("dilation", dilation, num_layers)
+        inputs = [input_size] + [hidden_size] * (num_layers - 1)
+        self._past_sizes = [((K - 1) * d, I) for I, K, d in zip(inputs, windows, dilations, strict=True)]
+        self.layers = torch.nn.ModuleList(
+            torch.nn.Conv1d(I, hidden_size, K, dilation=d, bias=bias, device=device, dtype=dtype)
+            for I, K, d in zip(inputs, windows, dilations, strict=True)
+        )
+
+    def forward(
+        self, x: Tensor, state: Window | None = None, *, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Window]:
+        """Run over sequences.
+
+        Args:
+            x: input, (T, B, I), or (B, T, I) with `batch_first`, or (T, I).
+            state: the past: of each layer its last d·(K - 1) inputs, (d·(K - 1), B, ·), also with `batch_first`, and
+                without B if x has no batch. Zeros if None.
+            lengths: (B,) integers 1..T. Behind its end a sequence has y = 0, and its last state is that at its own end.
+        Returns:
+            y, as x, with H features, and the last state.
+        """
+        batched = self._check_x(x, lengths)
+        if not batched:
+            x, state = x.unsqueeze(1), state and tuple(s.unsqueeze(1) for s in state)
+        elif self.batch_first:
+            x = x.transpose(0, 1)
+        state = self._past(x, state)
+        y, last = self._through_layers(x, state, lengths)
+        if not batched:
+            return y.squeeze(1), tuple(s.squeeze(1) for s in last)
+        return y.transpose(0, 1) if self.batch_first else y, last
+
+    def step(self, x: Tensor, state: Window | None = None) -> tuple[Tensor, Window]:
+        """One time step: x, (B, I) or (I,), and the state of `forward`, to y, (B, H) or (H,), and the next state."""
+        time = int(self.batch_first and x.ndim == 2)
+        y, state = self.forward(x.unsqueeze(time), state)
+        return y.squeeze(time), state
+
+    def _through_layers(self, x: Tensor, state: Window, lengths: Tensor | None) -> tuple[Tensor, Window]:
+        T, B, _ = x.shape
+        live = None
+        if lengths is not None:
+            lengths = check.lengths(lengths, T, B, x.device)
+            live = torch.arange(T, device=x.device)[:, None, None] < lengths[:, None]  # (T, B, 1)
+            # Zeros in the padding: a NaN there would reach the weights' gradients as 0 · NaN.
+            x = torch.where(live, x, 0)
+        φ, _ = NONLINEARITIES[self.nonlinearity]
+        last = []
+        for k, (conv, past) in enumerate(zip(self.layers, state, strict=True)):
+            if k > 0 and self.dropout > 0:
+                x = drop(x, self.dropout, self.training)
+            seen = torch.cat([past, x])
+            last.append(_ends(seen, len(past), lengths))
+            x = φ(conv(seen.permute(1, 2, 0)).permute(2, 0, 1))
+        return x if live is None else torch.where(live, x, 0), tuple(last)
+
+    def _check_x(self, x: Tensor, lengths: Tensor | None) -> bool:
+        """Whether x has a batch."""
+        if x.ndim not in (2, 3) or x.shape[-1] != self.input_size or 0 in x.shape:
+            layout = "(B, T, I)" if self.batch_first else "(T, B, I)"
+            raise ValueError(f"x must be {layout} or (T, I) with T ≥ 1 and I={self.input_size}; got {tuple(x.shape)}")
+        if x.ndim == 2 and lengths is not None:
+            raise ValueError(f"lengths must be None where x has no batch; got {lengths}")
+        return x.ndim == 3
+
+    def _past(self, x: Tensor, state: Window | None) -> Window:
+        """The state, which has the right shapes, or zeros."""
+        shapes = [(steps, x.shape[1], I) for steps, I in self._past_sizes]
+        if state is None:
+            return tuple(x.new_zeros(shape) for shape in shapes)
+        came = [tuple(s.shape) for s in state]
+        if came != shapes:
+            raise ValueError(f"state must have (d·(K - 1), B, ·) for each layer, of shapes {shapes}; got {came}")
+        return state
+
+    def extra_repr(self) -> str:
+        return f"nonlinearity={self.nonlinearity!r}, batch_first={self.batch_first}, dropout={self.dropout}"
+
+
+class MLP(torch.nn.Module):
+    """Multi-layer perceptron, a feed-forward network.
+
+        y = ψ(W_n ... φ(W_2 φ(W_1 x + b_1) + b_2) ... + b_n)
+
+    Its layers are `torch.nn.Linear`, `layers.0` ..., with their initial values, U(-1/√I, 1/√I) for I inputs of a layer.
+
+    >>> import torch, unspool
+    >>> unspool.nn.MLP([5, 16, 1], "tanh")(torch.zeros(32, 5)).shape
+    torch.Size([32, 1])
+
+    Args:
+        sizes: features of the input, of each hidden layer, and of the output: at least two.
+        nonlinearity: φ, behind each hidden layer: "tanh", "relu", "sigmoid" or "identity".
+        output_nonlinearity: ψ, behind the last layer, one of these.
+        bias: whether there are b.
+        dropout: probability that an element of a hidden layer is zeroed, in training mode.
+        device, dtype: of the parameters.
+    Raises:
+        ValueError or TypeError that names the argument, what it must be, and what came.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        nonlinearity: Nonlinearity = "relu",
+        output_nonlinearity: Nonlinearity = "identity",
+        bias: bool = True,
+        dropout: float = 0.0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        if len(sizes) < 2:
+            raise ValueError(f"sizes must have those of the input and the output at least; got {sizes}")
+        check_sizes(**{f"sizes[{k}]": size for k, size in enumerate(sizes)})
+        check_flags(bias=bias)
+        check_probability("dropout", dropout)
+        check_nonlinearity("nonlinearity", nonlinearity, tuple(NONLINEARITIES))
+        check_nonlinearity("output_nonlinearity", output_nonlinearity, tuple(NONLINEARITIES))
+        self.nonlinearity = nonlinearity
+        self.output_nonlinearity = output_nonlinearity
+        self.dropout = float(dropout)
+        self.layers = torch.nn.ModuleList(
+            torch.nn.Linear(I, O, bias, device=device, dtype=dtype) for I, O in pairwise(sizes)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x, (..., I), to y, (..., O)."""
+        *hidden, last = self.layers
+        φ, _ = NONLINEARITIES[self.nonlinearity]
+        ψ, _ = NONLINEARITIES[self.output_nonlinearity]
+        for layer in hidden:
+            x = drop(φ(layer(x)), self.dropout, self.training)
+        return ψ(last(x))
+
+    def extra_repr(self) -> str:
+        return f"{self.nonlinearity!r}, {self.output_nonlinearity!r}, dropout={self.dropout}"
+
+
+def _per_layer(name: str, value: int | Sequence[int], num_layers: int) -> Sequence[int]:
+    """One for each layer."""
+    values = [value] * num_layers if isinstance(value, int) else value
+    if len(values) != num_layers:
+        raise ValueError(f"{name} must be an int, or one for each of the num_layers={num_layers}; got {value}")
+    for v in values:
+        check_sizes(**{name: v})
+    return values
+
+
+def _ends(seen: Tensor, size: int, lengths: Tensor | None) -> Tensor:
+    """The last `size` rows of seen, (size + T, B, ·), at each sequence's own end."""
+    if lengths is None:
+        return seen[len(seen) - size :]
+    rows = torch.arange(size, device=seen.device)[:, None] + lengths  # (size, B)
+    return seen[rows, torch.arange(seen.shape[1], device=seen.device)]

@@ -1,0 +1,306 @@
+"""What the recurrent layers have in common: the weights of all layers and directions, and the course of a call."""
+
+import math
+from inspect import signature
+from typing import Any, TypedDict
+
+import torch
+from torch import Tensor
+from torch.nn.functional import dropout as drop
+from torch.nn.parameter import Parameter
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from .. import ops
+from ..cells import Cell, State, Weights
+from .arguments import changed, check_dropout, check_flags, check_probability, check_sizes
+
+
+class Options(TypedDict, total=False):
+    """Keywords of every recurrent layer, beyond torch.nn's.
+
+    recurrent_dropout: probability, in [0, 1), that an element of the state is zeroed where it enters the recurrent
+        product, in training mode; the others are scaled by 1/(1 - probability). One mask for each sequence, layer and
+        direction, the same at all time steps, drawn at each call (Gal & Ghahramani 2016).
+    learn_initial_state: make the state before the first step a parameter, instead of zero: `initial_h_l0` (R,) and the
+        LSTM's `initial_c_l0` (H,), which begin at zero. Used when no state is given, and at resets.
+    backend: what runs it, see `unspool.ops.run`.
+    """
+
+    recurrent_dropout: float
+    learn_initial_state: bool
+    backend: str
+
+
+def torch_names(bias: bool, projected: bool = False, peephole: bool = False) -> Weights:
+    """The names that torch.nn gives to the parameters, and one for the peepholes."""
+    return Weights(
+        "weight_ih",
+        "weight_hh",
+        "bias_ih" if bias else None,
+        "bias_hh" if bias else None,
+        "weight_hr" if projected else None,
+        peephole="weight_peephole" if peephole else None,
+    )
+
+
+class Recurrent(torch.nn.Module):
+    """Base of the recurrent layers, which differ in their cell and their parameters' names, and add nothing else.
+
+    Args:
+        cell: the equations.
+        names: the parameters of one layer and direction, without the suffix; None where there is none.
+        feedback_size: R, the size of the state that is fed back.
+        set_bias: a gate and the value at which its bias, b_ih + b_hh, begins; drawn as the others if None.
+        input_size: and the rest, as the layers have them; the last three are `Options`.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        names: Weights,
+        feedback_size: int,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int,
+        bias: bool,
+        batch_first: bool,
+        dropout: float,
+        bidirectional: bool,
+        device: torch.device | str | None,
+        dtype: torch.dtype | None,
+        set_bias: tuple[int, float] | None = None,
+        recurrent_dropout: float = 0.0,
+        learn_initial_state: bool = False,
+        backend: str = "auto",
+    ) -> None:
+        super().__init__()
+        check_sizes(input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
+        check_flags(bias=bias, batch_first=batch_first, bidirectional=bidirectional)
+        check_flags(learn_initial_state=learn_initial_state)
+        check_dropout(dropout, num_layers, stacklevel=3)
+        check_probability("recurrent_dropout", recurrent_dropout, below=True)
+        if backend != "auto" and backend not in ops.BACKENDS:
+            raise ValueError(f"backend must be auto, {', '.join(ops.BACKENDS)}; got {backend!r}")
+        self.cell = cell
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.bias = bias
+        self.batch_first = batch_first
+        self.dropout = float(dropout)
+        self.bidirectional = bidirectional
+        self.recurrent_dropout = float(recurrent_dropout)
+        self.learn_initial_state = learn_initial_state
+        self.backend = backend
+        self._set_bias = set_bias
+        self._sizes = (feedback_size, hidden_size)[: len(cell.state_names)]
+        self._create(names, device, dtype)
+        self.reset_parameters()
+
+    def _create(self, names: Weights, device: torch.device | str | None, dtype: torch.dtype | None) -> None:
+        """Name and register all parameters, in torch's order, the initial states after them."""
+        directions = ("", "_reverse") if self.bidirectional else ("",)
+        suffixes = [f"_l{layer}{direction}" for layer in range(self.num_layers) for direction in directions]
+        initial = [f"initial_{name}" for name in self.cell.state_names] if self.learn_initial_state else []
+        self._names = tuple(Weights(*[name and name + suffix for name in names]) for suffix in suffixes)
+        self._initial = tuple(tuple(name + suffix for name in initial) for suffix in suffixes)
+        D = 1 + self.bidirectional
+        H, R, G = self.hidden_size, self._sizes[0], self.cell.gates
+        shapes: dict[Any, tuple[int, ...]] = {}
+        for k, layer_names in enumerate(self._names):
+            I = self.input_size if k < D else D * R
+            layer = Weights((G * H, I), (G * H, R), (G * H,), (G * H,), (R, H), (R,), (G - 1, H))
+            shapes |= {name: shape for name, shape in zip(layer_names, layer, strict=True) if name}
+        for state_names in self._initial:
+            shapes |= {name: (size,) for name, size in zip(state_names, self._sizes, strict=False)}
+        for name, shape in shapes.items():
+            self.register_parameter(name, Parameter(torch.empty(shape, device=device, dtype=dtype)))
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Draw the weights from U(-1/√H, 1/√H), in torch's order; peepholes and initial states are zero."""
+        bound = 1 / math.sqrt(self.hidden_size)
+        for name, parameter in self.named_parameters():
+            if name.startswith(("weight_peephole", "initial")):
+                parameter.zero_()
+            else:
+                parameter.uniform_(-bound, bound)
+        if self._set_bias is not None:
+            gate, value = self._set_bias
+            for k in range(len(self._names)):
+                biases: Any = self._weights(k)[2:4]
+                for bias, start in zip(biases, (value, 0.0), strict=True):
+                    bias.view(-1, self.hidden_size)[gate] = start
+
+    def forward(
+        self,
+        x: Tensor | PackedSequence,
+        state: Any = None,
+        *,
+        lengths: Tensor | None = None,
+        reset: Tensor | None = None,
+        hx: Any = None,
+    ) -> tuple[Any, Any]:
+        """Run over sequences, in the parameters' dtype, also in a region of torch.autocast.
+
+        Args:
+            x: input, (T, B, I), or (B, T, I) with `batch_first`, or (T, I), or a PackedSequence; or int64 tokens
+                0..I-1, (T, B), (B, T) or (T,), which stand for 1-of-I inputs.
+            state: h, or for the LSTM (h, c), each (layers × directions, B, ·), and without B if x has no batch. The
+                learned state if None, or zero.
+            lengths: (B,) integers 1..T. Behind its end a sequence has y = 0; its last state is that at its own end,
+                where the reverse direction begins.
+            reset: bool, x's shape without I: a new sequence begins at this step, from the learned state or zero. The
+                reverse direction, which comes from behind, begins anew after this step.
+            hx: another name for `state`, torch.nn's.
+        Returns:
+            y, as x, with R features per direction, and the last state, as `state`.
+        Raises:
+            ValueError or TypeError that names the argument, what it must be, and what came.
+        """
+        state = hx if state is None else state
+        if isinstance(x, PackedSequence):
+            return self._forward_packed(x, state, lengths, reset)
+        if not x.is_meta and torch.is_autocast_enabled(x.device.type):
+            return self._forward_uncast(x, state, lengths, reset)
+        batched = self._check_x(x, lengths, reset)
+        states = None if state is None else self._check_state(x, state, batched)
+        if not batched:
+            x, reset = x.unsqueeze(1), None if reset is None else reset.unsqueeze(1)
+            y, last = self._through_layers(x, states and tuple(s.unsqueeze(1) for s in states), None, reset)
+            return y.squeeze(1), self._join(tuple(s.squeeze(1) for s in last))
+        if self.batch_first:
+            x, reset = x.transpose(0, 1), None if reset is None else reset.transpose(0, 1)
+        y, last = self._through_layers(x, states, lengths, reset)
+        return y.transpose(0, 1) if self.batch_first else y, self._join(last)
+
+    def step(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """One time step: `forward` over sequences of length one, with the same weights.
+
+        Args:
+            x: (B, I) or (I,), or tokens, (B,) or ().
+            state: as `forward` takes and returns it, so that steps and sequences can follow each other.
+        Returns:
+            y, (B, R) or (R,), and the next state.
+        Raises:
+            ValueError: if the layer is bidirectional, or drops out state in training mode: neither knows single steps.
+        """
+        if self.bidirectional:
+            raise ValueError("step needs bidirectional=False, as a reverse direction begins at the end; got True")
+        if self.training and self.recurrent_dropout > 0:
+            raise ValueError("step needs eval(), as recurrent_dropout has one mask for all steps; got training mode")
+        batched = x.ndim > x.is_floating_point()
+        time = int(self.batch_first and batched)
+        y, state = self.forward(x.unsqueeze(time), state)
+        return y.squeeze(time), state
+
+    def _forward_packed(
+        self, packed: PackedSequence, state: Any, lengths: Tensor | None, reset: Tensor | None
+    ) -> tuple[PackedSequence, Any]:
+        """Unpack, run with lengths, and pack in the same order."""
+        if lengths is not None:
+            raise ValueError(f"lengths must be None with a PackedSequence, which has its own; got {lengths}")
+        x, lengths = pad_packed_sequence(packed, self.batch_first)
+        y, state = self.forward(x, state, lengths=lengths, reset=reset)
+        if packed.sorted_indices is not None:
+            y = y.index_select(0 if self.batch_first else 1, packed.sorted_indices)
+            lengths = lengths[packed.sorted_indices.cpu()]
+        return packed._replace(data=pack_padded_sequence(y, lengths, self.batch_first).data), state
+
+    def _forward_uncast(
+        self, x: Tensor, state: Any, lengths: Tensor | None, reset: Tensor | None
+    ) -> tuple[Tensor, Any]:
+        """Run in the parameters' dtype, also where torch.autocast has given x and the state another."""
+        dtype = self._weights(0).w_hh.dtype
+        with torch.autocast(x.device.type, enabled=False):
+            x = x.to(dtype) if x.is_floating_point() else x
+            if state is not None:
+                state = state.to(dtype) if isinstance(state, Tensor) else tuple(s.to(dtype) for s in state)
+            return self.forward(x, state, lengths=lengths, reset=reset)
+
+    def _through_layers(
+        self, x: Tensor, states: State | None, lengths: Tensor | None, reset: Tensor | None
+    ) -> tuple[Tensor, State]:
+        """Run all layers over x, (T, B, I) or (T, B)."""
+        D = 1 + self.bidirectional
+        last: list[State] = []
+        for k in range(0, len(self._names), D):
+            if k > 0 and self.dropout > 0:
+                x = drop(x, self.dropout, self.training)
+            runs = [self._through_time(k + d, x, states, lengths, reset, d == 1) for d in range(D)]
+            x = runs[0][0] if D == 1 else torch.cat([y for y, _ in runs], dim=-1)
+            last += [state for _, state in runs]
+        if len(last) == 1:
+            return x, tuple(s.unsqueeze(0) for s in last[0])
+        return x, tuple(torch.stack(s) for s in zip(*last, strict=True))
+
+    def _through_time(
+        self, k: int, x: Tensor, states: State | None, lengths: Tensor | None, reset: Tensor | None, reverse: bool
+    ) -> tuple[Tensor, State]:
+        """Run the k-th of the layers × directions over x."""
+        weights = self._weights(k)
+        mask = None
+        if self.training and self.recurrent_dropout > 0:
+            mask = drop(weights.w_hh.new_ones(x.shape[1], self._sizes[0]), self.recurrent_dropout)
+        return ops.run(
+            self.cell,
+            x,
+            None if states is None else tuple(s[k] for s in states),
+            weights,
+            lengths=lengths,
+            reset=reset,
+            start=tuple(getattr(self, name) for name in self._initial[k]) or None,
+            mask=mask,
+            reverse=reverse,
+            backend=self.backend,
+        )
+
+    def _weights(self, k: int) -> Weights:
+        own = self._parameters  # much faster than getattr, which knows parametrizations, too
+        return Weights(*[name and (own[name] if name in own else getattr(self, name)) for name in self._names[k]])
+
+    def _join(self, states: State) -> Any:
+        """As the caller has it: h, or (h, c)."""
+        return states[0] if len(states) == 1 else states
+
+    def _check_x(self, x: Tensor, lengths: Tensor | None, reset: Tensor | None) -> bool:
+        """Whether x has a batch."""
+        floats = x.is_floating_point()
+        axes = x.ndim - floats
+        if axes not in (1, 2) or (floats and x.shape[-1] != self.input_size):
+            layout = "(B, T, I)" if self.batch_first else "(T, B, I)"
+            rule = f"x must be {layout} or (T, I) with I={self.input_size}, or tokens without the I"
+            raise ValueError(f"{rule}; got {tuple(x.shape)} {x.dtype}")
+        if axes == 1 and lengths is not None:
+            raise ValueError(f"lengths must be None where x has no batch; got {lengths}")
+        if reset is not None and reset.shape != x.shape[:axes]:
+            raise ValueError(f"reset must have shape {tuple(x.shape[:axes])}, as x; got {tuple(reset.shape)}")
+        return axes == 2
+
+    def _check_state(self, x: Tensor, state: Any, batched: bool) -> State:
+        """The state as a tuple."""
+        names = self.cell.state_names
+        states = (state,) if isinstance(state, Tensor) else tuple(state)
+        if len(states) != len(names):
+            raise ValueError(f"state must be {' and '.join(names)}; got {len(states)} tensors")
+        batch = [x.shape[0 if self.batch_first else 1]] if batched else []
+        for name, s, size in zip(names, states, self._sizes, strict=True):
+            shape = (len(self._names), *batch, size)
+            if s.shape != shape:
+                axes = "(layers × directions, B, ·)" if batched else "(layers × directions, ·)"
+                raise ValueError(f"state must have {name} {axes} of shape {shape}; got {tuple(s.shape)}")
+        return states
+
+    def flatten_parameters(self) -> None:
+        """Nothing; code written for torch.nn's layers calls it."""
+
+    @property
+    def all_weights(self) -> list[list[Parameter]]:
+        """The parameters of each of the layers × directions, as torch.nn's layers list them."""
+        return [[getattr(self, name) for name in names if name] for names in self._names]
+
+    def extra_repr(self) -> str:
+        """The arguments, without those that have their default value."""
+        options = [p for p in signature(Recurrent).parameters.values() if p.name in Options.__annotations__]
+        own = [p for p in signature(type(self)).parameters.values() if p.kind is not p.VAR_KEYWORD]
+        return changed(self, own + options)

@@ -1,0 +1,412 @@
+"""Language models: the next character, byte or word of a text."""
+
+import codecs
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from .. import folder
+from ..arguments import integer, number, one_of
+from ..data import text as texts
+from ..data import vocabulary as vocabularies
+from ..data.batches import NO_TARGET, Chunks
+from ..errors import DataError, DivergedError, FolderError, UnspoolError
+from ..fit import Outcome, Plan, Progress, fit
+from ..network import CELLS, Network, restore
+from . import sampling
+from .ngram import NGram
+
+TASK = "language_model"
+LN2 = math.log(2)
+_ROWS, _TOKENS_PER_ROW = 64, 4096  # of a text that is scored
+_LOGITS = 2**25  # numbers at a time, when scoring
+_CHECKED = 2**16  # tokens of the validation part, at each check of a training run
+
+Texts = str | bytes | Sequence[str] | Sequence[bytes]
+
+
+class Score(NamedTuple):
+    """How well a text was predicted: bits a token, perplexity = 2^bits, tokens predicted, and how many were unknown."""
+
+    bits: float
+    perplexity: float
+    tokens: int
+    unknown: int
+
+
+class Evaluation(NamedTuple):
+    """A text's score; whether only its held-out part was scored; the 5-gram's bits on that part, None without it."""
+
+    network: Score
+    held_out: bool
+    baseline: float | None
+
+
+class LanguageModel(BaseEstimator):
+    """A recurrent network that predicts the next token of a text, and so can write one.
+
+        p(w[t+1] | w[0..t]) = softmax(head(y[t]));  y, state = recurrent(front(w), state)
+
+    Trained by truncated backpropagation through time: the text is cut into `batch_size` long rows, each read from its
+    beginning to its end in chunks of `tbptt` tokens; the state is carried from chunk to chunk, the gradient is not.
+
+    Args:
+        level: the tokens: `char`, `byte` or `word`.
+        cell: `elman`, `jordan`, `gru` or `lstm`.
+        hidden_size: H, units of each recurrent layer.
+        num_layers: L, recurrent layers.
+        embedding_size: features of a token; 0 for none, the tokens go 1-of-k into the first layer.
+        dropout: probability that an element is zeroed on the way up, never through time.
+        tbptt: steps of a chunk.
+        batch_size: rows.
+        learning_rate: of Adam, which goes down to 0 along a cosine.
+        clip_norm: gradients are scaled down to this norm; 0 for no clipping.
+        epochs: times that the text is read, unless `fit` is given minutes.
+        vocabulary_size: at most so many characters or words, the most frequent ones, are known.
+        seed: of the weights and of dropout.
+
+    After `fit`: `network_`, `vocabulary_`, `metrics_` (what metrics.json holds) and `history_` (a dictionary a check).
+    """
+
+    def __init__(
+        self,
+        *,
+        level: str = "char",
+        cell: str = "lstm",
+        hidden_size: int = 512,
+        num_layers: int = 1,
+        embedding_size: int = 128,
+        dropout: float = 0.0,
+        tbptt: int = 128,
+        batch_size: int = 64,
+        learning_rate: float = 2e-3,
+        clip_norm: float = 1.0,
+        epochs: int = 10,
+        vocabulary_size: int = 10_000,
+        seed: int = 0,
+    ):
+        self.level = level
+        self.cell = cell
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.embedding_size = embedding_size
+        self.dropout = dropout
+        self.tbptt = tbptt
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.clip_norm = clip_norm
+        self.epochs = epochs
+        self.vocabulary_size = vocabulary_size
+        self.seed = seed
+
+    def fit(
+        self,
+        text: Texts,
+        *,
+        validation: float | str | bytes = 0.1,
+        minutes: float | None = None,
+        watch: Callable[[Progress], None] | None = None,
+    ) -> "LanguageModel":
+        """Train on a text, and keep the weights that predict the validation part best.
+
+        Args:
+            text: one text, whose end is held out for validation, or several, of which the last are held out whole.
+            validation: the part to hold out, between 0 and 1, or a validation text of its own.
+            minutes: train for so long instead of so many epochs.
+            watch: is told the progress after each step; losses in bits a token.
+        Raises:
+            DataError: a text is too short, or not of this level's type.
+            DivergedError: a loss was not finite. If there was a check before, the model is fitted with its weights.
+        """
+        self._check(minutes)
+        training, held_out, source = self._parts(text, validation)
+        self.vocabulary_ = vocabularies.from_text(training, self.level, self.vocabulary_size)
+        train, valid = self.vocabulary_.encode(training), self.vocabulary_.encode(held_out)
+        self._check_lengths(train, valid)
+        plan = Plan(self.learning_rate, self.clip_norm, self.epochs, minutes)
+        chunks = Chunks(train, self.batch_size, self.tbptt)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            network = Network(self._network_config())
+            self.network_, self.source_ = network, source
+            try:
+                outcome = fit(
+                    network, cross_entropy, chunks, lambda: self._nats(valid, _CHECKED), plan, _in_bits(watch)
+                )
+            except DivergedError as error:
+                if error.outcome.history:
+                    self._conclude(train, valid, error.outcome)
+                else:
+                    del self.network_
+                raise
+        self._conclude(train, valid, outcome)
+        return self
+
+    def score(self, text: Texts) -> float:
+        """Mean log₂ p of a text's tokens, all but the first: minus the bits a token, so that greater is better."""
+        return -self._score(self._encode(text)).bits
+
+    def evaluate(self, text: Texts) -> Evaluation:
+        """Score a text. Of the text that the model was fitted to only the held-out part counts, beside the 5-gram.
+
+        A token that is not in the vocabulary is predicted as the unknown token; how many those were is part of the
+        score. A long text is cut into up to 64 rows, each of which begins with a zero state.
+        """
+        check_is_fitted(self, "network_")
+        parts = _list(text)
+        if self.source_["sha256"] != texts.digest(parts) or not isinstance(self.source_["validation"], float):
+            return Evaluation(self._score(self._encode(text)), False, None)
+        training, held_out = texts.split(parts, self.source_["validation"])
+        valid = self.vocabulary_.encode(held_out)
+        baseline = NGram(self.vocabulary_.encode(training), len(self.vocabulary_))
+        return Evaluation(self._score(valid), True, baseline.bits(valid))
+
+    def generate(self, prompt: str = "", **options: Any) -> str:
+        """The prompt and what follows it; options as for `pieces`."""
+        return "".join(self.pieces(prompt, **options))
+
+    @torch.no_grad()
+    def pieces(
+        self,
+        prompt: str = "",
+        *,
+        length: int = 500,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int | None = None,
+    ) -> Iterator[str]:
+        """The prompt and what follows it, piece by piece as it is made.
+
+        Args:
+            prompt: the text to go on from; the beginning of a line if empty.
+            length: tokens to make.
+            temperature: the logits are divided by it: below 1 likelier, above 1 more varied, 0 always the likeliest.
+            top_k: draw from the k likeliest tokens only.
+            top_p: draw from the fewest of the likeliest tokens whose probabilities reach p together.
+            seed: the same seed gives the same text; by default each call gives another.
+        """
+        check_is_fitted(self, "network_")
+        sampling.check(temperature, top_k, top_p)
+        integer("length", length, 0)
+        if seed is not None:
+            integer("seed", seed, 0)
+        rng = np.random.default_rng(seed)
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        tokens = self.vocabulary_.encode(prompt)
+        if not len(tokens):
+            tokens = np.maximum(self.vocabulary_.encode("\n"), 1)
+        yield prompt
+        state = None
+        for _ in range(length):
+            logits, state = self.network_(torch.from_numpy(tokens.astype(np.int64))[:, None], state)
+            number = sampling.sample(self._allowed(logits[-1, 0].numpy()), rng, temperature, top_k, top_p)
+            yield decoder.decode(self.vocabulary_.piece(number))
+            tokens = np.array([number])
+        yield decoder.decode(b"", final=True)
+
+    def unknown(self, text: Texts) -> int:
+        """How many of a text's tokens are not in the vocabulary."""
+        return self._count_unknown(self._encode(text))
+
+    def save(self, path: str | Path, *, force: bool = False) -> None:
+        """Save into a folder, which must not exist; or replace the network there, by force.
+
+        Raises:
+            FolderError: it cannot be written. What was there is still there.
+        """
+        check_is_fitted(self, "network_")
+        config = {
+            "task": TASK,
+            "parameters": self.get_params(),
+            "preprocessing": {"source": self.source_},
+            "network": self.network_.config,
+        }
+        weights = {name: value.numpy() for name, value in self.network_.state_dict().items()}
+        files = {
+            "vocabulary.json": self.vocabulary_.to_json(),
+            "metrics.json": json.dumps(self.metrics_, indent=2),
+            "history.jsonl": "".join(json.dumps(row) + "\n" for row in self.history_),
+            "README.md": folder.card(self._title(), config, self.metrics_, _ABOUT),
+        }
+        folder.write(path, config, weights, files, force=force)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "LanguageModel":
+        """Load from a folder.
+
+        Raises:
+            FolderError: it is not a saved language model, or a damaged one.
+        """
+        saved = folder.read(path, TASK, ("vocabulary.json", "metrics.json", "history.jsonl"))
+        model = cls()
+        model.metrics_ = folder.json_object(saved.files["metrics.json"], Path(path) / "metrics.json")
+        try:
+            model.set_params(**saved.config["parameters"])
+            model._check(None)
+            model.source_ = dict(saved.config["preprocessing"]["source"])
+            model.source_["sha256"], model.source_["validation"]
+            model.vocabulary_ = vocabularies.from_json(saved.files["vocabulary.json"])
+            for part in ("validation", "baseline"):
+                number(f"bits of the {part}", model.metrics_[part]["bits"])
+            model.history_ = [json.loads(line) for line in saved.files["history.jsonl"].splitlines()]
+            model.network_ = restore(saved.config["network"], saved.weights)
+            tokens = len(model.vocabulary_)
+            if {tokens} != {model.network_.inputs, model.network_.outputs}:
+                raise FolderError(f"a vocabulary of {tokens} and the network do not fit together")
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            what = f"{error} is missing" if isinstance(error, KeyError) else error
+            raise FolderError(f"{path}: is not a saved language model ({what}); save it again") from None
+        return model
+
+    def _check(self, minutes: float | None) -> None:
+        """Raise UnspoolError unless the parameters can be used."""
+        one_of("level", self.level, vocabularies.LEVELS)
+        one_of("cell", self.cell, tuple(CELLS))
+        for name in ("hidden_size", "num_layers", "tbptt", "batch_size", "epochs", "vocabulary_size"):
+            integer(name, getattr(self, name), 1)
+        integer("seed", self.seed, 0)
+        integer("embedding_size", self.embedding_size, 0)
+        number("dropout", self.dropout, below=1)
+        number("learning_rate", self.learning_rate, above=True)
+        number("clip_norm", self.clip_norm)
+        if minutes is not None:
+            number("minutes", minutes, above=True)
+
+    def _check_lengths(self, train: np.ndarray, valid: np.ndarray) -> None:
+        if min(len(train), len(valid)) < 2:
+            unit = vocabularies.UNITS[self.level]
+            raise DataError(
+                f"text must have at least 4 {unit}s, 2 to train on and 2 to validate on; got {len(train)} and "
+                f"{len(valid)}: give a longer text, or another validation"
+            )
+
+    def _parts(self, text: Texts, validation: float | str | bytes) -> tuple[Any, Any, dict[str, Any]]:
+        """Training text, validation text, and by what the source can be known again."""
+        parts = _list(text)
+        if isinstance(validation, str | bytes):
+            return parts[0][:0].join(parts), validation, {"sha256": texts.digest(parts), "validation": None}
+        number("validation", validation, above=True, below=1)
+        return *texts.split(parts, validation), {"sha256": texts.digest(parts), "validation": float(validation)}
+
+    def _network_config(self) -> dict[str, Any]:
+        tokens = len(self.vocabulary_)
+        embedding = {"kind": "embedding", "tokens": tokens, "size": self.embedding_size}
+        return {
+            "front": embedding if self.embedding_size else {"kind": "one-hot", "size": tokens},
+            "recurrent": {
+                "cell": self.cell,
+                "hidden_size": self.hidden_size,
+                "num_layers": self.num_layers,
+                "dropout": self.dropout,
+            },
+            "head": {"kind": "linear", "size": tokens},
+        }
+
+    def _conclude(self, train: np.ndarray, valid: np.ndarray, outcome: Outcome) -> None:
+        """Metrics and history of a run that ended."""
+        baseline = NGram(train, len(self.vocabulary_))
+        last = outcome.history[-1]
+        self.metrics_ = {
+            "unit": vocabularies.UNITS[self.level],
+            "validation": self._score(valid)._asdict(),
+            "baseline": {"name": f"interpolated {baseline.order}-gram", "bits": baseline.bits(valid)},
+            "training": {
+                "tokens": len(train),
+                "epochs": last.epoch,
+                "steps": last.step,
+                "seconds": last.seconds,
+                "stopped": outcome.stopped,
+            },
+        }
+        self.history_ = [_bits(progress)._asdict() for progress in outcome.history]
+
+    def _encode(self, text: Texts) -> np.ndarray:
+        check_is_fitted(self, "network_")
+        parts = _list(text)
+        return self.vocabulary_.encode(parts[0][:0].join(parts))
+
+    def _count_unknown(self, tokens: np.ndarray) -> int:
+        return 0 if self.vocabulary_.unknown is None else int(np.count_nonzero(tokens == self.vocabulary_.unknown))
+
+    def _score(self, tokens: np.ndarray) -> Score:
+        if len(tokens) < 2:
+            unit = vocabularies.UNITS[self.vocabulary_.level]
+            raise DataError(f"text must have at least 2 {unit}s to be scored; got {len(tokens)}: give a longer text")
+        bits = self._nats(tokens) / LN2
+        if not math.isfinite(bits):
+            raise UnspoolError("the network's outputs are not finite: its weights are damaged; train it again")
+        return Score(bits, 2 ** min(bits, 1000), len(tokens) - 1, self._count_unknown(tokens[1:]))
+
+    @torch.no_grad()
+    def _nats(self, tokens: np.ndarray, at_most: int | None = None) -> float:
+        """Mean nats a token, of all, or of about so many from the beginnings of the rows."""
+        rows = max(1, min(_ROWS, len(tokens) // _TOKENS_PER_ROW))
+        chunks = Chunks(tokens, rows, max(1, min(128, _LOGITS // (rows * len(self.vocabulary_)))))
+        state, total, count = None, 0.0, 0
+        for batch in chunks:
+            logits, state = self.network_(torch.from_numpy(batch.inputs), state)
+            total += cross_entropy(logits, torch.from_numpy(batch.targets), "sum").item()
+            count += int(np.count_nonzero(batch.targets != NO_TARGET))
+            if at_most is not None and count >= at_most:
+                break
+        return total / count
+
+    def _allowed(self, logits: np.ndarray) -> np.ndarray:
+        """The logits, the unknown token's made -inf."""
+        if not np.isfinite(logits).all():
+            raise UnspoolError("the network's outputs are not finite: its weights are damaged; train it again")
+        if self.vocabulary_.unknown is not None:
+            logits[self.vocabulary_.unknown] = -np.inf
+        return logits
+
+    def _title(self) -> str:
+        return f"{self.metrics_['unit'].capitalize()}-level language model, {self.cell} {self.hidden_size}"
+
+
+_ABOUT = """A recurrent language model made with unspool. Bits are bits a token, on text that was held out; the
+interpolated n-gram was trained on the same text, with the same vocabulary, and scored on the same tokens.
+
+```
+unspool generate . --prompt "…" --length 500
+```
+
+```python
+from unspool import LanguageModel
+
+print(LanguageModel.load(".").generate("…", length=500))
+```"""
+
+
+def cross_entropy(logits: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
+    """Cross entropy in nats, where there is a target."""
+    return torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), targets.flatten(), ignore_index=NO_TARGET, reduction=reduction
+    )
+
+
+def _bits(progress: Progress) -> Progress:
+    validation = progress.validation
+    return progress._replace(loss=progress.loss / LN2, validation=None if validation is None else validation / LN2)
+
+
+def _in_bits(watch: Callable[[Progress], None] | None) -> Callable[[Progress], None] | None:
+    return None if watch is None else lambda progress: watch(_bits(progress))
+
+
+def _list(text: Texts) -> list[Any]:
+    """The texts, all str or all bytes, at least one."""
+    parts = [text] if isinstance(text, str | bytes) else list(text)
+    kinds = {type(part) for part in parts}
+    if kinds not in ({str}, {bytes}):
+        came = " and ".join(sorted(kind.__name__ for kind in kinds)) or "none"
+        raise DataError(f"text must be a str, or bytes, or a list of one of them; got {came}")
+    return parts

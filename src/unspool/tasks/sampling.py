@@ -1,0 +1,40 @@
+"""Drawing a token from the logits of all."""
+
+import numpy as np
+
+from ..arguments import integer, number
+
+
+def check(temperature: float, top_k: int | None, top_p: float | None) -> None:
+    """Raise UnspoolError unless `sample` can use them."""
+    number("temperature", temperature)
+    if top_k is not None:
+        integer("top_k", top_k, 1)
+    if top_p is not None:
+        number("top_p", top_p, above=True, below=1 + 1e-9)
+
+
+def sample(
+    logits: np.ndarray,
+    rng: np.random.Generator,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+) -> int:
+    """Draw a token from softmax(logits / temperature).
+
+    Args:
+        logits: (O,); -inf for a token that must not come.
+        temperature: 0 for the likeliest token.
+        top_k: draw from the k likeliest only.
+        top_p: draw from the fewest of the likeliest whose probabilities reach p together (Holtzman et al. 2020).
+    """
+    order = np.argsort(-logits, kind="stable")[:top_k]
+    if temperature == 0:
+        return int(order[0])
+    ranked = logits[order].astype(np.float64)
+    p = np.exp((ranked - ranked[0]) / temperature)
+    upto = np.cumsum(p / p.sum())
+    if top_p is not None:
+        upto = upto[: np.searchsorted(upto, top_p) + 1]
+    return int(order[min(np.searchsorted(upto, rng.random() * upto[-1], side="right"), len(upto) - 1)])

@@ -1,0 +1,27 @@
+"""What all tests share: hypothesis draws the same examples everywhere, and op tests see no memory that happens to be zero."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import settings
+
+sys.path.insert(0, str(Path(__file__).parent))  # for `import laws`
+pytest.register_assert_rewrite("laws")
+settings.register_profile("laws", derandomize=True, deadline=None, max_examples=20, database=None)
+settings.load_profile("laws")
+torch.set_num_threads(1)  # the tests are many and small; those of threads set their own number
+
+
+@pytest.fixture(scope="module")
+def unwritten_is_nan() -> Iterator[None]:
+    """Law 6: `torch.empty` is filled with NaN, so that an output nobody wrote cannot pass."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = True
+    assert torch.empty(3).isnan().all()
+    yield
+    torch.use_deterministic_algorithms(before[0])
+    torch.utils.deterministic.fill_uninitialized_memory = before[1]

@@ -1,0 +1,72 @@
+"""Law 2 for the cells themselves, and the same step on NumPy arrays as on torch tensors."""
+
+import laws
+import numpy as np
+import pytest
+import torch
+
+from unspool.cells import GRU, LSTM, Elman, Jordan, Weights, project, relu, sigmoid
+
+pytestmark = pytest.mark.usefixtures("unwritten_is_nan")
+SOME = [(1, 1, 1, 1), (1, 3, 3, 2), (1, 17, 4, 5), (1, 2, 5, 16)]
+
+
+@pytest.mark.parametrize("option", [(), ("mask",), ("no bias",), ("input bias only",), ("hidden bias only",), ("tokens",)], ids=str)
+@pytest.mark.parametrize("case", laws.CASES, ids=str)
+def test_step_backward_is_autograd_of_step(case, option):
+    for seed, size in enumerate(SOME):
+        laws.law_step_backward_is_autograd(laws.make(case, option, size, seed))
+
+
+@pytest.mark.parametrize("case", laws.CASES, ids=str)
+def test_numpy_and_torch_take_the_same_step(case):
+    p = laws.make(case, ("mask",))
+    arrays = Weights(*(None if v is None else v.numpy() for v in p.weights))
+    a = project(p.x[0].numpy(), arrays)
+    state, saved = p.cell.step(a, tuple(s.numpy() for s in p.state), arrays, p.options["mask"].numpy())
+    gradients = p.cell.step_backward(tuple(s.numpy() for s in p.dstate), saved, arrays)
+    expected, saved = p.cell.step(project(p.x[0], p.weights), p.state, p.weights, p.options["mask"])
+    expected_gradients = p.cell.step_backward(p.dstate, saved, p.weights)
+    for actual, value in zip(_flat((state, gradients)), _flat((expected, expected_gradients)), strict=True):
+        assert isinstance(actual, np.ndarray)
+        torch.testing.assert_close(torch.from_numpy(actual), value)
+
+
+def _flat(v):
+    return [leaf for part in v for leaf in _flat(part)] if isinstance(v, tuple) else [] if v is None else [v]
+
+
+def test_nonlinearities_at_their_edges():
+    for make in (np.array, torch.tensor):
+        edges = make([-1e4, -0.0, 0.0, 1e4, float("nan")])
+        np.testing.assert_array_equal(sigmoid(edges), [0, 0.5, 0.5, 1, float("nan")])
+        np.testing.assert_array_equal(relu(edges), [0, 0, 0, 1e4, float("nan")])
+    a = torch.zeros(1, requires_grad=True)
+    relu(a).backward()
+    assert a.grad == 0  # as torch.relu
+
+
+def test_gates_and_states():
+    assert [cell.gates for cell in (Elman(), Jordan(), GRU(), LSTM(), LSTM(forget_gate=False))] == [1, 1, 3, 4, 3]
+    assert [cell.state_names for cell in (Elman(), Jordan(), GRU(), LSTM())] == [("h",)] * 3 + [("h", "c")]
+    assert Elman() == Elman("tanh") != Elman("relu") and len({GRU(), GRU(), GRU(reset_after=False)}) == 2
+
+
+def test_unknown_nonlinearities_are_refused():
+    with pytest.raises(ValueError, match="nonlinearity must be one of tanh, relu, sigmoid; got 'elu'"):
+        Elman("elu")
+    with pytest.raises(ValueError, match="output_nonlinearity must be one of tanh, relu, sigmoid, identity; got 'softmax'"):
+        Jordan("tanh", "softmax")
+
+
+def test_memory_cell_of_1997_keeps_what_was_written():
+    """A value is written at t=0 with the input gate at 1, kept with it at 0, and read with the output gate at 1."""
+    cell, w = LSTM(forget_gate=False), Weights(None, np.zeros((3, 1)))
+    on, off = 1e3, -1e3
+    state = (np.zeros((1, 1)), np.zeros((1, 1)))
+    for a in ([on, 0.5, off], *[[off, 9.0, off]] * 50, [off, -9.0, on]):
+        state, saved = cell.step(np.array([a]), state, w)
+    kept = np.tanh(0.5)
+    np.testing.assert_allclose(state, [[[np.tanh(kept)]], [[kept]]], rtol=1e-15)
+    _, (_, dc), _ = cell.step_backward((np.zeros((1, 1)), np.ones((1, 1))), saved, w)
+    assert dc == 1  # the error that the carousel carries back is not attenuated

@@ -1,0 +1,271 @@
+"""The command line."""
+
+import inspect
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from unspool import LanguageModel, cli
+
+RHYME = "the rain in spain stays mainly in the plain.\n" * 30
+SMALL = "--hidden-size 16 --embedding-size 8 --tbptt 16 --batch-size 4 --learning-rate 0.02 --epochs 2".split()
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
+PROGRAM = [sys.executable, "-m", "unspool"]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    file = tmp_path_factory.mktemp("text") / "rain.txt"
+    file.write_text(RHYME, encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="module")
+def network(text):
+    path = text.with_name("network")
+    assert cli.run(["fit", "text", str(text), "--out", str(path), *SMALL]) == 0
+    return path
+
+
+def run(*arguments):
+    return cli.run([str(a) for a in arguments])
+
+
+def refused(capsys, *arguments):
+    """The one line about a command that must be refused."""
+    capsys.readouterr()
+    assert run(*arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and err.startswith("unspool: ")
+    return err
+
+
+def test_flags_are_the_keywords_with_their_defaults():
+    keywords = inspect.signature(LanguageModel).parameters | dict(
+        list(inspect.signature(LanguageModel.fit).parameters.items())[2:]
+    )
+    flags = dict(inspect.signature(cli.fit_text).parameters)
+    assert {"file", "out", "force"} < flags.keys()
+    assert {n: p.default for n, p in keywords.items() if n != "watch"} == {
+        n: p.default for n, p in flags.items() if n not in ("file", "out", "force")
+    }
+    options = dict(list(inspect.signature(LanguageModel.pieces).parameters.items())[1:])
+    flags = dict(list(inspect.signature(cli.generate).parameters.items())[1:])
+    assert {n: p.default for n, p in options.items()} == {n: p.default for n, p in flags.items()}
+
+
+def test_fit_saves_and_compares(text, network, capsys, tmp_path):
+    assert run("fit", "text", text, "--out", tmp_path / "m", *SMALL) == 0
+    out, err = capsys.readouterr()
+    metrics = json.loads((tmp_path / "m" / "metrics.json").read_bytes())
+    assert f"network    {metrics['validation']['bits']:.4f} bits/character on 134 held out" in out
+    assert f"baseline   {metrics['baseline']['bits']:.4f} bits/character, interpolated 5-gram" in out
+    assert str(tmp_path / "m") in out
+    assert err.count("validation") == 10 and "characters/s" in err
+    files = sorted(p.name for p in network.iterdir())
+    assert sorted(p.name for p in (tmp_path / "m").iterdir()) == files
+    assert (tmp_path / "m" / "model.safetensors").read_bytes() == (network / "model.safetensors").read_bytes()
+
+
+def test_every_flag_of_fit_reaches_the_network(text, tmp_path):
+    flags = {
+        "level": "word", "cell": "gru", "hidden_size": 5, "num_layers": 2, "embedding_size": 3, "dropout": 0.125,
+        "tbptt": 7, "batch_size": 3, "learning_rate": 0.0625, "clip_norm": 0.5, "epochs": 2, "vocabulary_size": 4,
+        "seed": 9,
+    }  # fmt: skip
+    words = [w for name, value in flags.items() for w in (f"--{name.replace('_', '-')}", value)]
+    assert run("fit", "text", text, "--out", tmp_path / "m", "--validation", 0.25, *words) == 0
+    model = LanguageModel.load(tmp_path / "m")
+    assert model.get_params() == flags
+    assert model.source_["validation"] == 0.25
+    assert run("fit", "text", text, "--out", tmp_path / "m", "--force", *SMALL, "--minutes", 0.01) == 0
+    assert LanguageModel.load(tmp_path / "m").metrics_["training"]["seconds"] >= 0.6
+
+
+def test_generate_writes_what_python_does(network, capsys):
+    model = LanguageModel.load(network)
+    options = {"length": 30, "temperature": 0.7, "top_k": 5, "top_p": 0.9, "seed": 3}
+    words = [w for name, value in options.items() for w in (f"--{name.replace('_', '-')}", value)]
+    assert run("generate", network, "--prompt", "the rain", *words) == 0
+    assert capsys.readouterr().out == model.generate("the rain", **options) + "\n"
+    assert run("generate", network, "--length", 10, "--prompt", "THE") == 0
+    assert "3 of the prompt's tokens are unknown" in capsys.readouterr().err
+
+
+def test_evaluate_the_own_text_and_another(text, network, capsys, tmp_path):
+    metrics = json.loads((network / "metrics.json").read_bytes())
+    assert run("evaluate", network, text) == 0
+    out = capsys.readouterr().out
+    assert "134 characters, held out when it was trained on this text; 0 of them unknown" in out
+    assert f"network    {metrics['validation']['bits']:.4f} bits/character, perplexity" in out
+    assert f"baseline   {metrics['baseline']['bits']:.4f} bits/character, perplexity" in out
+    other = tmp_path / "other.txt"
+    other.write_text("the rain in SPAIN", encoding="utf-8")
+    assert run("evaluate", network, other) == 0
+    out = capsys.readouterr().out
+    assert "16 characters, the whole text; 5 of them unknown, scored as the unknown token" in out
+    assert f"when trained, held out: network {metrics['validation']['bits']:.4f}, interpolated 5-gram" in out
+
+
+def test_nothing_is_replaced_unless_forced(text, network, capsys, tmp_path):
+    before = (network / "model.safetensors").read_bytes()
+    err = refused(capsys, "fit", "text", text, "--out", network, *SMALL, "--seed", 5)
+    assert f"{network} exists; choose another folder, or give force to replace it" in err
+    err = refused(capsys, "fit", "text", text, "--out", text.parent, "--force", *SMALL)
+    assert "is no saved network" in err
+    assert (network / "model.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        ([], "Missing command"),
+        (["dance"], "No such command 'dance'"),
+        (["fit"], "Missing command"),
+        (["fit", "text"], "Missing argument 'FILE'"),
+        (["fit", "text", "FILE"], "Missing option '--out'"),
+        (["fit", "text", "FILE", "--out", "OUT", "--colour", "red"], "No such option: --colour"),
+        (["fit", "text", "FILE", "--out", "OUT", "--level", "line"], "'--level'"),
+        (["fit", "text", "FILE", "--out", "OUT", "--cell", "x"], "'--cell'"),
+        (["fit", "text", "FILE", "--out", "OUT", "--hidden-size", "0"], "'--hidden-size'"),
+        (["fit", "text", "FILE", "--out", "OUT", "--epochs", "many"], "'--epochs'"),
+        (
+            ["fit", "text", "FILE", "--out", "OUT", "--dropout", "1"],
+            "dropout must be a number of at least 0 and less than 1",
+        ),
+        (
+            ["fit", "text", "FILE", "--out", "OUT", "--learning-rate", "nan"],
+            "learning_rate must be a number more than 0",
+        ),
+        (["fit", "text", "FILE", "--out", "OUT", "--minutes", "0"], "minutes must be a number more than 0"),
+        (["fit", "text", "FILE", "--out", "OUT", "--validation", "1"], "validation must be a number more than 0"),
+        (
+            ["fit", "text", "missing.txt", "--out", "OUT"],
+            "missing.txt: no such file; give a text file, or python-stdlib",
+        ),
+        (["fit", "text", "FILE", "--out", "FILE/x"], "x cannot be made"),
+        (["generate", "missing"], "missing: no such folder; give the folder of a saved network"),
+        (["generate", "NETWORK", "--top-p", "2"], "top_p must be a number more than 0"),
+        (["generate", "NETWORK", "--temperature", "inf"], "temperature must be a number"),
+        (["generate", "NETWORK", "--top-k", "0"], "'--top-k'"),
+        (["evaluate", "missing", "FILE"], "missing: no such folder"),
+        (["evaluate", "NETWORK", "missing.txt"], "missing.txt: no such file"),
+        (["evaluate", "NETWORK", "NETWORK"], "network: cannot be read"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_what_cannot_be_done_is_one_line(text, network, capsys, tmp_path, flags, complaint):
+    places = {"FILE": str(text), "OUT": str(tmp_path / "m"), "NETWORK": str(network), "FILE/x": str(text / "x")}
+    assert complaint in refused(capsys, *(places.get(f, f) for f in flags)).replace("\\", "")
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize(
+    ("data", "complaint"),
+    [
+        (b"", "t.txt: the file is empty"),
+        (b"x", "t.txt: text must have at least 4 characters, 2 to train on and 2 to validate on; got 0 and 1"),
+        (b"a\nb\xff", "t.txt, line 2, column 2: byte 0xff is not UTF-8"),
+        (b"\x89PNG\r\n\0\0", "t.txt, line 1, column 1: byte 0x89 is not UTF-8"),
+        (b"text\0text", "t.txt, line 1, column 5: a NUL byte is not text"),
+    ],
+)
+def test_a_file_that_cannot_be_learnt_is_one_line(network, capsys, tmp_path, data, complaint):
+    (tmp_path / "t.txt").write_bytes(data)
+    assert complaint in refused(capsys, "fit", "text", tmp_path / "t.txt", "--out", tmp_path / "m", *SMALL)
+    assert not (tmp_path / "m").exists()
+    if data != b"x":
+        assert complaint in refused(capsys, "evaluate", network, tmp_path / "t.txt")
+    else:
+        wanted = "t.txt: text must have at least 2 characters to be scored; got 1"
+        assert wanted in refused(capsys, "evaluate", network, tmp_path / "t.txt")
+
+
+def test_damaged_weights_are_one_line(network, capsys, tmp_path):
+    path = tmp_path / "m"
+    path.mkdir()
+    for file in network.iterdir():
+        (path / file.name).write_bytes(file.read_bytes())
+    weights = bytearray((path / "model.safetensors").read_bytes())
+    weights[-4:] = b"\0\0\xc0\x7f"  # NaN
+    (path / "model.safetensors").write_bytes(weights)
+    assert "model.safetensors: is damaged" in refused(capsys, "generate", path)
+    config = json.loads((path / "config.json").read_bytes()) | {"sha256": {}}
+    (path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    assert "recurrent.weight_ih_l0 has values that are not finite; train" in refused(capsys, "generate", path)
+
+
+def test_full_disk_is_one_line_and_leaves_nothing(text, capsys, tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert run("fit", "text", text, "--out", tmp_path / "m", *SMALL) == 2
+    assert "m was not written (No space left on device), and nothing" in capsys.readouterr().err.splitlines()[-1]
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_run_that_diverges_keeps_the_best_weights(text, capsys, tmp_path, monkeypatch):
+    from unspool.tasks import language_model
+
+    calls, original = 0, language_model.cross_entropy
+
+    def loss(logits, targets, *reduction):
+        nonlocal calls
+        calls += not reduction
+        return original(logits, targets, *reduction) * (float("inf") if calls == 20 and not reduction else 1)
+
+    monkeypatch.setattr(language_model, "cross_entropy", loss)
+    assert run("fit", "text", text, "--out", tmp_path / "m", *SMALL) == 2
+    err = capsys.readouterr().err.splitlines()[-1]
+    assert "training stopped at step 20: the loss is not finite" in err
+    assert err.endswith(f"the best weights so far are saved in {tmp_path / 'm'}")
+    assert LanguageModel.load(tmp_path / "m").metrics_["training"]["stopped"] == "diverged"
+
+
+def test_torch_waits_until_it_is_needed():
+    program = (
+        "import sys, unspool.cli; unspool.cli.run(['--help']); "
+        "sys.exit(bool({'torch', 'sklearn'} & sys.modules.keys()) or unspool.cli.run(['generate', 'nowhere']) - 2)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True).returncode == 0
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_full_output_is_one_line(network):
+    with open("/dev/full", "w") as full:
+        result = subprocess.run([*PROGRAM, "generate", network], stdout=full, stderr=subprocess.PIPE, env=ENVIRONMENT)
+    assert result.returncode == 2
+    assert result.stderr == b"unspool: standard output: No space left on device; make room, or choose another\n"
+
+
+def test_a_reader_who_has_enough_is_no_error(network):
+    command = f'"{sys.executable}" -m unspool generate "{network}" --length 3000 | head -c 10'
+    result = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, env=ENVIRONMENT)
+    assert (result.returncode, len(result.stdout), result.stderr) == (1, 10, b"")
+
+
+def test_ctrl_c_saves_the_best_weights(text, tmp_path):
+    command = [*PROGRAM, "fit", "text", text, "--out", tmp_path / "m", *SMALL, "--minutes", "1"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, env=ENVIRONMENT) as process:
+        assert b"validation" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert b"training was interrupted" in err and b"Traceback" not in err
+    assert b"saved in" in out
+    assert LanguageModel.load(tmp_path / "m").metrics_["training"]["stopped"] == "interrupted"

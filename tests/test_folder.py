@@ -1,0 +1,180 @@
+"""Saved folders: whole or absent."""
+
+import errno
+import json
+import os
+import resource
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from safetensors.numpy import save
+
+from unspool import FolderError, folder
+
+WEIGHTS = {"w": np.arange(6, dtype=np.float32).reshape(2, 3)}
+CONFIG = {"task": "t", "network": {}}
+
+
+def write(path, value=0.0, **options):
+    folder.write(path, CONFIG | {"value": value}, {"w": WEIGHTS["w"] + value}, {"vocabulary.json": "[]"}, **options)
+
+
+def contents(path):
+    return {p.relative_to(path): p.read_bytes() for p in path.rglob("*") if p.is_file()}
+
+
+def test_what_is_written_is_read(tmp_path):
+    write(tmp_path / "a" / "b")
+    saved = folder.read(tmp_path / "a" / "b", "t", ("vocabulary.json",))
+    assert saved.config["format"] == 1 and saved.config["task"] == "t"
+    np.testing.assert_array_equal(saved.weights["w"], WEIGHTS["w"])
+    assert saved.files == {"vocabulary.json": b"[]"}
+    assert os.listdir(tmp_path / "a") == ["b"]
+    assert (tmp_path / "a" / "b").stat().st_mode == (tmp_path / "a").stat().st_mode
+
+
+def test_nothing_is_replaced_unless_forced(tmp_path):
+    write(tmp_path / "m")
+    with pytest.raises(FolderError, match="m exists; choose another folder, or give force to replace it"):
+        write(tmp_path / "m", 1)
+    assert folder.read(tmp_path / "m", "t").config["value"] == 0
+    write(tmp_path / "m", 1, force=True)
+    assert folder.read(tmp_path / "m", "t").weights["w"][0, 0] == 1
+    assert os.listdir(tmp_path) == ["m"]
+
+
+def test_what_is_no_network_is_never_replaced(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").write_bytes(b"cat")
+    (tmp_path / "file").write_bytes(b"text")
+    before = contents(tmp_path)
+    for name, complaint in {"photos": "is no saved network", "file": "is a file", "file/m": "cannot be made"}.items():
+        with pytest.raises(FolderError, match=complaint):
+            write(tmp_path / name, force=True)
+    assert contents(tmp_path) == before
+
+
+def test_an_empty_folder_may_be_used(tmp_path):
+    (tmp_path / "m").mkdir()
+    write(tmp_path / "m")
+    assert folder.read(tmp_path / "m", "t").config["value"] == 0
+
+
+@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize("function", ["fsync", "rename", "mkdir"])
+def test_full_disk_leaves_nothing_and_loses_nothing(tmp_path, monkeypatch, there, function):
+    if there:
+        write(tmp_path / "m")
+    before = contents(tmp_path)
+    calls, original = [], getattr(os, function)
+
+    def full(*args, **options):
+        calls.append(args)
+        if len(calls) == 2 or function == "mkdir":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return original(*args, **options)
+
+    if function == "rename" and not there:
+        calls.append(())  # there is one rename only
+    monkeypatch.setattr(os, function, full)
+    with pytest.raises(FolderError, match=r"m was not written \(No space left on device\), and nothing was left there"):
+        write(tmp_path / "m", 1, force=True)
+    monkeypatch.undo()
+    assert contents(tmp_path) == before
+    assert os.listdir(tmp_path) == (["m"] if there else [])
+
+
+def test_file_that_cannot_grow_leaves_nothing(tmp_path):
+    """The kernel stops the writing in the middle of the weights."""
+    program = (
+        "import resource, sys, numpy as np; from unspool import folder; "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); "
+        "folder.write(sys.argv[1], {}, {'w': np.zeros(1000, np.float32)}, {})"
+    )
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[1] == resource.RLIM_INFINITY
+    result = subprocess.run([sys.executable, "-c", program, str(tmp_path / "m")], capture_output=True, text=True)
+    assert "m was not written (File too large)" in result.stderr.splitlines()[-1]
+    assert os.listdir(tmp_path) == []
+
+
+def edit_config(path, **changes):
+    config = json.loads((path / "config.json").read_bytes())
+    (path / "config.json").write_text(json.dumps(config | changes), encoding="utf-8")
+
+
+def test_format_task_and_files_are_checked(tmp_path):
+    path = tmp_path / "m"
+    with pytest.raises(FolderError, match="m: no such folder"):
+        folder.read(path, "t")
+    write(path)
+    with pytest.raises(FolderError, match="m: was saved by the task 't'; a classifier is needed"):
+        folder.read(path, "classifier")
+    with pytest.raises(FolderError, match=r"metrics\.json: is missing"):
+        folder.read(path, "t", ("metrics.json",))
+    edit_config(path, format=2)
+    with pytest.raises(FolderError, match="m: has format 2, and this unspool reads 1; install a newer unspool"):
+        folder.read(path, "t")
+
+
+@pytest.mark.parametrize(
+    "config", ["", "{", "[]", "[" * 100_000, "\ud800", '{"format": true}', '{"format": 1}', '{"format": "1"}']
+)
+def test_config_that_is_none(tmp_path, config):
+    write(tmp_path / "m")
+    (tmp_path / "m" / "config.json").write_text(config, encoding="utf-8", errors="surrogatepass")
+    with pytest.raises(FolderError, match=r"config\.json: .*; save the network again"):
+        folder.read(tmp_path / "m", "t")
+
+
+def test_weights_with_any_bit_flipped_or_end_cut_off_are_refused(tmp_path):
+    path = tmp_path / "m"
+    write(path)
+    data = (path / "model.safetensors").read_bytes()
+    for i in range(0, len(data), 7):
+        flipped = bytearray(data)
+        flipped[i] ^= 1 << i % 8
+        (path / "model.safetensors").write_bytes(flipped)
+        with pytest.raises(FolderError, match=r"model\.safetensors: is damaged"):
+            folder.read(path, "t")
+    for size in (0, 7, 8, len(data) - 1):
+        (path / "model.safetensors").write_bytes(data[:size])
+        with pytest.raises(FolderError, match=r"model\.safetensors: is damaged"):
+            folder.read(path, "t")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xff" * 20,
+        (2**60).to_bytes(8, "little") + b"{}",
+        (90).to_bytes(8, "little")
+        + b'{"w":{"dtype":"F32","shape":[1000000000,1000000000],"data_offsets":[0,4]}}'.ljust(94),
+        save({"w": np.array([1, np.nan], np.float32)}),
+        save({"w": np.array([np.inf, 1], np.float32)}),
+    ],
+    ids=["empty", "noise", "long header", "enormous shape", "nan", "inf"],
+)
+def test_weights_that_are_none_even_with_the_right_sum(tmp_path, data):
+    path = tmp_path / "m"
+    write(path)
+    (path / "model.safetensors").write_bytes(data)
+    edit_config(path, sha256={})
+    with pytest.raises(FolderError, match=r"model\.safetensors: "):
+        folder.read(path, "t")
+
+
+def test_a_file_too_large_is_not_read(tmp_path):
+    write(tmp_path / "m")
+    with open(tmp_path / "m" / "config.json", "r+b") as file:
+        file.truncate(2**40)
+    with pytest.raises(FolderError, match="has more than"):
+        folder.read(tmp_path / "m", "t")
+
+
+def test_card_names_the_library_and_shows_the_figures():
+    card = folder.card("A title", CONFIG, {"unit": "word", "validation": {"bits": 1.23456, "best": None}}, "About.")
+    assert card.startswith("---\nlibrary_name: unspool\n")
+    assert "| validation: bits | 1.235 |" in card and "best" not in card

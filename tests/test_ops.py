@@ -1,0 +1,359 @@
+"""Every cell × backend × dtype × option through the laws; the list is computed from the dispatch table."""
+
+import itertools
+
+import laws
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from laws import CASES, F32, F64, OPTIONS, SIZES, Case
+
+from unspool import ops
+from unspool.cells import GRU, LSTM, Elman, Jordan, Weights
+
+pytestmark = [
+    pytest.mark.usefixtures("unwritten_is_nan"),
+    pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN"),
+]
+DTYPES = {"reference": [F64, F32], "native": [F64, F32], "eager": list(laws.TOLERANCE), "torch": list(laws.TOLERANCE)}
+
+
+def table(options, dtypes=tuple(laws.TOLERANCE), backends=tuple(ops.BACKENDS)):
+    """(case, option, backend, dtypes) for all that the backends say they can run."""
+    rows = []
+    for case, option, backend in itertools.product(CASES, options, backends):
+        p = laws.make(case, option)
+        able = [dtype for dtype in dtypes if dtype in DTYPES[backend] and p.to(dtype).possible(backend)]
+        if able:
+            rows.append(pytest.param(case, option, backend, able, id=f"{case}-{'+'.join(option)}-{backend}"))
+    return rows
+
+
+def options_with(*words):
+    return [option for option in OPTIONS if {*words} & {*option}]
+
+
+# Law 1.
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["whole", "packed"])
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
+@pytest.mark.parametrize("size", [(1, 1, 1, 1), (2, 3, 1, 5), (9, 4, 3, 16)], ids=str)
+@pytest.mark.parametrize("kind", ["RNN", "RNN relu", "GRU", "LSTM", "LSTM projection"])
+def test_reference_equals_torch_nn(kind, size, bias, packed):
+    name, *variant = kind.split()
+    T, B, I, H = size
+    extra = {"relu": {"nonlinearity": "relu"}, "projection": {"proj_size": H - 1}}[variant[0]] if variant else {}
+    torch.manual_seed(T + H)
+    module = getattr(torch.nn, name)(I, H, bias=bias, bidirectional=True, dtype=F64, **extra)
+    lengths = T - torch.arange(B) % T if packed else None
+    laws.law_equals_torch_nn(module, (T, B, I), lengths)
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids="+".join)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_reference_equals_plain_loop(case, option):
+    for seed, size in enumerate([(1, 1, 1, 1), (2, 3, 3, 2), (7, 3, 1, 5)]):
+        laws.law_equals_plain_loop(laws.make(case, option, size, seed))
+
+
+# Law 2.
+
+
+@pytest.mark.parametrize("option", [(), OPTIONS[-1]], ids="+".join)
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("backend", ops.BACKENDS)
+def test_gradcheck(case, option, backend):
+    p = laws.make(case, option, (3, 2, 2, 2))
+    if p.possible(backend):
+        laws.law_gradcheck(p, backend, second=False)
+
+
+@pytest.mark.parametrize("option", [(), OPTIONS[-1]], ids="+".join)
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("backend", ["eager", "native"])
+def test_gradgradcheck(case, option, backend):
+    p = laws.make(case, option, (3, 2, 2, 2))
+    if p.possible(backend):
+        laws.law_gradcheck(p, backend, second=True)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("backend", ops.BACKENDS)
+def test_gradients_one_at_a_time(case, backend):
+    for option in [(), OPTIONS[-1]]:
+        p = laws.make(case, option, (3, 2, 2, 3))
+        if p.possible(backend):
+            laws.law_gradients_one_at_a_time(p, backend)
+
+
+# Law 3.
+
+KERNELS = [name for name in ops.BACKENDS if name != "reference"]
+
+
+@pytest.mark.parametrize(("case", "option", "backend", "dtypes"), table([()], backends=KERNELS))
+def test_error_at_every_size(case, option, backend, dtypes):
+    for dtype, (seed, size) in itertools.product(dtypes, enumerate(SIZES)):
+        p = laws.make(case, option, size, seed)
+        if p.to(dtype).possible(backend):
+            laws.law_error(p, backend, dtype)
+
+
+@pytest.mark.parametrize(("case", "option", "backend", "dtypes"), table(OPTIONS[1:], backends=KERNELS))
+def test_error_with_every_option(case, option, backend, dtypes):
+    turn = CASES.index(case) + OPTIONS.index(option)
+    for seed, dtype in enumerate(dtypes, turn):
+        laws.law_error(laws.make(case, option, SIZES[1 + seed % 7], seed), backend, dtype)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("threads", [2, 3])
+def test_error_with_threads(case, threads):
+    torch.set_num_threads(threads)
+    for option, size in (((), (12, 33, 9, 48)), (OPTIONS[-1], (12, 20, 3, 40)), (("tokens",), (40, 1, 5, 150))):
+        p = laws.make(case, option, size).to(F32)
+        if p.possible("native"):
+            laws.law_error(p, "native", F32)
+    torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_reference_returns_the_dtype_it_was_given(case):
+    laws.law_error(laws.make(case), "reference", F32)
+
+
+@pytest.mark.parametrize("dtype", [F64, F32], ids=str)
+@pytest.mark.parametrize("backend", ["native", "torch"])
+@given(data=st.data())
+def test_error_of_anything(backend, dtype, data):
+    case, option = data.draw(st.sampled_from(CASES)), data.draw(st.sampled_from(OPTIONS))
+    size = tuple(data.draw(st.integers(1, most)) for most in (40, 20, 20, 70))
+    p = laws.make(case, option, size, data.draw(st.integers(0, 9)))
+    if p.to(dtype).possible(backend):
+        laws.law_error(p, backend, dtype)
+
+
+# Law 4.
+
+
+CUT = [(), ("no state",), ("reverse",), ("reset", "start", "mask"), ("reset", "reverse")]
+
+
+@pytest.mark.parametrize(("case", "option", "backend", "dtypes"), table(CUT, (F64, F32)))
+@settings(max_examples=2)
+@given(cuts=st.sets(st.integers(1, 8), min_size=1, max_size=4))
+def test_any_cut_equals_the_whole(case, option, backend, dtypes, cuts):
+    for dtype in dtypes:
+        laws.law_cut(laws.make(case, option, (9, 3, 2, 5), seed=len(cuts)).to(dtype), backend, sorted(cuts))
+
+
+# Law 5. The padding is NaN.
+
+
+@pytest.mark.parametrize(("case", "option", "backend", "dtypes"), table(options_with("lengths", "reset"), (F64, F32)))
+def test_padding_and_resets_equal_each_sequence_alone(case, option, backend, dtypes):
+    for seed, dtype in enumerate(dtypes):
+        laws.law_alone(laws.make(case, option, (6, 4, 3, 5), seed).to(dtype), backend)
+
+
+@pytest.mark.parametrize("backend", ["reference", "eager", "native"])
+def test_padding_keeps_what_the_input_had(backend):
+    """A full-length batch with lengths T is the batch without lengths."""
+    p = laws.make(CASES[-1])
+    if p.possible(backend):
+        y, *state = p.run(backend)
+        p.options["lengths"] = torch.tensor([7, 7, 7])
+        for actual, expected in zip(p.run(backend), (y, *state), strict=True):
+            torch.testing.assert_close(actual, expected)
+
+
+# Law 7.
+
+
+@pytest.mark.parametrize("radius", [0.5, 0.9, 1.0, 1.1])
+@pytest.mark.parametrize("dtype", [F64, F32], ids=str)
+@pytest.mark.parametrize("backend", ops.BACKENDS)
+def test_gradient_of_a_linear_cell_decays_as_its_spectral_radius(backend, dtype, radius):
+    if laws.make(CASES[1]).to(dtype).possible(backend):
+        laws.law_gradient_decays(backend, dtype, radius)
+
+
+@pytest.mark.parametrize("backend", ops.BACKENDS)
+def test_known_answers(backend):
+    one, w = torch.ones(1, 1), Weights(torch.ones(1, 1), torch.ones(1, 1))
+    if laws.make(CASES[1]).to(F32).possible(backend):
+        y, _ = ops.elman(torch.ones(9, 1, 1), None, w, nonlinearity="relu", backend=backend)
+        assert y.flatten().tolist() == list(range(1, 10))  # it counts
+    if laws.make(Case(GRU())).to(F32).possible(backend):
+        keep = Weights(torch.zeros(3, 1), torch.zeros(3, 1), torch.tensor([0.0, 100.0, 5.0]), torch.zeros(3))
+        y, _ = ops.gru(torch.ones(9, 1, 1), (0.25 * one,), keep, backend=backend)
+        torch.testing.assert_close(y, torch.full_like(y, 0.25))  # z = 1
+
+
+# Law 9.
+
+
+def _change(p, option, *names, **weights):
+    """The problem without the option."""
+    rest = {name: v for name, v in p.options.items() if name not in names}
+    return laws.replace(p, options=rest, weights=p.weights._replace(**weights))
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("backend", ops.BACKENDS)
+def test_no_option_is_ignored(case, backend):
+    for option in [(), *options_with("lengths", "reset", "mask", "reverse")]:
+        p = laws.make(case, option, (7, 3, 2, 5), seed=1)
+        if p.possible(backend):
+            _nothing_is_ignored(p, backend)
+
+
+def _nothing_is_ignored(p, backend):
+    """The result changes without any one of the options, the state, or any one of the weights."""
+    finite = laws.replace(p, x=p.x.nan_to_num(1.0) if p.x.is_floating_point() else p.x.clamp(min=0))
+    others = [laws.replace(finite, options={k: v for k, v in p.options.items() if k != name}) for name in p.options]
+    others += [laws.replace(p, state=None, options=p.options | {"start": None})]
+    for name, w in p.weights._asdict().items():
+        if w is not None:
+            others.append(laws.replace(p, weights=p.weights._replace(**{name: torch.zeros_like(w)})))
+    for other in others:
+        laws.law_option_matters(p.run(backend), other.run(backend))
+
+
+@pytest.mark.parametrize("backend", ops.BACKENDS)
+def test_no_choice_of_cell_is_ignored(backend):
+    for alike in (
+        [Elman("tanh"), Elman("relu"), Elman("sigmoid")],
+        [Jordan(φ, ψ) for φ in ("tanh", "relu", "sigmoid") for ψ in ("tanh", "relu", "sigmoid", "identity")],
+        [GRU(), GRU(reset_after=False)],
+    ):
+        p = laws.make(Case(alike[0]), seed=2)
+        same = [laws.replace(p, cell=cell) for cell in alike]
+        results = [q.run(backend) for q in same if q.possible(backend)]
+        for a, b in itertools.combinations(results, 2):
+            laws.law_option_matters(a, b)
+
+
+# What run() takes and refuses.
+
+
+def test_named_ops_are_their_cells():
+    for function, cell, option in (
+        (ops.elman, Elman("relu"), {"nonlinearity": "relu"}),
+        (ops.jordan, Jordan("relu", "sigmoid"), {"nonlinearity": "relu", "output_nonlinearity": "sigmoid"}),
+        (ops.gru, GRU(False), {"reset_after": False}),
+        (ops.lstm, LSTM(False), {"forget_gate": False}),
+    ):
+        p = laws.make(Case(cell), OPTIONS[-1])
+        y, state = function(p.x, p.state, p.weights, **option, **p.options, backend="eager")
+        for a, b in zip((y, *state), p.run("eager"), strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_which_backend_runs_is_what_auto_runs():
+    p = laws.make(Case(LSTM()))
+    assert ops.which(p.cell, p.x, p.weights) == next(name for name in ops.PREFERRED if p.possible(name))
+    torch.testing.assert_close(p.run("auto"), p.run(ops.which(p.cell, p.x, p.weights)), rtol=0, atol=0)
+    half = p.to(torch.bfloat16)
+    assert ops.which(half.cell, half.x, half.weights) == "torch"
+    assert ops.which(half.cell, half.x, half.weights, mask=torch.ones(3, 5)) == "eager"
+
+
+def test_empty_batch():
+    p = laws.make(Case(LSTM()), size=(4, 0, 3, 5))
+    for backend in ops.BACKENDS:
+        if p.possible(backend):
+            assert [v.shape for v in p.run(backend)] == [(4, 0, 5), (0, 5), (0, 5)]
+
+
+def refusals():
+    x, h = torch.zeros(50, 32, 3), torch.zeros(32, 4)
+    good = {"cell": Elman(), "x": x, "state": (h,), "weights": Weights(torch.zeros(4, 3), torch.zeros(4, 4), torch.zeros(4), torch.zeros(4))}
+    w = good["weights"]
+    lstm = {"cell": LSTM(), "state": None, "weights": Weights(torch.zeros(16, 3), torch.zeros(16, 4))}
+    lengths = r"lengths must be integers in 1..T=50, one per sequence \(B=32\); got "
+    for change, error, message in [
+        ({"x": x[0]}, ValueError, r"x must have shape \(T, B, I\), or \(T, B\) if int64 tokens, with T ≥ 1; got float32 of shape \(32, 3\)"),
+        ({"x": x[:0]}, ValueError, r"x must .* with T ≥ 1; got float32 of shape \(0, 32, 3\)"),
+        ({"x": x[..., :2]}, ValueError, r"x must have shape \(T, B, I\) = \(50, 32, 3\); got \(50, 32, 2\)"),
+        ({"x": x.double()}, TypeError, "x must be torch.float32 on cpu, as w_hh is; got torch.float64 on cpu"),
+        ({"x": x[..., 0].int()}, ValueError, "if int64 tokens, with T ≥ 1; got int32"),
+        ({"x": torch.full((50, 32), 3)}, ValueError, r"x must have tokens in 0..2, as w_ih has I=3 columns; got 3"),
+        ({"x": x.to("meta")}, TypeError, "x must be torch.float32 on cpu, as w_hh is; got torch.float32 on meta"),
+        ({"state": h}, TypeError, r"state must be a tuple of tensors \(h,\); got float32 of shape \(32, 4\)"),
+        ({"state": (h, h)}, TypeError, r"state must be a tuple of tensors \(h,\); got tuple"),
+        ({"state": (h[:31],)}, ValueError, r"state's h must have shape \(B, R\) = \(32, 4\); got \(31, 4\)"),
+        ({"state": (h.half(),)}, TypeError, "state's h must be torch.float32 on cpu"),
+        ({"start": (h,)}, ValueError, r"start's h must have shape \(R\) = \(4,\); got \(32, 4\)"),
+        ({"weights": w._replace(w_hh=torch.zeros(4, 5))}, ValueError, r"w_hh must have shape \(G·H, H\) = \(4, 4\); got \(4, 5\)"),
+        ({"weights": w._replace(w_hh=torch.zeros(4))}, ValueError, r"w_hh must be floats of shape \(G·H, R\) with G=1"),
+        ({"weights": w._replace(w_ih=torch.zeros(5, 3))}, ValueError, r"w_ih must have shape \(G·H, I\) = \(4, 3\); got \(5, 3\)"),
+        ({"weights": w._replace(b_ih=torch.zeros(3))}, ValueError, r"b_ih must have shape \(G·H\) = \(4,\); got \(3,\)"),
+        ({"weights": w._replace(b_hh=torch.zeros(4).double())}, TypeError, "b_hh must be torch.float32"),
+        ({"weights": w._replace(w_hr=torch.zeros(4, 4))}, ValueError, "w_hr must be None, as Elman.* has none; got float32"),
+        ({"weights": w._replace(b_hr=torch.zeros(4))}, ValueError, "b_hr must be None, as Elman.* has none; got float32"),
+        ({"weights": w._replace(peephole=torch.zeros(3, 4))}, ValueError, "peephole must be None, as Elman.* has none"),
+        ({"cell": Jordan()}, ValueError, r"w_hr must be given, \(R, H\) = \(4, 4\), for Jordan.*; got None"),
+        ({"cell": GRU()}, ValueError, r"w_hh must be floats of shape \(G·H, R\) with G=3; got float32 of shape \(4, 4\)"),
+        (lstm | {"weights": lstm["weights"]._replace(peephole=torch.zeros(2, 4))}, ValueError, r"peephole must have shape \(G-1, H\) = \(3, 4\)"),
+        (lstm | {"weights": lstm["weights"]._replace(w_hh=torch.zeros(16, 3))}, ValueError, r"w_hh must have shape \(G·H, H\) = \(16, 4\); got \(16, 3\)"),
+        ({"lengths": torch.ones(31).long()}, ValueError, lengths + r"shape \(31,\)"),
+        ({"lengths": torch.ones(32)}, TypeError, lengths + r"float32 of shape \(32,\)"),
+        ({"lengths": [50] * 32}, TypeError, lengths + "list"),
+        ({"lengths": torch.arange(32)}, ValueError, lengths + "values from 0 to 31"),
+        ({"lengths": torch.full((32,), 51)}, ValueError, lengths + "values from 51 to 51"),
+        ({"reset": torch.zeros(50, 31).bool()}, ValueError, r"reset must be bool of shape \(T, B\) = \(50, 32\) on cpu; got shape \(50, 31\)"),
+        ({"reset": torch.zeros(50, 32)}, TypeError, "reset must be bool .*; got float32"),
+        ({"mask": torch.ones(32, 3)}, ValueError, r"mask must have shape \(B, R\) = \(32, 4\); got \(32, 3\)"),
+        ({"mask": torch.ones(32, 4).requires_grad_()}, ValueError, "mask must be a constant"),
+        ({"backend": "cuda"}, ValueError, "backend must be auto, reference, eager, native, torch; got 'cuda'"),
+        ({"backend": "torch", "mask": torch.ones(32, 4)}, ValueError, "backend='torch' cannot run this: torch's kernels have no mask"),
+    ]:
+        yield pytest.param(good | change, error, message, id=message)
+
+
+@pytest.mark.parametrize(("arguments", "error", "message"), list(refusals()))
+def test_bad_arguments_are_refused_in_one_sentence(arguments, error, message):
+    with pytest.raises(error, match=message) as caught:
+        ops.run(**arguments)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("backend", ["auto", "eager"])
+@pytest.mark.parametrize("option", [(), OPTIONS[-1], ("tokens", "lengths")], ids="+".join)
+def test_compiles_without_a_graph_break(backend, option):
+    p = laws.make(Case(LSTM()), option, (3, 2, 2, 3))
+
+    def function(x, state, weights, options):
+        return ops.run(LSTM(), x, state, weights, backend=backend, **options)
+
+    arguments = (p.x, p.state, p.weights, p.options)
+    compiled = torch.compile(function, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(*arguments), function(*arguments))
+
+
+@pytest.mark.parametrize("backend", ["reference", "native"])
+def test_binary_addition_to_eight_digits(backend):
+    """The published trace (trask 2015): one wrong sign, order or truncation changes the second figure."""
+    if not laws.make(Case(Elman("sigmoid"))).possible(backend):
+        return
+    random = np.random.RandomState(0)
+    w_in, w_out, w_rec = (torch.tensor(2 * random.random_sample(shape) - 1) for shape in ((2, 16), (16, 1), (16, 16)))
+    weights = [w.requires_grad_() for w in (w_in, w_out, w_rec)]
+    trace = []
+    for iteration in range(10_000):
+        a, b = random.randint(128), random.randint(128)
+        bits = torch.tensor([[n >> k & 1 for n in (a, b, a + b)] for k in range(8)], dtype=F64)
+        h, _ = ops.elman(bits[:, None, :2], None, Weights(w_in.T, w_rec.T), nonlinearity="sigmoid", backend=backend)
+        error = bits[:, 2] - torch.sigmoid(h[:, 0] @ w_out).flatten()
+        if iteration % 1000 == 0:
+            trace.append(error.detach().abs().sum().item())
+        gradients = torch.autograd.grad(error.square().sum() / 2, weights)
+        with torch.no_grad():
+            for w, dw in zip(weights, gradients, strict=True):
+                w -= 0.1 * dw
+    published = [3.45638663, 3.63389116, 3.91366595, 3.72191702, 3.5852713, 2.53352328, 0.57691441, 1.42589952, 0.47477457, 0.21595037]
+    np.testing.assert_allclose(trace, published, rtol=0, atol=6e-9)

@@ -1,0 +1,160 @@
+"""Reading, splitting and numbering texts, and cutting them into batches."""
+
+import hashlib
+import sysconfig
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unspool import DataError
+from unspool.data import text, vocabulary
+from unspool.data.batches import NO_TARGET, Chunks
+
+
+def test_file_is_read_as_it_is(tmp_path):
+    file = tmp_path / "t.txt"
+    file.write_bytes("\ufeffnaïve\r\ncafé\n".encode())
+    assert text.read(file) == ["naïve\r\ncafé\n"]
+    assert text.read(file, "byte") == [file.read_bytes()]
+
+
+@pytest.mark.parametrize(
+    ("data", "complaint"),
+    [
+        (b"", "is empty"),
+        (b"one\ntwo\n123\xff", "line 3, column 4: byte 0xff is not UTF-8; .* level 'byte'"),
+        (b"one\nt\0wo", "line 2, column 2: a NUL byte is not text; .* level 'byte'"),
+    ],
+)
+def test_file_that_is_no_text(tmp_path, data, complaint):
+    file = tmp_path / "t.txt"
+    file.write_bytes(data)
+    with pytest.raises(DataError, match=f"^{file}.*{complaint}"):
+        text.read(file)
+
+
+def test_file_that_cannot_be_read(tmp_path):
+    with pytest.raises(DataError, match=r"no\.txt: no such file; give a text file, or python-stdlib"):
+        text.read(tmp_path / "no.txt")
+    with pytest.raises(DataError, match="cannot be read"):
+        text.read(tmp_path)
+    with pytest.raises(DataError, match="cannot be read"):
+        text.read("a\0b")
+
+
+def test_standard_library_is_shuffled_alike_and_holds_no_tests():
+    sources = text.read("python-stdlib")
+    assert sources == text.standard_library()
+    root = Path(sysconfig.get_path("stdlib"))
+    dataclasses = (root / "dataclasses.py").read_text(encoding="utf-8").rstrip() + "\n\n"
+    assert dataclasses in sources
+    names = ["argparse.py", "dataclasses.py", "json/decoder.py", "textwrap.py"]
+    places = [sources.index((root / n).read_text(encoding="utf-8").rstrip() + "\n\n") for n in names]
+    assert np.argsort(places).tolist() == np.argsort([hashlib.sha256(n.encode()).hexdigest() for n in names]).tolist()
+    tests = [p.read_text(encoding="utf-8").rstrip() + "\n\n" for p in (root / "test").glob("test_a*.py")]
+    assert not set(tests) & set(sources)
+
+
+def test_split_of_one_text_is_contiguous():
+    assert text.split(["0123456789"], 0.3) == ("0123456", "789")
+    assert text.split([b"0123456789"], 0.01) == (b"01234567", b"89")
+
+
+def test_split_keeps_files_whole():
+    parts = ["a" * 50, "b" * 30, "c" * 5, "d" * 15]
+    assert text.split(parts, 0.2) == ("a" * 50 + "b" * 30, "c" * 5 + "d" * 15)
+    assert text.split(parts, 0.99) == ("a" * 50, "b" * 30 + "c" * 5 + "d" * 15)
+
+
+def test_digest_sees_borders():
+    assert text.digest(["ab", "c"]) != text.digest(["a", "bc"])
+    assert text.digest(["é"]) == text.digest(["é".encode()])
+
+
+@given(st.text(max_size=200))
+def test_known_text_survives_numbering(known):
+    for level in vocabulary.LEVELS:
+        v = vocabulary.from_text(known + " " + known, level)  # a word has to occur twice
+        numbers = v.encode(known)
+        if v.unknown is None or (numbers != 0).all():
+            assert b"".join(v.piece(i) for i in numbers) == known.encode("utf-8", "replace")
+
+
+def test_characters_in_order_of_code_and_unknown():
+    v = vocabulary.from_text("hello", "char")
+    assert v.tokens == ("", "e", "h", "l", "o")
+    assert v.encode("hölle😀").tolist() == [2, 0, 3, 3, 1, 0]
+
+
+def test_vocabulary_size_keeps_the_most_frequent():
+    assert vocabulary.from_text("abbccc", "char", 2).tokens == ("", "b", "c")
+    assert vocabulary.from_text("x y y z z z", "word", 2).tokens == ("", " z", " y")
+
+
+def test_words_come_with_their_space_and_once_is_never():
+    v = vocabulary.from_text("to be, or not to be,\n    to be", "word")
+    assert v.tokens == ("", " be", ",", " to")
+    assert [v.tokens[i] for i in v.encode(" to be, that")] == [" to", " be", ",", ""]
+
+
+def test_bytes_are_all_known():
+    v = vocabulary.from_text(b"x", "byte")
+    assert len(v) == 256 and v.unknown is None
+    assert v.encode("é").tolist() == [0xC3, 0xA9]
+
+
+def test_bytes_are_no_characters():
+    with pytest.raises(DataError, match="text must be a str at level 'char'; got bytes"):
+        vocabulary.from_text(b"x", "char")
+    with pytest.raises(DataError, match="text must be a str at level 'word'; got bytes"):
+        vocabulary.Vocabulary("word", ("",)).encode(b"x")
+
+
+@pytest.mark.parametrize("level", vocabulary.LEVELS)
+def test_vocabulary_through_json(level):
+    v = vocabulary.from_text("é \ud800\n", level)
+    assert vocabulary.from_json(v.to_json()) == v
+
+
+@pytest.mark.parametrize(
+    "json",
+    [
+        "",
+        "[1]",
+        "[" * 100_000,
+        '{"level": "char"}',
+        '{"level": "line", "tokens": [""]}',
+        '{"level": "char", "tokens": "abc"}',
+        '{"level": "char", "tokens": ["", 1]}',
+        '{"level": "char", "tokens": ["a"]}',
+        '{"level": "char", "tokens": ["", "a", "a"]}',
+        '{"level": "char", "tokens": ["", "ab"]}',
+        '{"level": "byte", "tokens": ["a"]}',
+        '{"level": [], "tokens": []}',
+    ],
+)
+def test_json_that_is_no_vocabulary(json):
+    with pytest.raises(DataError):
+        vocabulary.from_json(json)
+
+
+@given(st.integers(2, 300), st.integers(1, 12), st.integers(1, 12))
+def test_chunks_have_every_target_once_after_its_input(N, rows, length):
+    tokens = np.arange(100, 100 + N)
+    chunks = Chunks(tokens, rows, length)
+    batches = list(chunks)
+    assert len(batches) == len(chunks)
+    assert [b.fresh for b in batches] == [True] + [False] * (len(batches) - 1)
+    assert all(b.inputs.shape == b.targets.shape and len(b.inputs) <= length for b in batches)
+    inputs = np.concatenate([b.inputs for b in batches])
+    targets = np.concatenate([b.targets for b in batches])
+    there = targets != NO_TARGET
+    assert sorted(targets[there]) == list(range(101, 100 + N))
+    assert (targets[there] == inputs[there] + 1).all()
+    assert there[:, 0].all()
+    assert inputs.shape[1] <= rows
+    # Down a column the text goes on.
+    assert (np.diff(inputs, axis=0)[there[1:]] == 1).all()
