@@ -76,14 +76,28 @@ Sequences<T> sequences(const nb::tuple& sizes, const nb::tuple& addresses) {
     return p;
 }
 
+// What the kernels would otherwise follow out of bounds.
+template <class T>
+void check(const Sequences<T>& p) {
+    for (std::int64_t b = 0; b < p.batch; ++b) {
+        const std::int64_t length = p.lengths ? p.lengths[b] : p.steps;
+        if (length < 1 || length > p.steps) throw nb::value_error("lengths must be in 1..T");
+        for (std::int64_t t = 0; p.tokens && t < length; ++t)
+            if (const auto token = p.tokens[t * p.batch + b]; token < 0 || token >= p.inputs)
+                throw nb::value_error("x must have tokens in 0..I-1");
+    }
+}
+
 template <auto Float, auto Double>
 void call(bool float64, const nb::tuple& sizes, const nb::tuple& addresses) {
     if (float64) {
         const auto p = sequences<double>(sizes, addresses);
+        check(p);
         nb::gil_scoped_release released;
         (chosen->*Double)(p);
     } else {
         const auto p = sequences<float>(sizes, addresses);
+        check(p);
         nb::gil_scoped_release released;
         (chosen->*Float)(p);
     }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <new>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -103,12 +104,14 @@ UNSPOOL_INLINE void for_tiles(int64_t begin, int64_t end, const Body& body) {
     if constexpr (Most > 1) for_tiles<(Most + 1) / 2>(begin, end, body);
 }
 
-// The right-hand side of a product, in panels of `width` columns: [panel][k][width], zero where the columns end.
+// The right-hand side of a product, in panels of `width` columns: [panel][k][width], zero where the columns end. For a
+// few rows packing costs more than it gains: then it is only the list of the columns, contiguous over k, null for zero.
 template <class T>
 struct Packed {
     int64_t columns = 0, depth = 0;
     int width = 0;
     Buffer<T> data;
+    std::vector<const T*> unpacked;
 
     void resize(int64_t new_columns, int64_t new_depth, int new_width) {
         columns = new_columns, depth = new_depth, width = new_width;
@@ -119,14 +122,52 @@ struct Packed {
     T* panel(int64_t p) { return data.data() + p * depth * width; }
 };
 
+template <class T>
+UNSPOOL_INLINE T dot(int64_t depth, const T* a, const T* b) {
+    Vec<T> sums[4] = {};
+    int64_t k = 0;
+    for (; k + 4 * kLanes<T> <= depth; k += 4 * kLanes<T>)
+        for (int i = 0; i < 4; ++i) sums[i] += load(a + k + i * kLanes<T>) * load(b + k + i * kLanes<T>);
+    for (; k < depth; k += kLanes<T>) sums[0] += load(a + k, depth - k) * load(b + k, depth - k);
+    const Vec<T> sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+    T total = 0;
+    for (int lane = 0; lane < kLanes<T>; ++lane) total += sum[lane];
+    return total;
+}
+
+// acc[r][v] += a(r, k) times panel p of b over k0 ... k0 + depth.
+template <class T, int R, int NV, class Left>
+UNSPOOL_INLINE void multiply_panel(const Packed<T>& b, int64_t p, int64_t k0, int64_t depth, const Left& a,
+                                   Vec<T> (&acc)[R][NV]) {
+    if (b.unpacked.empty()) return multiply<T, R, NV>(depth, a, b.panel(p, k0), acc);
+    if constexpr (std::is_same_v<Left, LeftRows<T, R>>)
+        for (int c = 0; c < NV * kLanes<T> && p * b.width + c < b.columns; ++c)
+            if (const T* column = b.unpacked[p * b.width + c])
+                for (int r = 0; r < R; ++r) acc[r][c / kLanes<T>][c % kLanes<T>] += dot(depth, a.row[r], column + k0);
+}
+
 // Panel p from columns given as contiguous vectors over k; null is a column of zeros.
 template <class T>
 void pack_columns(Packed<T>& out, int64_t p, const T* const* columns) {
-    T* to = out.panel(p);
-    for (int c = 0; c < out.width; ++c) {
-        const int64_t index = p * out.width + c;
-        const T* from = index < out.columns ? columns[index] : nullptr;
-        for (int64_t k = 0; k < out.depth; ++k) to[k * out.width + c] = from ? from[k] : T(0);
+    constexpr int lanes = kLanes<T>;
+    Buffer<T> zeros;
+    for (int c = 0; c < out.width; c += lanes) {
+        const T* from[lanes];
+        for (int lane = 0; lane < lanes; ++lane) {
+            const int64_t index = p * out.width + c + lane;
+            from[lane] = index < out.columns ? columns[index] : nullptr;
+            if (from[lane]) continue;
+            zeros.resize(out.depth);
+            zeros.zero();
+            from[lane] = zeros.data();
+        }
+        T* to = out.panel(p) + c;
+        for (int64_t k = 0; k < out.depth; ++k, to += out.width) {
+            Vec<T> row;
+#pragma GCC unroll 16
+            for (int lane = 0; lane < lanes; ++lane) row[lane] = from[lane][k];
+            store(to, row);
+        }
     }
 }
 
@@ -161,7 +202,7 @@ void block_product(int64_t rows, const Left& left, const Packed<T>& b, int64_t k
                 acc[r][0] = from ? load(from + u, n0) : Vec<T>{};
                 acc[r][1] = from && n1 > 0 ? load(from + u + lanes, n1) : Vec<T>{};
             }
-            multiply<T, R, 2>(depth, left.template operator()<R>(r0), b.panel(p, k0), acc);
+            multiply_panel<T, R, 2>(b, p, k0, depth, left.template operator()<R>(r0), acc);
             for (int r = 0; r < R; ++r) {
                 store(c[r0 + r] + u, acc[r][0], n0);
                 if (n1 > 0) store(c[r0 + r] + u + lanes, acc[r][1], n1);

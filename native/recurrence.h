@@ -37,7 +37,12 @@ struct Fused {
 };
 
 template <class T>
-void pack_all_columns(Packed<T>& out, const std::vector<const T*>& columns, int64_t depth, int width, int threads) {
+void pack_all_columns(Packed<T>& out, std::vector<const T*> columns, int64_t depth, int width, bool few, int threads) {
+    if (few) {
+        out.columns = columns.size(), out.depth = depth, out.width = width;
+        out.unpacked = std::move(columns);
+        return;
+    }
     out.resize(columns.size(), depth, width);
     const int tasks = out.columns * depth < 65536 ? 1 : threads;
     parallel(tasks, [&](int task) {
@@ -84,7 +89,7 @@ void step_forward(const Cell& cell, const std::vector<Row<T>>& rows, int64_t cou
                                     : k0 == 0 ? cell.start(row[r], g, u, n)
                                               : load<T>(slot(r, g) + u, n);
                     }
-                multiply<T, R, F::vectors>(depth, LeftRows<T, R>(operand + r0, k0), w.panel(p, k0), acc);
+                multiply_panel<T, R, F::vectors>(w, p, k0, depth, LeftRows<T, R>(operand + r0, k0), acc);
                 for (int r = 0; r < R; ++r)
                     for (int i = 0; i < F::unit_vectors; ++i) {
                         const int64_t u = p * F::units + i * lanes, n = H - u;
@@ -162,10 +167,17 @@ class Recurrence {
         Packed<T> x, h, mid;
         Buffer<T> bias, table;
     };
+    // The projected input of a step with a token; step: its place in (T, B).
+    const T* table_row(const Weights& w, int64_t step) const {
+        const bool whole = p.inputs <= p.steps * p.batch;
+        return &w.table[(whole ? p.tokens[step] : step) * kInputGates * p.hidden];
+    }
+    void tabulate(Weights& w, const std::vector<const T*>& inputs) const;
     std::vector<const T*> input_columns() const;
     void input_bias(Buffer<T>& bias) const;
     void forward_rows(const Weights& w, const std::vector<int64_t>& rows) const;
     void backward_rows(const Weights& w, const std::vector<int64_t>& rows, T* dmid, T* dstart) const;
+    void token_gradient(const std::vector<const T*>& d) const;
     void weight_gradients(const T* dmid) const;
     void peephole_gradient() const;
 };
@@ -191,24 +203,40 @@ void Recurrence<T, First, Second>::input_bias(Buffer<T>& bias) const {
     }
 }
 
+// x W_ih' + b for each token: of the whole vocabulary where the sequences are longer than it, else of each of their
+// steps, (T, B, ·).
+template <class T, class First, class Second>
+void Recurrence<T, First, Second>::tabulate(Weights& w, const std::vector<const T*>& inputs) const {
+    const int64_t width = inputs.size(), steps = p.steps * p.batch, rows = std::min(p.inputs, steps);
+    w.table.resize(rows * width);
+    const int tasks = rows * width < 65536 ? 1 : p.threads;
+    parallel(tasks, [&](int task) {
+        const int64_t end = width * (task + 1) / tasks;
+        for (int64_t j0 = width * task / tasks; j0 < end; j0 += 16)
+            for (int64_t i = 0; i < rows; ++i) {
+                const int64_t token = rows == p.inputs ? i : p.tokens[i];
+                if (token < 0 || token >= p.inputs) continue;  // behind a sequence's end
+                for (int64_t j = j0; j < std::min(j0 + 16, end); ++j)
+                    w.table[i * width + j] = inputs[j][token] + w.bias[j];
+            }
+    });
+}
+
 template <class T, class First, class Second>
 void Recurrence<T, First, Second>::forward() {
     Weights w;
     const auto inputs = input_columns();
+    const bool few = p.steps * p.batch <= 4;
+    const auto pack = [&](Packed<T>& out, std::vector<const T*> columns, int64_t depth, int width) {
+        pack_all_columns(out, std::move(columns), depth, width, few, p.threads);
+    };
     input_bias(w.bias);
-    if (p.tokens) {
-        w.table.resize(p.inputs * inputs.size());
-        for (size_t j = 0; j < inputs.size(); ++j)
-            for (int64_t i = 0; i < p.inputs; ++i) w.table[i * inputs.size() + j] = inputs[j][i] + w.bias[j];
-    } else {
-        pack_all_columns(w.x, inputs, p.inputs, kPlainWidth<T>, p.threads);
-    }
-    pack_all_columns(w.h, Fused<T, First>::columns(p.w_hh, p.hidden, p.state), p.state, Fused<T, First>::width,
-                     p.threads);
+    if (p.tokens) tabulate(w, inputs);
+    else pack(w.x, inputs, p.inputs, kPlainWidth<T>);
+    pack(w.h, Fused<T, First>::columns(p.w_hh, p.hidden, p.state), p.state, Fused<T, First>::width);
     if constexpr (kTwo) {
         const T* from = kReadout ? p.w_hr : p.w_hh + First::gates * p.hidden * p.state;
-        pack_all_columns(w.mid, Fused<T, Second>::columns(from, second.H, p.hidden), p.hidden, Fused<T, Second>::width,
-                         p.threads);
+        pack(w.mid, Fused<T, Second>::columns(from, second.H, p.hidden), p.hidden, Fused<T, Second>::width);
     }
     parallel(workers, [&](int worker) { forward_rows(w, rows_of_worker[worker]); });
 }
@@ -239,8 +267,7 @@ void Recurrence<T, First, Second>::forward_rows(const Weights& w, const std::vec
         for (int64_t s = s0; s < std::min(s0 + chunk, longest); ++s)
             for (int64_t r = 0; r < n && s < length(rows[r]); ++r, ++projected) {
                 c[projected] = gates_at(r, s);
-                if (p.tokens)
-                    std::copy_n(&w.table[p.tokens[at(rows[r], s)] * kInputGates * H], kInputGates * H, c[projected]);
+                if (p.tokens) std::copy_n(table_row(w, at(rows[r], s)), kInputGates * H, c[projected]);
                 else a[projected] = p.x + at(rows[r], s) * p.inputs;
             }
         if (!p.tokens) product(projected, a.data(), w.x, c.data(), w.bias.data(), false, scratch);
@@ -446,6 +473,33 @@ struct WeightGradient {
     }
 };
 
+// dW_ih' of tokens: the gradients d of all steps, each added to the row of its token.
+template <class T, class First, class Second>
+void Recurrence<T, First, Second>::token_gradient(const std::vector<const T*>& d) const {
+    const int64_t H = p.hidden, width = kInputGates * H;
+    const int tasks = width * p.inputs < 65536 ? 1 : p.threads;
+    parallel(tasks, [&](int task) {
+        constexpr int64_t block = 64;
+        Buffer<T> sums(p.inputs * block);
+        const int64_t end = width * (task + 1) / tasks;
+        for (int64_t j0 = width * task / tasks; j0 < end; j0 += block) {
+            const int64_t count = std::min(block, end - j0);
+            sums.zero();
+            size_t next = 0;
+            for (int64_t s = 0; s < p.steps; ++s)
+                for (int64_t b = 0; b < p.batch; ++b) {
+                    if (s >= length(b)) continue;
+                    const T* from = d[next++] + j0;
+                    T* to = &sums[p.tokens[at(b, s)] * block];
+                    for (int64_t j = 0; j < count; ++j) to[j] += from[j];
+                }
+            for (int64_t j = j0; j < j0 + count; ++j)
+                for (int64_t i = 0; i < p.inputs; ++i)
+                    p.dw_ih[(gate_of_slot(j / H) * H + j % H) * p.inputs + i] = sums[i * block + j - j0];
+        }
+    });
+}
+
 template <class T, class First, class Second>
 void Recurrence<T, First, Second>::weight_gradients(const T* dmid) const {
     const int64_t H = p.hidden, R = p.state;
@@ -483,16 +537,7 @@ void Recurrence<T, First, Second>::weight_gradients(const T* dmid) const {
     parallel(tasks, [&](int task) {
         for (const auto& job : jobs) job.run(job.count * task / tasks, job.count * (task + 1) / tasks);
     });
-    if (p.tokens && p.dw_ih) {
-        std::fill_n(p.dw_ih, kInputGates * H * p.inputs, T(0));
-        for (int64_t s = 0; s < p.steps; ++s)
-            for (int64_t b = 0; b < p.batch; ++b) {
-                if (s >= length(b)) continue;
-                const T* from = p.dgates + at(b, s) * First::slots * H;
-                for (int64_t j = 0; j < kInputGates * H; ++j)
-                    p.dw_ih[(gate_of_slot(j / H) * H + j % H) * p.inputs + p.tokens[at(b, s)]] += from[j];
-            }
-    }
+    if (p.tokens && p.dw_ih) token_gradient(d);
 }
 
 template <class T, class First, class Second>

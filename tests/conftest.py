@@ -1,4 +1,4 @@
-"""What all tests share: hypothesis draws the same examples everywhere, and op tests see no memory that happens to be zero."""
+"""What all tests share: the same examples drawn everywhere, and for op tests no memory that happens to be zero."""
 
 import sys
 from collections.abc import Iterator
@@ -18,10 +18,8 @@ torch.set_num_threads(1)  # the tests are many and small; those of threads set t
 @pytest.fixture(scope="module")
 def unwritten_is_nan() -> Iterator[None]:
     """Law 6: `torch.empty` is filled with NaN, so that an output nobody wrote cannot pass."""
-    before = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
+    before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = True
     assert torch.empty(3).isnan().all()
     yield
-    torch.use_deterministic_algorithms(before[0])
-    torch.utils.deterministic.fill_uninitialized_memory = before[1]
+    torch.use_deterministic_algorithms(before)

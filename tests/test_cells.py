@@ -1,5 +1,7 @@
 """Law 2 for the cells themselves, and the same step on NumPy arrays as on torch tensors."""
 
+from typing import Any
+
 import laws
 import numpy as np
 import pytest
@@ -11,11 +13,11 @@ pytestmark = pytest.mark.usefixtures("unwritten_is_nan")
 SOME = [(1, 1, 1, 1), (1, 3, 3, 2), (1, 17, 4, 5), (1, 2, 5, 16)]
 
 
-@pytest.mark.parametrize("option", [(), ("mask",), ("no bias",), ("input bias only",), ("hidden bias only",), ("tokens",)], ids=str)
+@pytest.mark.parametrize("option", ["", "mask", "no bias", "input bias only", "hidden bias only", "tokens"])
 @pytest.mark.parametrize("case", laws.CASES, ids=str)
 def test_step_backward_is_autograd_of_step(case, option):
     for seed, size in enumerate(SOME):
-        laws.law_step_backward_is_autograd(laws.make(case, option, size, seed))
+        laws.law_step_backward_is_autograd(laws.make(case, (option,), size, seed))
 
 
 @pytest.mark.parametrize("case", laws.CASES, ids=str)
@@ -53,10 +55,11 @@ def test_gates_and_states():
 
 
 def test_unknown_nonlinearities_are_refused():
+    elu: Any = "elu"
     with pytest.raises(ValueError, match="nonlinearity must be one of tanh, relu, sigmoid; got 'elu'"):
-        Elman("elu")
-    with pytest.raises(ValueError, match="output_nonlinearity must be one of tanh, relu, sigmoid, identity; got 'softmax'"):
-        Jordan("tanh", "softmax")
+        Elman(elu)
+    with pytest.raises(ValueError, match=r"output_nonlinearity must be one of .*, identity; got 'elu'"):
+        Jordan("tanh", elu)
 
 
 def test_memory_cell_of_1997_keeps_what_was_written():

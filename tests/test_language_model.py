@@ -234,8 +234,8 @@ def test_options_of_generate_are_checked(model, options, complaint):
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"level": "line"}, "level must be char, byte or word; got 'line'"),
-        ({"cell": "transformer"}, "cell must be elman, jordan, gru or lstm; got 'transformer'"),
+        ({"level": "line"}, "level must be one of char, byte, word; got 'line'"),
+        ({"cell": "transformer"}, "cell must be one of elman, jordan, gru, lstm; got 'transformer'"),
         ({"hidden_size": 0}, "hidden_size must be an integer of at least 1; got 0"),
         ({"num_layers": 1.0}, "num_layers must be an integer of at least 1; got 1.0"),
         ({"tbptt": None}, "tbptt must be an integer"),
@@ -342,11 +342,12 @@ def test_the_folder_holds_no_code(model, tmp_path):
 @pytest.mark.parametrize(
     ("file", "change", "complaint"),
     [
-        ("config.json", {"parameters": {"cell": "x"}}, "cell must be elman"),
+        ("config.json", {"parameters": {"cell": "x"}}, "cell must be one of elman"),
         ("config.json", {"parameters": {"size": 1}}, "Invalid parameter 'size'"),
         ("config.json", {"parameters": 3}, "not a saved language model"),
         ("config.json", {"network": {}}, "section 'front'"),
         ("config.json", {"preprocessing": {}}, "'source' is missing"),
+        ("config.json", {"preprocessing": {"source": {"sha256": "", "validation": 5}}}, "validation must be a number"),
         ("config.json", {"task": "classifier"}, "a language_model is needed"),
         ("config.json", {"format": 99}, "install a newer unspool"),
         ("metrics.json", [], r"metrics\.json: must be a JSON object"),

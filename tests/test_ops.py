@@ -1,6 +1,7 @@
 """Every cell × backend × dtype × option through the laws; the list is computed from the dispatch table."""
 
 import itertools
+import re
 
 import laws
 import numpy as np
@@ -23,11 +24,13 @@ DTYPES = {"reference": [F64, F32], "native": [F64, F32], "eager": list(laws.TOLE
 def table(options, dtypes=tuple(laws.TOLERANCE), backends=tuple(ops.BACKENDS)):
     """(case, option, backend, dtypes) for all that the backends say they can run."""
     rows = []
-    for case, option, backend in itertools.product(CASES, options, backends):
-        p = laws.make(case, option)
-        able = [dtype for dtype in dtypes if dtype in DTYPES[backend] and p.to(dtype).possible(backend)]
-        if able:
-            rows.append(pytest.param(case, option, backend, able, id=f"{case}-{'+'.join(option)}-{backend}"))
+    for case in CASES:
+        for option in options:
+            for backend in backends:
+                p = laws.make(case, option)
+                able = [dtype for dtype in dtypes if dtype in DTYPES[backend] and p.to(dtype).possible(backend)]
+                if able:
+                    rows.append(pytest.param(case, option, backend, able, id=f"{case}-{'+'.join(option)}-{backend}"))
     return rows
 
 
@@ -96,10 +99,11 @@ KERNELS = [name for name in ops.BACKENDS if name != "reference"]
 
 @pytest.mark.parametrize(("case", "option", "backend", "dtypes"), table([()], backends=KERNELS))
 def test_error_at_every_size(case, option, backend, dtypes):
-    for dtype, (seed, size) in itertools.product(dtypes, enumerate(SIZES)):
+    for seed, size in enumerate(SIZES):
         p = laws.make(case, option, size, seed)
-        if p.to(dtype).possible(backend):
-            laws.law_error(p, backend, dtype)
+        for dtype in dtypes:
+            if p.to(dtype).possible(backend):
+                laws.law_error(p, backend, dtype)
 
 
 @pytest.mark.parametrize(("case", "option", "backend", "dtypes"), table(OPTIONS[1:], backends=KERNELS))
@@ -111,13 +115,15 @@ def test_error_with_every_option(case, option, backend, dtypes):
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 @pytest.mark.parametrize("threads", [2, 3])
-def test_error_with_threads(case, threads):
-    torch.set_num_threads(threads)
+def test_threads_change_nothing(case, threads):
     for option, size in (((), (12, 33, 9, 48)), (OPTIONS[-1], (12, 20, 3, 40)), (("tokens",), (40, 1, 5, 150))):
-        p = laws.make(case, option, size).to(F32)
+        p = laws.make(case, option, size)
         if p.possible("native"):
-            laws.law_error(p, "native", F32)
-    torch.set_num_threads(1)
+            alone = laws.outcome(p, lambda p: p.run("native"))
+            torch.set_num_threads(threads)
+            together = laws.outcome(p, lambda p: p.run("native"))
+            torch.set_num_threads(1)
+            laws.assert_same(together, alone, laws.TOLERANCE[F64])
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -271,55 +277,72 @@ def test_empty_batch():
 
 def refusals():
     x, h = torch.zeros(50, 32, 3), torch.zeros(32, 4)
-    good = {"cell": Elman(), "x": x, "state": (h,), "weights": Weights(torch.zeros(4, 3), torch.zeros(4, 4), torch.zeros(4), torch.zeros(4))}
-    w = good["weights"]
+    w = Weights(torch.zeros(4, 3), torch.zeros(4, 4), torch.zeros(4), torch.zeros(4))
+    good = {"cell": Elman(), "x": x, "state": (h,), "weights": w}
     lstm = {"cell": LSTM(), "state": None, "weights": Weights(torch.zeros(16, 3), torch.zeros(16, 4))}
-    lengths = r"lengths must be integers in 1..T=50, one per sequence \(B=32\); got "
+
+    def but(**change):
+        return {"weights": w._replace(**change)}
+
+    shapes = "x must have shape (T, B, I), or (T, B) if int64 tokens, with T ≥ 1; got "
+    lengths = "lengths must be integers in 1..T=50, one per sequence (B=32); got "
+    state = "state must be a tuple of tensors (h,); got "
+    reset = "reset must be bool of shape (T, B) = (50, 32) on cpu; got "
+    wide = lstm | {"weights": lstm["weights"]._replace(w_hh=torch.zeros(16, 3))}
+    short = lstm | {"weights": lstm["weights"]._replace(peephole=torch.zeros(2, 4))}
+    masked = {"backend": "torch", "mask": torch.ones(32, 4)}
     for change, error, message in [
-        ({"x": x[0]}, ValueError, r"x must have shape \(T, B, I\), or \(T, B\) if int64 tokens, with T ≥ 1; got float32 of shape \(32, 3\)"),
-        ({"x": x[:0]}, ValueError, r"x must .* with T ≥ 1; got float32 of shape \(0, 32, 3\)"),
-        ({"x": x[..., :2]}, ValueError, r"x must have shape \(T, B, I\) = \(50, 32, 3\); got \(50, 32, 2\)"),
+        ({"x": x[0]}, ValueError, shapes + "float32 of shape (32, 3)"),
+        ({"x": x[:0]}, ValueError, shapes + "float32 of shape (0, 32, 3)"),
+        ({"x": x[..., 0].int()}, ValueError, shapes + "int32 of shape (50, 32)"),
+        ({"x": x[..., :2]}, ValueError, "x must have shape (T, B, I) = (50, 32, 3); got (50, 32, 2)"),
         ({"x": x.double()}, TypeError, "x must be torch.float32 on cpu, as w_hh is; got torch.float64 on cpu"),
-        ({"x": x[..., 0].int()}, ValueError, "if int64 tokens, with T ≥ 1; got int32"),
-        ({"x": torch.full((50, 32), 3)}, ValueError, r"x must have tokens in 0..2, as w_ih has I=3 columns; got 3"),
         ({"x": x.to("meta")}, TypeError, "x must be torch.float32 on cpu, as w_hh is; got torch.float32 on meta"),
-        ({"state": h}, TypeError, r"state must be a tuple of tensors \(h,\); got float32 of shape \(32, 4\)"),
-        ({"state": (h, h)}, TypeError, r"state must be a tuple of tensors \(h,\); got tuple"),
-        ({"state": (h[:31],)}, ValueError, r"state's h must have shape \(B, R\) = \(32, 4\); got \(31, 4\)"),
-        ({"state": (h.half(),)}, TypeError, "state's h must be torch.float32 on cpu"),
-        ({"start": (h,)}, ValueError, r"start's h must have shape \(R\) = \(4,\); got \(32, 4\)"),
-        ({"weights": w._replace(w_hh=torch.zeros(4, 5))}, ValueError, r"w_hh must have shape \(G·H, H\) = \(4, 4\); got \(4, 5\)"),
-        ({"weights": w._replace(w_hh=torch.zeros(4))}, ValueError, r"w_hh must be floats of shape \(G·H, R\) with G=1"),
-        ({"weights": w._replace(w_ih=torch.zeros(5, 3))}, ValueError, r"w_ih must have shape \(G·H, I\) = \(4, 3\); got \(5, 3\)"),
-        ({"weights": w._replace(b_ih=torch.zeros(3))}, ValueError, r"b_ih must have shape \(G·H\) = \(4,\); got \(3,\)"),
-        ({"weights": w._replace(b_hh=torch.zeros(4).double())}, TypeError, "b_hh must be torch.float32"),
-        ({"weights": w._replace(w_hr=torch.zeros(4, 4))}, ValueError, "w_hr must be None, as Elman.* has none; got float32"),
-        ({"weights": w._replace(b_hr=torch.zeros(4))}, ValueError, "b_hr must be None, as Elman.* has none; got float32"),
-        ({"weights": w._replace(peephole=torch.zeros(3, 4))}, ValueError, "peephole must be None, as Elman.* has none"),
-        ({"cell": Jordan()}, ValueError, r"w_hr must be given, \(R, H\) = \(4, 4\), for Jordan.*; got None"),
-        ({"cell": GRU()}, ValueError, r"w_hh must be floats of shape \(G·H, R\) with G=3; got float32 of shape \(4, 4\)"),
-        (lstm | {"weights": lstm["weights"]._replace(peephole=torch.zeros(2, 4))}, ValueError, r"peephole must have shape \(G-1, H\) = \(3, 4\)"),
-        (lstm | {"weights": lstm["weights"]._replace(w_hh=torch.zeros(16, 3))}, ValueError, r"w_hh must have shape \(G·H, H\) = \(16, 4\); got \(16, 3\)"),
-        ({"lengths": torch.ones(31).long()}, ValueError, lengths + r"shape \(31,\)"),
-        ({"lengths": torch.ones(32)}, TypeError, lengths + r"float32 of shape \(32,\)"),
+        ({"x": torch.full((50, 32), 3)}, ValueError, "x must have tokens in 0..2, as w_ih has I=3 columns; got 3"),
+        ({"state": h}, TypeError, state + "float32 of shape (32, 4)"),
+        ({"state": (h, h)}, TypeError, state + "tuple"),
+        ({"state": (h[:31],)}, ValueError, "state's h must have shape (B, R) = (32, 4); got (31, 4)"),
+        ({"state": (h.half(),)}, TypeError, "state's h must be torch.float32 on cpu, as w_hh is; got torch.float16"),
+        ({"start": (h,)}, ValueError, "start's h must have shape (R) = (4,); got (32, 4)"),
+        (but(w_hh=torch.zeros(4, 5)), ValueError, "w_hh must have shape (G·H, H) = (4, 4); got (4, 5)"),
+        (
+            but(w_hh=torch.zeros(4)),
+            ValueError,
+            "w_hh must be floats of shape (G·H, R) with G=1; got float32 of shape (4,)",
+        ),
+        (but(w_ih=torch.zeros(5, 3)), ValueError, "w_ih must have shape (G·H, I) = (4, 3); got (5, 3)"),
+        (but(b_ih=torch.zeros(3)), ValueError, "b_ih must have shape (G·H) = (4,); got (3,)"),
+        (
+            but(b_hh=torch.zeros(4).double()),
+            TypeError,
+            "b_hh must be torch.float32 on cpu, as w_hh is; got torch.float64",
+        ),
+        (but(w_hr=h), ValueError, "w_hr must be None, as Elman(nonlinearity='tanh') has none; got float32"),
+        (but(b_hr=h), ValueError, "b_hr must be None, as Elman(nonlinearity='tanh') has none; got float32"),
+        (but(peephole=h), ValueError, "peephole must be None, as Elman(nonlinearity='tanh') has none; got float32"),
+        ({"cell": Jordan()}, ValueError, "w_hr must be given, (R, H) = (4, 4), for Jordan"),
+        ({"cell": GRU()}, ValueError, "w_hh must be floats of shape (G·H, R) with G=3; got float32 of shape (4, 4)"),
+        (short, ValueError, "peephole must have shape (G-1, H) = (3, 4); got (2, 4)"),
+        (wide, ValueError, "w_hh must have shape (G·H, H) = (16, 4); got (16, 3)"),
+        ({"lengths": torch.ones(31).long()}, ValueError, lengths + "shape (31,)"),
+        ({"lengths": torch.ones(32)}, TypeError, lengths + "float32 of shape (32,)"),
         ({"lengths": [50] * 32}, TypeError, lengths + "list"),
         ({"lengths": torch.arange(32)}, ValueError, lengths + "values from 0 to 31"),
         ({"lengths": torch.full((32,), 51)}, ValueError, lengths + "values from 51 to 51"),
-        ({"reset": torch.zeros(50, 31).bool()}, ValueError, r"reset must be bool of shape \(T, B\) = \(50, 32\) on cpu; got shape \(50, 31\)"),
-        ({"reset": torch.zeros(50, 32)}, TypeError, "reset must be bool .*; got float32"),
-        ({"mask": torch.ones(32, 3)}, ValueError, r"mask must have shape \(B, R\) = \(32, 4\); got \(32, 3\)"),
+        ({"reset": torch.zeros(50, 31).bool()}, ValueError, reset + "shape (50, 31) on cpu"),
+        ({"reset": torch.zeros(50, 32)}, TypeError, reset + "float32 of shape (50, 32)"),
+        ({"mask": torch.ones(32, 3)}, ValueError, "mask must have shape (B, R) = (32, 4); got (32, 3)"),
         ({"mask": torch.ones(32, 4).requires_grad_()}, ValueError, "mask must be a constant"),
         ({"backend": "cuda"}, ValueError, "backend must be auto, reference, eager, native, torch; got 'cuda'"),
-        ({"backend": "torch", "mask": torch.ones(32, 4)}, ValueError, "backend='torch' cannot run this: torch's kernels have no mask"),
+        (masked, ValueError, "backend='torch' cannot run this: torch's kernels have no mask"),
     ]:
         yield pytest.param(good | change, error, message, id=message)
 
 
 @pytest.mark.parametrize(("arguments", "error", "message"), list(refusals()))
 def test_bad_arguments_are_refused_in_one_sentence(arguments, error, message):
-    with pytest.raises(error, match=message) as caught:
+    with pytest.raises(error, match=f"^{re.escape(message)}.*$"):
         ops.run(**arguments)
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("backend", ["auto", "eager"])
@@ -355,5 +378,8 @@ def test_binary_addition_to_eight_digits(backend):
         with torch.no_grad():
             for w, dw in zip(weights, gradients, strict=True):
                 w -= 0.1 * dw
-    published = [3.45638663, 3.63389116, 3.91366595, 3.72191702, 3.5852713, 2.53352328, 0.57691441, 1.42589952, 0.47477457, 0.21595037]
+    published = (
+        "3.45638663 3.63389116 3.91366595 3.72191702 3.5852713 2.53352328 0.57691441 1.42589952 0.47477457 0.21595037"
+    )
+    published = [float(figure) for figure in published.split()]
     np.testing.assert_allclose(trace, published, rtol=0, atol=6e-9)

@@ -11,8 +11,7 @@ from .errors import UnspoolError
 def one_of(name: str, value: Any, values: tuple[str, ...]) -> None:
     """It must be one of these."""
     if value not in values:
-        wanted = " or ".join((", ".join(values[:-1]), values[-1])) if len(values) > 1 else values[0]
-        raise UnspoolError(f"{name} must be {wanted}; got {value!r:.80}")
+        raise UnspoolError(f"{name} must be one of {', '.join(values)}; got {value!r:.80}")
 
 
 def integer(name: str, value: Any, least: int, most: int = 2**63) -> int:

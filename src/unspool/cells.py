@@ -133,8 +133,8 @@ class Elman:
 
     def step_backward(self, dstate: State, saved: tuple, w: Weights) -> tuple[Array, State, Weights]:
         """
-            da = dh ∘ φ'
-            dm = da W_hh
+        da = dh ∘ φ'
+        dm = da W_hh
         """
         _, slope = NONLINEARITIES[self.nonlinearity]
         m, h, mask = saved
@@ -176,10 +176,10 @@ class Jordan:
 
     def step_backward(self, dstate: State, saved: tuple, w: Weights) -> tuple[Array, State, Weights]:
         """
-            ds = dy ∘ ψ'
-            dh = ds W_hy
-            da = dh ∘ φ'
-            dm = da W_yh
+        ds = dy ∘ ψ'
+        dh = ds W_hy
+        da = dh ∘ φ'
+        dm = da W_yh
         """
         _, slope_h = NONLINEARITIES[self.nonlinearity]
         _, slope_y = NONLINEARITIES[self.output_nonlinearity]
@@ -229,10 +229,10 @@ class GRU:
 
     def _backward_after(self, dh: Array, saved: tuple, w: Weights) -> tuple[Array, State, Weights]:
         """
-            da_n = dh ∘ (1 - z) ∘ (1 - n²)             du_n = da_n ∘ r
-            da_z = dh ∘ (h - n) ∘ z ∘ (1 - z)          du_z = da_z
-            da_r = da_n ∘ u_n ∘ r ∘ (1 - r)            du_r = da_r
-            dm = du W_hh
+        da_n = dh ∘ (1 - z) ∘ (1 - n²)             du_n = da_n ∘ r
+        da_z = dh ∘ (h - n) ∘ z ∘ (1 - z)          du_z = da_z
+        da_r = da_n ∘ u_n ∘ r ∘ (1 - r)            du_r = da_r
+        dm = du W_hh
         """
         m, h, r, z, n, u_n, mask = saved
         da_n = dh * (1 - z) * (1 - n * n)
@@ -253,10 +253,10 @@ class GRU:
 
     def _backward_before(self, dh: Array, saved: tuple, w: Weights) -> tuple[Array, State, Weights]:
         """
-            da_n = dh ∘ (1 - z) ∘ (1 - n²)             dq = da_n W_hn, the gradient of q = r ∘ m
-            da_z = dh ∘ (h - n) ∘ z ∘ (1 - z)
-            da_r = dq ∘ m ∘ r ∘ (1 - r)
-            dm = (da_r, da_z) W_h(r,z) + dq ∘ r
+        da_n = dh ∘ (1 - z) ∘ (1 - n²)             dq = da_n W_hn, the gradient of q = r ∘ m
+        da_z = dh ∘ (h - n) ∘ z ∘ (1 - z)
+        da_r = dq ∘ m ∘ r ∘ (1 - r)
+        dm = (da_r, da_z) W_h(r,z) + dq ∘ r
         """
         m, h, r, z, n, mask = saved
         (w_rz, b_rz), (w_n, b_n) = self._halves(w)
@@ -320,15 +320,15 @@ class LSTM:
 
     def step_backward(self, dstate: State, saved: tuple, w: Weights) -> tuple[Array, State, Weights]:
         """
-            dh = dh W_hr                               with projection
-            ds_o = dh ∘ tanh(c) ∘ o ∘ (1 - o)
-            dc = dc + dh ∘ o ∘ (1 - tanh²(c)) + p_o ∘ ds_o
-            ds_i = dc ∘ g ∘ i ∘ (1 - i)
-            ds_f = dc ∘ c[t-1] ∘ f ∘ (1 - f)
-            ds_g = dc ∘ i ∘ (1 - g²)
-            dc[t-1] = f ∘ dc + p_i ∘ ds_i + p_f ∘ ds_f
-            dm = ds W_hh
-            dp_i = Σ ds_i ∘ c[t-1]                     dp_f likewise; dp_o = Σ ds_o ∘ c
+        dh = dh W_hr                               with projection
+        ds_o = dh ∘ tanh(c) ∘ o ∘ (1 - o)
+        dc = dc + dh ∘ o ∘ (1 - tanh²(c)) + p_o ∘ ds_o
+        ds_i = dc ∘ g ∘ i ∘ (1 - i)
+        ds_f = dc ∘ c[t-1] ∘ f ∘ (1 - f)
+        ds_g = dc ∘ i ∘ (1 - g²)
+        dc[t-1] = f ∘ dc + p_i ∘ ds_i + p_f ∘ ds_f
+        dm = ds W_hh
+        dp_i = Σ ds_i ∘ c[t-1]                     dp_f likewise; dp_o = Σ ds_o ∘ c
         """
         dh, dc = dstate
         m, c_prev, i, f, g, c, o, q, mask = saved

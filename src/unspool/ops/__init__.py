@@ -39,10 +39,10 @@ def run(
         x: input, (T, B, I), or tokens, (T, B) int64: 1-of-I inputs.
         state: (h,) or (h, c), each (B, ·); where None, the sequences begin at `start`.
         weights: one layer's, one direction's; all of one dtype and on one device, as x and the states are.
-        lengths: (B,) integers 1..T. Behind its end a sequence has y = 0, whatever x is there; its last state is that at its
-            own end, and in reverse it runs from its own end.
+        lengths: (B,) integers 1..T. Behind its end a sequence has y = 0, whatever x is there; its last state is that
+            at its own end, and in reverse it runs from its own end.
         reset: (T, B) bool: a new sequence begins at t, so that the state entering step t is `start`; in reverse, that
-            entering step t-1.
+            entering step t-1. What stands in the padding, or in reverse at 0, changes nothing.
         start: state at the beginning of a sequence, shapes (R,) and (H,); zeros if None.
         mask: (B, R), multiplies the state that is fed back where it enters the recurrent product. A constant.
         reverse: process from the end; y keeps its place in time.
@@ -69,11 +69,13 @@ def run(
     if x.dtype is torch.int64:
         check.tokens(x, lengths, weights)
     module = _choose(backend, cell, x, weights, lengths, reset, start, mask, reverse)
-    if start is None and (state is None or reset is not None):
-        start = tuple(weights.w_hh.new_zeros(width) for width in widths)
     if state is None:
-        state = tuple(s.expand(B, -1) for s in start)
-    return module.recurrence(cell, x, state, weights, lengths, reset, None if reset is None else start, mask, reverse)
+        state = tuple(s.expand(B, -1) for s in start or _zeros(weights, widths))
+    if reset is None:
+        start = None
+    elif start is None:
+        start = _zeros(weights, widths)
+    return module.recurrence(cell, x, state, weights, lengths, reset, start, mask, reverse)
 
 
 def elman(
@@ -172,6 +174,10 @@ def _choose(backend: str, cell: Cell, x: Tensor, weights: Weights, *options: Any
     if reason is not None:
         raise ValueError(f"backend={backend!r} cannot run this: {reason}")
     return BACKENDS[backend]
+
+
+def _zeros(weights: Weights, widths: tuple[int, ...]) -> State:
+    return tuple(weights.w_hh.new_zeros(width) for width in widths)
 
 
 def _entering(reset: Tensor, lengths: Tensor | None, reverse: bool) -> Tensor:

@@ -1,8 +1,9 @@
 """PyTorch's own kernels (oneDNN, cuDNN, MIOpen, ATen), for the cells and options that it has."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
-from torch._C import _VariableFunctions as kernels
 
 from ..cells import GRU, LSTM, Cell, Elman, Jordan, State, Weights, is_tokens
 
@@ -54,8 +55,8 @@ def recurrence(
     # biases, layers, dropout, training (cuDNN keeps what its backward needs), bidirectional, batch first
     options = (weights.b_ih is not None, 1, 0.0, torch.is_grad_enabled(), False, False)
     if isinstance(cell, LSTM):
-        y, *layer = kernels.lstm(x, layer, flat, *options)
+        y, *layer = torch.lstm(x, layer, flat, *options)
     else:
-        kernel = kernels.gru if isinstance(cell, GRU) else getattr(kernels, f"rnn_{cell.nonlinearity}")
+        kernel: Any = torch.gru if isinstance(cell, GRU) else getattr(torch, f"rnn_{cell.nonlinearity}")
         y, *layer = kernel(x, *layer, flat, *options)
     return y.flip(0) if reverse else y, tuple(s.squeeze(0) for s in layer)

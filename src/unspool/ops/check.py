@@ -1,4 +1,7 @@
-"""What `unspool.ops.run` refuses, each with one sentence. No tensor is read but lengths and tokens, and those not while compiling."""
+"""What `unspool.ops.run` refuses, each with one sentence.
+
+No tensor's values are read but those of lengths and tokens, and these not while torch compiles.
+"""
 
 from typing import Any
 
@@ -108,7 +111,8 @@ def _tensor(name: str, value: Any, letters: str, shape: tuple[int, ...], like: T
     if value.shape != shape:
         raise ValueError(f"{name} must have shape ({letters}) = {shape}; got {tuple(value.shape)}")
     if value.dtype is not like.dtype or value.device != like.device:
-        raise TypeError(f"{name} must be {like.dtype} on {like.device}, as w_hh is; got {value.dtype} on {value.device}")
+        came = f"{value.dtype} on {value.device}"
+        raise TypeError(f"{name} must be {like.dtype} on {like.device}, as w_hh is; got {came}")
 
 
 def _what(value: Any) -> str:

@@ -44,7 +44,9 @@ def recurrence(
     start_h, start_c = (None, None) if start is None else (start[0], start[1] if two else None)
     inputs = (x, state[0], state[1] if two else None, *weights, start_h, start_c, lengths, reset, mask)
     save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs)
-    y, h_n, c_n, *_ = torch.ops.unspool.recurrence(*inputs, *_code(cell), reverse, save)
+    # The operator's own autograd is for the compiler: in eager mode a plain Function costs a fifth of it.
+    call = _Recurrence.apply if save and not torch.compiler.is_compiling() else _operator
+    y, h_n, c_n, *_ = call(*inputs, *_code(cell), reverse, save)
     return y, (h_n, c_n) if two else (h_n,)
 
 
@@ -91,12 +93,15 @@ def _outputs(inputs: tuple, kind: int, save: bool) -> tuple[Tensor, ...]:
     x, h0, c0, _, w_hh, _, _, w_hr = inputs[:8]
     T, B = x.shape[:2]
     H = c0.shape[1] if c0 is not None else w_hr.shape[1] if w_hr is not None else h0.shape[1]
-    none = h0.new_empty(0)
-    gates = h0.new_empty(T, B, _SLOTS[kind], H) if save else none
-    cells = none if c0 is None or not save else h0.new_empty(T, B, H)
-    mid = h0.new_empty(T, B, H) if save and (w_hr is not None or kind == _GRU_RESET_BEFORE) else none
-    c_n = none if c0 is None else h0.new_empty(B, H)
-    return h0.new_empty(T, B, h0.shape[1]), h0.new_empty(B, h0.shape[1]), c_n, gates, cells, mid
+    two, middle = c0 is not None, w_hr is not None or kind == _GRU_RESET_BEFORE
+    return (
+        h0.new_empty(T, B, h0.shape[1]),
+        h0.new_empty(h0.shape),
+        h0.new_empty(c0.shape if two else 0),
+        h0.new_empty((T, B, _SLOTS[kind], H) if save else 0),
+        h0.new_empty((T, B, H) if save and two else 0),
+        h0.new_empty((T, B, H) if save and middle else 0),
+    )
 
 
 def _call(kernel: Any, options: tuple, arrays: dict[str, Any]) -> None:
@@ -169,7 +174,7 @@ def _autograd(ctx: Any, dy: Optional, dh_n: Optional, dc_n: Optional, *_: object
     if torch.is_grad_enabled():  # create_graph=True
         gradients = _differentiable_gradients(inputs, ctx.options, (dy, dh_n, dc_n), wanted)
     else:
-        gradients = torch.ops.unspool.recurrence_backward(
+        gradients = _backward_operator(
             *inputs, *ctx.options, *kept, dy, dh_n, dc_n if inputs[2] is not None else None, wanted
         )
     found = iter(gradients)
@@ -189,6 +194,18 @@ def _differentiable_gradients(inputs: tuple, options: tuple, grads: tuple, wante
     return list(torch.autograd.grad(outputs, targets, cotangents, create_graph=True, allow_unused=True))
 
 
+class _Recurrence(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, ...]:
+        outputs = _operator(*arguments)
+        _setup_context(ctx, arguments, outputs)
+        return outputs
+
+    backward = staticmethod(_autograd)
+
+
+_operator = torch.ops.unspool.recurrence.default
+_backward_operator = torch.ops.unspool.recurrence_backward.default
 _library.impl("recurrence", _forward, "CPU")
 _library.impl("recurrence_backward", _backward, "CPU")
 torch.library.register_fake("unspool::recurrence", _forward_fake, lib=_library)

@@ -29,9 +29,9 @@ class Job(NamedTuple):
 def forward(job: Job, x: Array, state: State, w: Weights, start: State | None) -> tuple[Array, State, list]:
     """y (T, B, R), the last state, and the tape that `backward` reads from its end.
 
-        state = start where a sequence begins
-        state = step(x[t], state) while a sequence lasts
-        y[t] = state[0], and 0 in the padding
+    state = start where a sequence begins
+    state = step(x[t], state) while a sequence lasts
+    y[t] = state[0], and 0 in the padding
     """
     live = job.live(*x.shape[:2])
     x = np.where(live.reshape(*live.shape, *[1] * (x.ndim - 2)), x, 0)
@@ -87,21 +87,21 @@ def recurrence(
 ) -> tuple[Tensor, State]:
     """Run the cell over x, (T, B, I) or tokens (T, B); see `unspool.ops.run`. Derivatives of the first order."""
     job = Job(cell, _array(lengths), _array(reset), _array(mask), reverse)
-    y, *state = _Recurrence.apply(job, x, *weights, *state, *(start or ()))
-    return y, tuple(state)
+    y, *last = _Recurrence.apply(job, x, *weights, *state, *(start or ()))
+    return y, tuple(last)
 
 
 class _Recurrence(torch.autograd.Function):
     """`forward` and `backward` as one torch operation on (x, *weights, *state, *start)."""
 
     @staticmethod
-    def forward(ctx: Any, job: Job, *tensors: Tensor | None) -> tuple[Tensor, ...]:
-        x, w, state, start = _unpack(job, [_array(v) for v in tensors])
-        y, last, ctx.tape = forward(job, x, state, w, start)
-        ctx.job, ctx.w, ctx.start = job, w, start
+    def forward(ctx: Any, job: Job, x: Tensor, w_ih: Tensor, *others: Tensor | None) -> tuple[Tensor, ...]:
+        tensors = x, w_ih, *others
+        inputs, ctx.w, state, ctx.start = _unpack(job, [_array(v) for v in tensors])
+        y, last, ctx.tape = forward(job, inputs, state, ctx.w, ctx.start)
+        ctx.job = job
         ctx.like = [None if v is None else (v.dtype, v.device) for v in tensors]
-        like = tensors[1]
-        return tuple(torch.from_numpy(v).to(like.device, like.dtype) for v in (y, *last))
+        return tuple(torch.from_numpy(v).to(w_ih.device, w_ih.dtype) for v in (y, *last))
 
     @staticmethod
     @torch.autograd.function.once_differentiable

@@ -162,7 +162,7 @@ class LanguageModel(BaseEstimator):
         """
         check_is_fitted(self, "network_")
         parts = _list(text)
-        if self.source_["sha256"] != texts.digest(parts) or not isinstance(self.source_["validation"], float):
+        if self.source_["sha256"] != texts.digest(parts) or self.source_["validation"] is None:
             return Evaluation(self._score(self._encode(text)), False, None)
         training, held_out = texts.split(parts, self.source_["validation"])
         valid = self.vocabulary_.encode(held_out)
@@ -252,8 +252,7 @@ class LanguageModel(BaseEstimator):
         try:
             model.set_params(**saved.config["parameters"])
             model._check(None)
-            model.source_ = dict(saved.config["preprocessing"]["source"])
-            model.source_["sha256"], model.source_["validation"]
+            model.source_ = _source(**saved.config["preprocessing"]["source"])
             model.vocabulary_ = vocabularies.from_json(saved.files["vocabulary.json"])
             for part in ("validation", "baseline"):
                 number(f"bits of the {part}", model.metrics_[part]["bits"])
@@ -293,9 +292,9 @@ class LanguageModel(BaseEstimator):
         """Training text, validation text, and by what the source can be known again."""
         parts = _list(text)
         if isinstance(validation, str | bytes):
-            return parts[0][:0].join(parts), validation, {"sha256": texts.digest(parts), "validation": None}
-        number("validation", validation, above=True, below=1)
-        return *texts.split(parts, validation), {"sha256": texts.digest(parts), "validation": float(validation)}
+            return parts[0][:0].join(parts), validation, _source(texts.digest(parts), None)
+        source = _source(texts.digest(parts), validation)
+        return *texts.split(parts, validation), source
 
     def _network_config(self) -> dict[str, Any]:
         tokens = len(self.vocabulary_)
@@ -391,6 +390,13 @@ def cross_entropy(logits: Tensor, targets: Tensor, reduction: str = "mean") -> T
     return torch.nn.functional.cross_entropy(
         logits.flatten(0, 1), targets.flatten(), ignore_index=NO_TARGET, reduction=reduction
     )
+
+
+def _source(sha256: str, validation: float | None) -> dict[str, Any]:
+    """By what a text can be known again, and the part of it that was held out."""
+    if validation is not None:
+        validation = number("validation", validation, above=True, below=1)
+    return {"sha256": sha256, "validation": validation}
 
 
 def _bits(progress: Progress) -> Progress:

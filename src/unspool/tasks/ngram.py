@@ -25,7 +25,7 @@ class NGram:
         p(w | u) = (c(uw) - d(c(uw)) + Σ_v d(c(uv)) · p(w | u')) / Σ_v c(uv)
 
     u' is u without its first token; below all is the uniform distribution. c counts the occurrences of the longest
-    n-grams, and for a shorter one the different tokens seen before it. d has a value each for counts 1, 2, and 3 or more.
+    n-grams, and for a shorter one the different tokens seen before it. d is one of three, for counts 1, 2, 3 and more.
 
     Args:
         tokens: the training text, integers 0..size-1, (N,).
