@@ -176,11 +176,11 @@ template <class T>
 void pack_rows(Packed<T>& out, int64_t p, const T* const* rows, const T* const* scale = nullptr) {
     T* to = out.panel(p);
     const int64_t begin = p * out.width, count = std::min<int64_t>(out.width, out.columns - begin);
-    for (int64_t k = 0; k < out.depth; ++k, to += out.width) {
-        std::copy_n(rows[k] + begin, count, to);
-        std::fill(to + count, to + out.width, T(0));
-        for (int64_t c = 0; scale && c < count; ++c) to[c] *= scale[k][begin + c];
-    }
+    for (int64_t k = 0; k < out.depth; ++k, to += out.width)
+        for (int64_t c = 0; c < out.width; c += kLanes<T>) {
+            const Vec<T> row = load(rows[k] + begin + c, count - c);
+            store(to + c, scale ? row * load(scale[k] + begin + c, count - c) : row);
+        }
 }
 
 template <class T>
@@ -215,15 +215,19 @@ void block_product(int64_t rows, const Left& left, const Packed<T>& b, int64_t k
 template <class T>
 void product(int64_t rows, const T* const* a, const Packed<T>& b, T* const* c, const T* bias, bool accumulate,
              Buffer<T>& scratch) {
-    scratch.resize(kBlockRows * kDepth);
+    const bool copy = b.panels() >= 16;  // rows far apart, read for each panel again, are worth bringing together
+    if (copy) scratch.resize(kBlockRows * kDepth);
     for (int64_t first = 0; first < rows; first += kBlockRows) {
         const int64_t count = std::min(kBlockRows, rows - first);
         for (int64_t k0 = 0; k0 < b.depth; k0 += kDepth) {
             const int64_t depth = std::min(kDepth, b.depth - k0);
-            for (int64_t r = 0; r < count; ++r) std::copy_n(a[first + r] + k0, depth, &scratch[r * depth]);
-            block_product(
-                count, [&]<int R>(int64_t r) { return LeftRows<T, R>(&scratch[r * depth], depth); }, b, k0, depth,
-                c + first, [&](int64_t r) { return k0 || accumulate ? c[first + r] : bias; });
+            if (copy)
+                for (int64_t r = 0; r < count; ++r) std::copy_n(a[first + r] + k0, depth, &scratch[r * depth]);
+            const auto left = [&]<int R>(int64_t r) {
+                return copy ? LeftRows<T, R>(&scratch[r * depth], depth) : LeftRows<T, R>(a + first + r, k0);
+            };
+            block_product(count, left, b, k0, depth, c + first,
+                          [&](int64_t r) { return k0 || accumulate ? c[first + r] : bias; });
         }
     }
 }

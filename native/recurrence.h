@@ -461,7 +461,12 @@ struct WeightGradient {
                 for (int64_t k = 0; k < depth; ++k) {
                     const T* from = d[k0 + k] + offset + g0;
                     std::copy_n(from, rows, &left[k * kBlockRows]);
-                    for (int64_t r = 0; db && r < rows; ++r) db[g0 + r] += from[r];
+                }
+                for (int64_t r = 0; db && r < rows; r += kLanes<T>) {
+                    Vec<T> sum{};
+                    for (int64_t k = 0; k < depth; ++k) sum += load(&left[k * kBlockRows + r]);
+                    T* to = db + g0 + r;
+                    store(to, load<T>(to, rows - r) + sum, rows - r);
                 }
                 if (!dw) continue;
                 for (int64_t r = 0; r < rows; ++r) c[r] = dw + (g0 + r) * columns;
@@ -519,12 +524,19 @@ void Recurrence<T, First, Second>::weight_gradients(const T* dmid) const {
                          T* db) {
         if (dw || db) jobs.push_back({grads, offset, count, rows, masked ? &mask : nullptr, columns, dw, db});
     };
-    for (int slot = 0; slot < kInputGates; ++slot) {
-        const int64_t g = gate_of_slot(slot);
-        add(d, slot * H, H, x, false, p.inputs, p.x && p.dw_ih ? p.dw_ih + g * H * p.inputs : nullptr,
-            p.db_ih ? p.db_ih + g * H : nullptr);
+    const auto add_inputs = [&](int64_t slot, int64_t gate, int64_t gates) {
+        add(d, slot * H, gates * H, x, false, p.inputs, p.x && p.dw_ih ? p.dw_ih + gate * H * p.inputs : nullptr,
+            p.db_ih ? p.db_ih + gate * H : nullptr);
+    };
+    if (kGru) {
+        add_inputs(0, 2, 1);
+        add_inputs(1, 0, 2);
+    } else {
+        add_inputs(0, 0, kInputGates);
     }
-    add(d, First::first * H, First::gates * H, h, p.mask != nullptr, R, p.dw_hh, p.db_hh);
+    // Where both biases are added to the same sums they have the same gradient.
+    const bool same = p.db_ih && p.db_hh && !kGru && (!kTwo || kReadout);
+    add(d, First::first * H, First::gates * H, h, p.mask != nullptr, R, p.dw_hh, same ? nullptr : p.db_hh);
     if constexpr (kReadout) {
         add(d_readout, 0, R, mid, false, H, p.dw_hr, p.db_hr);
     } else if constexpr (kTwo) {
@@ -537,6 +549,7 @@ void Recurrence<T, First, Second>::weight_gradients(const T* dmid) const {
     parallel(tasks, [&](int task) {
         for (const auto& job : jobs) job.run(job.count * task / tasks, job.count * (task + 1) / tasks);
     });
+    if (same) std::copy_n(p.db_ih, First::gates * H, p.db_hh);
     if (p.tokens && p.dw_ih) token_gradient(d);
 }
 

@@ -42,7 +42,7 @@ def tanh(a: Array) -> Array:
 def sigmoid(a: Array) -> Array:
     """σ(a) = 1 / (1 + exp(-a)) = (1 + tanh(a/2)) / 2, of which the last cannot overflow."""
     lib = library(a)
-    return lib.sigmoid(a) if hasattr(lib, "sigmoid") else 0.5 + 0.5 * lib.tanh(0.5 * a)
+    return lib.sigmoid(a) if lib.__name__ == "torch" else 0.5 + 0.5 * lib.tanh(0.5 * a)
 
 
 def relu(a: Array) -> Array:

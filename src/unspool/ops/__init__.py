@@ -51,6 +51,11 @@ def run(
         y, (T, B, R), and the last state.
     Raises:
         TypeError or ValueError that names the argument, or says why the backend that was asked for cannot run this.
+
+    >>> weights = Weights(w_ih=torch.randn(64, 8), w_hh=torch.randn(64, 16))
+    >>> y, (h, c) = run(LSTM(), torch.randn(50, 32, 8), None, weights, lengths=torch.arange(1, 33))
+    >>> y.shape, h.shape
+    (torch.Size([50, 32, 16]), torch.Size([32, 16]))
     """
     R, H = check.cell_and_weights(cell, x, weights)
     T, B, *_ = x.shape
@@ -70,7 +75,7 @@ def run(
         check.tokens(x, lengths, weights)
     module = _choose(backend, cell, x, weights, lengths, reset, start, mask, reverse)
     if state is None:
-        state = tuple(s.expand(B, -1) for s in start or _zeros(weights, widths))
+        state = tuple(s.expand(B, -1) for s in start) if start else _zeros(weights, widths, B)
     if reset is None:
         start = None
     elif start is None:
@@ -176,8 +181,8 @@ def _choose(backend: str, cell: Cell, x: Tensor, weights: Weights, *options: Any
     return BACKENDS[backend]
 
 
-def _zeros(weights: Weights, widths: tuple[int, ...]) -> State:
-    return tuple(weights.w_hh.new_zeros(width) for width in widths)
+def _zeros(weights: Weights, widths: tuple[int, ...], *batch: int) -> State:
+    return tuple([weights.w_hh.new_zeros(*batch, width) for width in widths])
 
 
 def _entering(reset: Tensor, lengths: Tensor | None, reverse: bool) -> Tensor:
