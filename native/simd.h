@@ -81,34 +81,39 @@ UNSPOOL_INLINE V clamp(V x, V low, V high) {
     return x > high ? high : x;
 }
 
-// tanh, float32: an odd rational function of degree 9 over 8, minimax in relative error on [-8, 8] (6.5e-9 before
-// rounding; at most 4.5 ulp, 2.7e-7, after it).
-UNSPOOL_INLINE Vec<float> tanh(Vec<float> x) {
-    using V = Vec<float>;
-    x = clamp<V>(x, broadcast(-8.0f), broadcast(8.0f));
-    const V s = x * x;
-    V p = s * 1.52310651859e-8f + 2.18951495118e-5f;
-    V q = s * 8.52271771074e-7f + 3.41134126855e-4f;
-    p = p * s + 3.57162851092e-3f;
-    q = q * s + 2.61645598299e-2f;
-    p = p * s + 1.34445239467e-1f;
-    q = q * s + 4.67778512881e-1f;
-    p = p * s + 9.99999993619e-1f;
-    q = q * s + 1.0f;
-    return x * p / q;
+// e^(times x) = power (1 + fraction), power = 2^n.
+template <class V>
+struct Exponential {
+    V power, fraction;
+};
+
+// times x / ln 2 = n + r and |r| <= 1/2: 2^r - 1 by a polynomial of degree 6, minimax in relative error (1.1e-8); r
+// comes of one fused multiply-add, so that it is rounded once.
+UNSPOOL_INLINE Exponential<Vec<float>> exponential(Vec<float> x, float times) {
+    using Bits = VectorOf<float>::Bits;
+    constexpr float shifter = 12582912.0f;  // 1.5 * 2^23: adding it rounds to the nearest integer
+    const float scale_to_bits = times * 1.44269504f;
+    const Vec<float> shifted = x * scale_to_bits + shifter;
+    const Vec<float> r = x * scale_to_bits - (shifted - shifter);
+    Vec<float> p = r * 1.54032173175e-4f + 1.33907343532e-3f;
+    p = p * r + 9.61823841443e-3f;
+    p = p * r + 5.55035743644e-2f;
+    p = p * r + 2.40226497892e-1f;
+    p = p * r + 6.93147187926e-1f;
+    const Vec<float> power = (Vec<float>)(((Bits)shifted + 127) << 23);
+    return {power, p * r};
 }
 
-UNSPOOL_INLINE Vec<float> sigmoid(Vec<float> x) { return tanh(x * 0.5f) * 0.5f + 0.5f; }
-
-// e^x - 1, float64: x = n ln 2 + r, and a Taylor polynomial of degree 13 on |r| <= ln 2 / 2 (truncation below 1e-17).
-UNSPOOL_INLINE Vec<double> expm1(Vec<double> x) {
-    using V = Vec<double>;
+// times x = n ln 2 + r and |r| <= ln 2 / 2: e^r - 1 by a Taylor polynomial of degree 13 (truncation below 1e-17); ln 2
+// in two parts, the first of which is exact times n.
+UNSPOOL_INLINE Exponential<Vec<double>> exponential(Vec<double> x, double times) {
+    x *= times;
     using Bits = VectorOf<double>::Bits;
-    constexpr double shifter = 6755399441055744.0;  // 1.5 * 2^52: adding it rounds to the nearest integer
-    const V shifted = x * 1.4426950408889634 + shifter;
-    const V n = shifted - shifter;
-    const V r = (x - n * 6.93147180369123816490e-01) - n * 1.90821492927058770002e-10;
-    V p = r * (1.0 / 6227020800) + 1.0 / 479001600;
+    constexpr double shifter = 6755399441055744.0;  // 1.5 * 2^52
+    const Vec<double> shifted = x * 1.4426950408889634 + shifter;
+    const Vec<double> n = shifted - shifter;
+    const Vec<double> r = (x - n * 6.93147180369123816490e-01) - n * 1.90821492927058770002e-10;
+    Vec<double> p = r * (1.0 / 6227020800) + 1.0 / 479001600;
     p = p * r + 1.0 / 39916800;
     p = p * r + 1.0 / 3628800;
     p = p * r + 1.0 / 362880;
@@ -119,18 +124,23 @@ UNSPOOL_INLINE Vec<double> expm1(Vec<double> x) {
     p = p * r + 1.0 / 24;
     p = p * r + 1.0 / 6;
     p = p * r + 0.5;
-    p = p * r * r + r;
-    const V scale = (V)(((Bits)shifted + 1023) << 52);
-    return scale * p + (scale - 1.0);
+    p = p * (r * r) + r;
+    return {(Vec<double>)(((Bits)shifted + 1023) << 52), p};
 }
 
-UNSPOOL_INLINE Vec<double> tanh(Vec<double> x) {
-    const Vec<double> e = expm1(2.0 * clamp<Vec<double>>(x, broadcast(-20.0), broadcast(20.0)));
-    return e / (e + 2.0);
+// tanh x = e / (e + 2), e = e^2x - 1.
+template <class V>
+UNSPOOL_INLINE V tanh(V x) {
+    const auto [power, fraction] = exponential(clamp<V>(x, V{} - 20, V{} + 20), 2);
+    const V e = power * fraction + (power - 1);
+    return e / (e + 2);
 }
 
-UNSPOOL_INLINE Vec<double> sigmoid(Vec<double> x) {
-    return 1.0 / (2.0 + expm1(clamp<Vec<double>>(-x, broadcast(-700.0), broadcast(700.0))));
+// σ(x) = 1 / (1 + e^-x).
+template <class V>
+UNSPOOL_INLINE V sigmoid(V x) {
+    const auto [power, fraction] = exponential(clamp<V>(x, V{} - 80, V{} + 80), -1);
+    return 1 / (1 + (power * fraction + power));
 }
 
 }  // namespace unspool::UNSPOOL_ISA

@@ -6,7 +6,7 @@ not leak.
 """
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -19,10 +19,13 @@ from unspool.cells import GRU, LSTM, Cell, Elman, Jordan, State, Weights, projec
 F64, F32, BF16, F16 = torch.float64, torch.float32, torch.bfloat16, torch.float16
 
 # Two ways to compute the same numbers differ at most by TOLERANCE, relative to max(1, largest expected value).
-# A backend's error, ‖actual - exact‖ / max(1, ‖exact‖), is at most twice that of plain torch, plus FLOOR. In half
-# precision TOLERANCE allows for relu units on the other side of their kink.
+# A backend's error, ‖actual - exact‖ / max(1, ‖exact‖), is at most twice that of plain torch, plus FLOOR, in the mean
+# of DRAWS: what one error is beside another is chance where a recurrence amplifies both. In half precision TOLERANCE
+# allows for relu units on the other side of their kink.
 TOLERANCE = {F64: 1e-12, F32: 5e-5, BF16: 5e-1, F16: 1e-1}
-FLOOR = {dtype: 16 * torch.finfo(dtype).eps for dtype in TOLERANCE}
+FLOOR = {dtype: 8 * torch.finfo(dtype).eps for dtype in TOLERANCE}
+
+DRAWS = 3
 
 SIZES = [  # T, B, I, H
     (1, 1, 1, 1),
@@ -162,7 +165,7 @@ def make(case: Case, option: tuple[str, ...] = (), size: tuple[int, ...] = (7, 3
 
 def _weights(case: Case, option: tuple[str, ...], I: int, H: int, R: int, normal: Callable[..., Tensor]) -> Weights:
     G, jordan = case.cell.gates, isinstance(case.cell, Jordan)
-    scale = 0.5 / H**0.5
+    scale = 0.7 / H**0.5
     return Weights(
         w_ih=normal(G * H, I) / I**0.5,
         w_hh=normal(G * H, R) * scale,
@@ -170,7 +173,7 @@ def _weights(case: Case, option: tuple[str, ...], I: int, H: int, R: int, normal
         b_hh=None if {"no bias", "input bias only"} & {*option} else normal(G * H) * 0.5,
         w_hr=normal(R, H) * scale if jordan or case.projection else None,
         b_hr=normal(R) * 0.5 + 0.5 if jordan and "no bias" not in option else None,
-        peephole=normal(G - 1, H) * 0.25 if case.peephole else None,
+        peephole=normal(G - 1, H) * 0.5 if case.peephole else None,
     )
 
 
@@ -361,18 +364,23 @@ def _one_gradient(p: Problem, name: str, value: Tensor, k: int, backend: str) ->
 # Law 3: a backend errs at most twice as much as plain torch in the same dtype.
 
 
-def law_error(p: Problem, backend: str, dtype: torch.dtype) -> None:
-    p = p.to(dtype)
-    exact = outcome(p.to(F64), lambda p: p.run("reference"))
-    actual = outcome(p, lambda p: p.run(backend))
-    plain = actual if backend == "eager" else outcome(p, lambda p: p.run("eager"))
-    assert actual.keys() == exact.keys()
-    for name, v in exact.items():
-        assert actual[name].dtype == dtype and actual[name].shape == v.shape, name
-        size = max(1.0, v.norm().item())
-        error, of_torch = ((a[name].double() - v).norm().item() / size for a in (actual, plain))
-        allowed = min(2 * of_torch + FLOOR[dtype], TOLERANCE[dtype])
-        assert error <= allowed, f"{name} errs by {error:.3g} in {dtype}, torch by {of_torch:.3g}"
+def law_error(problems: Sequence[Problem], backend: str, dtype: torch.dtype) -> None:
+    errors: dict[str, list[tuple[float, float]]] = {}
+    for problem in problems:
+        p = problem.to(dtype)
+        exact = outcome(p.to(F64), lambda p: p.run("reference"))
+        actual = outcome(p, lambda p: p.run(backend))
+        plain = actual if backend == "eager" else outcome(p, lambda p: p.run("eager"))
+        assert actual.keys() == exact.keys()
+        for name, v in exact.items():
+            assert actual[name].dtype == dtype and actual[name].shape == v.shape, name
+            size = max(1.0, v.norm().item())
+            both = [(a[name].double() - v).norm().item() / size for a in (actual, plain)]
+            assert both[0] <= TOLERANCE[dtype], f"{name} errs by {both[0]:.3g} in {dtype}"
+            errors.setdefault(name, []).append((both[0], both[1]))
+    for name, pairs in errors.items():
+        error, of_torch = (sum(column) / len(pairs) for column in zip(*pairs, strict=True))
+        assert error <= 2 * of_torch + FLOOR[dtype], f"{name} errs by {error:.3g} in {dtype}, torch by {of_torch:.3g}"
 
 
 # Laws 4 and 5: cuts, padding, resets.

@@ -80,7 +80,7 @@ def test_fit_is_reproducible_and_leaves_torchs_generator_alone(model):
     "change",
     [
         {"level": "byte"},
-        {"cell": "gru"},
+        {"cell": "lstm"},
         {"hidden_size": 17},
         {"num_layers": 2},
         {"embedding_size": 0},

@@ -33,7 +33,7 @@ def app() -> None:
     """What the shell calls. Text is UTF-8, whatever the locale says."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8", errors="replace")
+            stream.reconfigure(encoding="utf-8", errors="surrogateescape")
     sys.exit(run(sys.argv[1:]))
 
 
@@ -81,14 +81,14 @@ def fit_text(
     file: Source,
     out: Annotated[Path, typer.Option(help="Folder to save the network into.")],
     level: Annotated[Literal["char", "byte", "word"], typer.Option(help="What a token is.")] = "char",
-    cell: Annotated[Literal["elman", "jordan", "gru", "lstm"], typer.Option(help="Recurrent cell.")] = "lstm",
-    hidden_size: Annotated[int, typer.Option(help="Units of each recurrent layer.", min=1)] = 512,
+    cell: Annotated[Literal["elman", "jordan", "gru", "lstm"], typer.Option(help="Recurrent cell.")] = "gru",
+    hidden_size: Annotated[int, typer.Option(help="Units of each recurrent layer.", min=1)] = 256,
     num_layers: Annotated[int, typer.Option(help="Recurrent layers.", min=1)] = 1,
     embedding_size: Annotated[int, typer.Option(help="Features of a token; 0: none, 1-of-k.", min=0)] = 128,
     dropout: Annotated[float, typer.Option(help="Part of the units dropped while training.", min=0)] = 0.0,
-    tbptt: Annotated[int, typer.Option(help="Steps that a gradient goes back.", min=1)] = 128,
-    batch_size: Annotated[int, typer.Option(help="Parts of the text read side by side.", min=1)] = 64,
-    learning_rate: Annotated[float, typer.Option(help="Of Adam, at the start.")] = 2e-3,
+    tbptt: Annotated[int, typer.Option(help="Steps that a gradient goes back.", min=1)] = 64,
+    batch_size: Annotated[int, typer.Option(help="Parts of the text read side by side.", min=1)] = 32,
+    learning_rate: Annotated[float, typer.Option(help="Of Adam, at the start.")] = 4e-3,
     clip_norm: Annotated[float, typer.Option(help="Largest norm of the gradient; 0: any.", min=0)] = 1.0,
     epochs: Annotated[int, typer.Option(help="Times that the text is read.", min=1)] = 10,
     vocabulary_size: Annotated[int, typer.Option(help="Most tokens that are known.", min=1)] = 10_000,

@@ -45,8 +45,12 @@ def check_free(path: str | Path, force: bool = False) -> None:
     elif path.exists() and not path.is_dir():
         raise FolderError(f"{path} is a file; choose a folder that does not exist")
     above = next(p for p in path.parents if p.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-        raise FolderError(f"{path} cannot be made, as {above} is not a folder that you may write to; choose another")
+    try:
+        TemporaryDirectory(prefix=f".{path.name}-", dir=above).cleanup()
+    except OSError as error:
+        raise FolderError(
+            f"{path} cannot be made in {above} ({error.strerror or error}); choose another folder"
+        ) from None
 
 
 def write(

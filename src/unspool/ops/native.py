@@ -15,6 +15,7 @@ from . import eager
 
 _ACTIVATIONS = ("identity", "tanh", "sigmoid", "relu")  # in the order of native/kernels.h, as are the kinds below
 _GRU, _GRU_RESET_BEFORE, _LSTM, _LSTM_WITHOUT_FORGET = 2, 3, 4, 5
+_GATES = (1, 1, 3, 3, 4, 3)
 _SLOTS = (1, 1, 4, 3, 4, 3)  # vectors of H kept for the backward pass at each step
 
 Optional = Tensor | None
@@ -74,8 +75,8 @@ _INPUTS = "x h0 c0 w_ih w_hh b_ih b_hh w_hr b_hr peephole start_h start_c length
 _OUTPUTS = "y h_n c_n gates cells mid".split()
 _DIFFERENTIABLE = _INPUTS[:12]
 _SCHEMA = (
-    "(Tensor x, Tensor h0, Tensor? c0, Tensor w_ih, Tensor w_hh, Tensor? b_ih, Tensor? b_hh, Tensor? w_hr, Tensor? b_hr, "
-    "Tensor? peephole, Tensor? start_h, Tensor? start_c, Tensor? lengths, Tensor? reset, Tensor? mask, "
+    "(Tensor x, Tensor h0, Tensor? c0, Tensor w_ih, Tensor w_hh, Tensor? b_ih, Tensor? b_hh, Tensor? w_hr, "
+    "Tensor? b_hr, Tensor? peephole, Tensor? start_h, Tensor? start_c, Tensor? lengths, Tensor? reset, Tensor? mask, "
     "int cell, int activation, int output_activation, bool reverse"
 )
 _library = torch.library.Library("unspool", "FRAGMENT")
@@ -90,9 +91,9 @@ _library.define(
 
 def _outputs(inputs: tuple, kind: int, save: bool) -> tuple[Tensor, ...]:
     """y, h_n, c_n and what the backward pass needs, empty; absent ones have no elements."""
-    x, h0, c0, _, w_hh, _, _, w_hr = inputs[:8]
+    x, h0, c0, w_hr = inputs[0], inputs[1], inputs[2], inputs[7]
     T, B = x.shape[:2]
-    H = c0.shape[1] if c0 is not None else w_hr.shape[1] if w_hr is not None else h0.shape[1]
+    H = inputs[4].shape[0] // _GATES[kind]
     two, middle = c0 is not None, w_hr is not None or kind == _GRU_RESET_BEFORE
     return (
         h0.new_empty(T, B, h0.shape[1]),
@@ -106,10 +107,10 @@ def _outputs(inputs: tuple, kind: int, save: bool) -> tuple[Tensor, ...]:
 
 def _call(kernel: Any, options: tuple, arrays: dict[str, Any]) -> None:
     """Lay the arrays out and hand their addresses over."""
-    x, w_ih, w_hh, w_hr = arrays["x"], arrays["w_ih"], arrays["w_hh"], arrays["w_hr"]
+    x, w_ih, w_hh = arrays["x"], arrays["w_ih"], arrays["w_hh"]
     *code, reverse = options
     T, B = x.shape[:2]
-    H = w_hr.shape[1] if w_hr is not None else w_hh.shape[0] // ((1, 1, 3, 3, 4, 3)[code[0]])
+    H = w_hh.shape[0] // _GATES[code[0]]
     sizes = (*code, T, B, w_ih.shape[1], H, w_hh.shape[1], reverse, torch.get_num_threads())
     if x.dtype is torch.int64:
         arrays["tokens"], arrays["x"] = x, None
@@ -134,12 +135,12 @@ def _backward(*arguments: Any) -> list[Tensor]:
     gradients = _backward_fake(*arguments)
     arrays = dict(zip(_INPUTS, inputs, strict=True))
     # The kernels always make the gradients of the initial state, which they carry anyway.
-    arrays |= {"dh0": torch.empty_like(inputs[1], memory_format=torch.contiguous_format), "dgates": torch.empty_like(gates)}
+    arrays |= {"dgates": torch.empty_like(gates), "dh0": _like(inputs[1])}
     if inputs[2] is not None:
-        arrays["dc0"] = torch.empty_like(inputs[2], memory_format=torch.contiguous_format)
+        arrays["dc0"] = _like(inputs[2])
     if wanted[10] or wanted[11]:
-        arrays["dstart_h"] = torch.empty_like(inputs[10])
-        arrays["dstart_c"] = None if inputs[11] is None else torch.empty_like(inputs[11])
+        arrays["dstart_h"] = _like(inputs[10])
+        arrays["dstart_c"] = None if inputs[11] is None else _like(inputs[11])
     names = [f"d{name}" for name, want in zip(_DIFFERENTIABLE, wanted, strict=True) if want]
     arrays |= dict(zip(names, gradients, strict=True))
     arrays |= dict(y=y, gates=gates, cells=cells, mid=mid, dy=dy, dh_n=dh_n, dc_n=dc_n)
@@ -154,11 +155,11 @@ def _forward_fake(*arguments: Any) -> tuple[Tensor, ...]:
 
 def _backward_fake(*arguments: Any) -> list[Tensor]:
     inputs, wanted = arguments[:12], arguments[-1]
-    return [
-        torch.empty_like(t, memory_format=torch.contiguous_format)
-        for t, want in zip(inputs, wanted, strict=True)
-        if want
-    ]
+    return [_like(t) for t, want in zip(inputs, wanted, strict=True) if want]
+
+
+def _like(t: Tensor) -> Tensor:
+    return torch.empty_like(t, memory_format=torch.contiguous_format)
 
 
 def _setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
