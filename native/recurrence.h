@@ -434,7 +434,9 @@ void Recurrence<T, First, Second>::backward_rows(const Weights& w, const std::ve
     product(a.size(), a.data(), w.x, c.data(), (const T*)nullptr, false, scratch);
 }
 
-// dW = sum over all steps of d' x: rows of d from `offset`, `gates` of H of them into rows of dw and db.
+constexpr int64_t kGradientDepth = 128;  // time steps of a block, so that both sides of it stay in the L1 cache
+
+// dW = sum over all steps of d' x: `count` rows of d, from `offset` on, into as many rows of dw and db.
 template <class T>
 struct WeightGradient {
     const std::vector<const T*>& d;
@@ -448,11 +450,11 @@ struct WeightGradient {
     void run(int64_t begin, int64_t end) const {
         const int64_t steps = d.size();
         Packed<T> packed;
-        Buffer<T> left(kBlockRows * kDepth);
+        Buffer<T> left(kBlockRows * kGradientDepth);
         std::vector<T*> c(kBlockRows);
         if (db) std::fill(db + begin, db + end, T(0));
-        for (int64_t k0 = 0; k0 < std::max<int64_t>(steps, 1); k0 += kDepth) {
-            const int64_t depth = std::min(kDepth, steps - k0);
+        for (int64_t k0 = 0; k0 < std::max<int64_t>(steps, 1); k0 += kGradientDepth) {
+            const int64_t depth = std::min(kGradientDepth, steps - k0);
             packed.resize(dw ? columns : 0, depth, kPlainWidth<T>);
             for (int64_t p = 0; p < packed.panels(); ++p)
                 pack_rows(packed, p, x.data() + k0, scale ? scale->data() + k0 : nullptr);

@@ -1,5 +1,6 @@
 """The training loop."""
 
+import itertools
 import math
 import signal
 import time
@@ -111,6 +112,16 @@ def test_minutes_end_a_run():
     assert 0.5 <= time.perf_counter() - start < 5
     assert outcome.stopped == "finished" and outcome.history[-1].epoch > 1
     assert outcome.history[-1].learning_rate < 0.01
+
+
+def test_slow_checks_leave_time_to_train_between_them():
+    def validate():
+        time.sleep(0.15)
+        return 0.0
+
+    outcome = fit(Counter(), away, batches(3), validate, Plan(0.1, 0, 1, minutes=0.6 / 60, checks=6))
+    steps = [p.step for p in outcome.history]
+    assert len(steps) > 1 and all(b > a + 1 for a, b in itertools.pairwise(steps[:-1]))
 
 
 @pytest.mark.parametrize(

@@ -165,11 +165,12 @@ class _Run:
 
     def check(self, validate: Callable[[], float]) -> None:
         """Validate; keep the weights if they are the best."""
-        self.checked = int(self.done * self.checks)
         self.network.eval()
         with torch.no_grad():
             self.validation = validate()
         self.network.train()
+        # By the clock the check itself may have taken a good part of the run.
+        self.checked = int(self._part_done() * self.checks)
         if not self._is_finite("validation loss", self.validation):
             return
         if self.validation < self.best:
@@ -209,8 +210,12 @@ class _Run:
         self.largest_norm = max(self.largest_norm, norm)
         self.steps_since_check += 1
         self.tokens += tokens
-        by_clock = self.plan.minutes and (time.perf_counter() - self.start) / (60 * self.plan.minutes)
-        self.done = min(1.0, by_clock or self.steps / (self.plan.epochs * self.steps_per_epoch))
+        self.done = self._part_done()
+
+    def _part_done(self) -> float:
+        if self.plan.minutes:
+            return min(1.0, (time.perf_counter() - self.start) / (60 * self.plan.minutes))
+        return min(1.0, self.steps / (self.plan.epochs * self.steps_per_epoch))
 
 
 def _endless(batches: Batches) -> Iterator[Batch]:
