@@ -79,6 +79,11 @@ Sequences<T> sequences(const nb::tuple& sizes, const nb::tuple& addresses) {
 // What the kernels would otherwise follow out of bounds.
 template <class T>
 void check(const Sequences<T>& p) {
+    const bool lstm = p.cell == Cell::lstm || p.cell == Cell::lstm_without_forget;
+    if (p.cell < Cell::elman || p.cell > Cell::lstm_without_forget) throw nb::value_error("cell is unknown");
+    if (p.batch > 0 && ((lstm && !p.c0) || (p.cell == Cell::jordan && !p.w_hr) || (p.reset && !p.start_h) ||
+                        (p.reset && lstm && !p.start_c)))
+        throw nb::value_error("an LSTM needs c0, Jordan w_hr, and reset what it begins with");
     for (std::int64_t b = 0; b < p.batch; ++b) {
         const std::int64_t length = p.lengths ? p.lengths[b] : p.steps;
         if (length < 1 || length > p.steps) throw nb::value_error("lengths must be in 1..T");

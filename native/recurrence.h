@@ -320,12 +320,7 @@ void Recurrence<T, First, Second>::backward() {
     Weights w;
     const int64_t H = p.hidden, R = p.state;
     pack_all_rows(w.h, rows_of(p.w_hh, First::gates * H, R), R, p.threads);
-    if (p.dx) {
-        std::vector<const T*> rows;
-        for (int slot = 0; slot < kInputGates; ++slot)
-            for (int64_t u = 0; u < H; ++u) rows.push_back(p.w_ih + (gate_of_slot(slot) * H + u) * p.inputs);
-        pack_all_rows(w.x, rows, p.inputs, p.threads);
-    }
+    if (p.dx) pack_all_rows(w.x, input_columns(), p.inputs, p.threads);
     Buffer<T> dmid;
     if constexpr (kTwo) {
         const T* from = kReadout ? p.w_hr : p.w_hh + First::gates * H * R;

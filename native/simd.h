@@ -88,7 +88,7 @@ struct Exponential {
 };
 
 // times x / ln 2 = n + r and |r| <= 1/2: 2^r - 1 by a polynomial of degree 6, minimax in relative error (1.1e-8); r
-// comes of one fused multiply-add, so that it is rounded once.
+// is rounded once, where there is a fused multiply-add.
 UNSPOOL_INLINE Exponential<Vec<float>> exponential(Vec<float> x, float times) {
     using Bits = VectorOf<float>::Bits;
     constexpr float shifter = 12582912.0f;  // 1.5 * 2^23: adding it rounds to the nearest integer
@@ -136,10 +136,11 @@ UNSPOOL_INLINE V tanh(V x) {
     return e / (e + 2);
 }
 
-// σ(x) = 1 / (1 + e^-x).
+// σ(x) = 1 / (1 + e^-x), for x as far from 0 as 2^n is a number; never quite 0.
 template <class V>
 UNSPOOL_INLINE V sigmoid(V x) {
-    const auto [power, fraction] = exponential(clamp<V>(x, V{} - 80, V{} + 80), -1);
+    constexpr int limit = sizeof(V{}[0]) == sizeof(float) ? 87 : 700;
+    const auto [power, fraction] = exponential(clamp<V>(x, V{} - limit, V{} + limit), -1);
     return 1 / (1 + (power * fraction + power));
 }
 

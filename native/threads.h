@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <exception>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -49,7 +50,11 @@ void parallel(int tasks, Body&& body) {
         run(Shared::work, &shared, tasks, 0);
     } else {
         std::vector<std::thread> workers;
-        for (int i = 1; i < tasks; ++i) workers.emplace_back(Shared::work, &shared);
+        try {
+            for (int i = 1; i < tasks; ++i) workers.emplace_back(Shared::work, &shared);
+        } catch (const std::system_error&) {
+            // Those that there are do the work of the others.
+        }
         Shared::work(&shared);
         for (auto& worker : workers) worker.join();
     }

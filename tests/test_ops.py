@@ -6,6 +6,7 @@ import re
 import laws
 import pytest
 import torch
+import torch.utils.checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from laws import CASES, F32, F64, OPTIONS, SIZES, Case
@@ -108,6 +109,77 @@ def test_opcheck(case, option, monkeypatch):
         operator,
         [v.detach().requires_grad_(v.requires_grad) if isinstance(v, torch.Tensor) else v for v in calls[0]],
     )
+
+
+@pytest.mark.parametrize("create_graph", [False, True], ids=["first order", "create_graph"])
+@pytest.mark.parametrize("backend", ["eager", "native"])
+def test_inputs_may_depend_on_each_other(backend, create_graph):
+    """A state carried from call to call, and one weight in two places: each path counts once."""
+    w, x = torch.linspace(-1, 1, 9, dtype=F64).view(3, 3).requires_grad_(), torch.linspace(0, 1, 12, dtype=F64)
+    (h, x), by_hand = (torch.zeros(2, 3, dtype=F64), x.view(2, 2, 3)), torch.zeros(2, 3, dtype=F64)
+    total = expected = torch.zeros((), dtype=F64)
+    for t in range(2):
+        _, (h,) = ops.elman(x[t : t + 1], (h,), Weights(w, w), backend=backend)
+        by_hand = torch.tanh(x[t] @ w.T + by_hand @ w.T)
+        total, expected = total + h.square().sum(), expected + by_hand.square().sum()
+    (dw,), (exact,) = (torch.autograd.grad(loss, w, create_graph=create_graph) for loss in (total, expected))
+    torch.testing.assert_close(dw, exact, rtol=0, atol=1e-12)
+    if create_graph:
+        (ddw,), (exact,) = (torch.autograd.grad(d.square().sum(), w) for d in (dw, exact))
+        torch.testing.assert_close(ddw, exact, rtol=0, atol=1e-12)
+
+
+def test_checkpoint_recomputes_native():
+    p = laws.make(Case(LSTM()))
+    whole = laws.outcome(p, lambda p: p.run("native"))
+    again = laws.outcome(p, lambda p: torch.utils.checkpoint.checkpoint(p.run, "native", use_reentrant=False))
+    laws.assert_same(again, whole, 0)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # by torch's own forward-mode rules
+def test_other_derivatives_run_in_eager():
+    p = laws.make(Case(GRU()))
+
+    def f(x):
+        return ops.gru(x, p.state, p.weights)[0]
+
+    _, tangent = torch.func.jvp(f, (p.x,), (torch.ones_like(p.x),))
+    gradient = torch.func.grad(lambda x: (f(x) * p.dy).sum())(p.x)
+    assert ops.which(p.cell, p.x, p.weights) == "native"
+    x = p.x.detach().requires_grad_()
+    torch.testing.assert_close(gradient, torch.autograd.grad(f(x), x, p.dy)[0], rtol=0, atol=1e-12)
+    torch.testing.assert_close((tangent * p.dy).sum(), gradient.sum(), rtol=0, atol=1e-12)
+
+
+def test_no_size_is_zero():
+    with pytest.raises(ValueError, match=r"must have no dimension of 0; got I=0, H=2, R=2"):
+        ops.elman(torch.zeros(3, 1, 0), None, Weights(torch.zeros(2, 0), torch.zeros(2, 2)))
+
+
+@pytest.mark.parametrize("tokens", [False, True])
+def test_empty_batch_has_no_gradient(tokens):
+    p = laws.make(Case(LSTM()), ("tokens",) if tokens else ())
+    w = [v if v is None else v.requires_grad_() for v in p.weights]
+    y, _ = ops.lstm(p.x[:, :0], None, Weights(*w), backend="native")
+    for gradient in torch.autograd.grad(y.sum(), [v for v in w if v is not None]):
+        assert not gradient.any()
+
+
+def test_the_operator_refuses_what_would_crash(monkeypatch):
+    operator, calls = native._operator, []
+    monkeypatch.setattr(native, "_operator", lambda *arguments: calls.append(arguments) or operator(*arguments))
+    p = laws.make(Case(LSTM()))
+    p.run("native")
+    *inputs, kind, activation, output_activation, reverse, _ = calls[0]
+    options = (kind, activation, output_activation, reverse)
+    with pytest.raises(ValueError, match="an LSTM needs c0"):
+        operator(*inputs[:2], None, *inputs[3:], *options, False)
+    with pytest.raises(TypeError, match=r"x must be torch\.float64, as w_hh is; got torch\.float32"):
+        operator(inputs[0].float(), *inputs[1:], *options, False)
+    x = inputs[0].detach().requires_grad_()
+    y, *_ = operator(x, *inputs[1:], *options, False)
+    with pytest.raises(ValueError, match="must have run with save=True"):
+        y.sum().backward()
 
 
 # Law 3.

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ..cells import GRU, LSTM, Cell, Elman, Jordan, State, Weights, is_tokens
+from . import check
 
 ABSENT = (Elman("sigmoid"), GRU(reset_after=False), LSTM(forget_gate=False))
 
@@ -31,7 +32,7 @@ def unsupported(
         return "torch's kernels want both biases or neither"
     if weights.w_hr is not None and weights.w_hr.shape[0] == weights.w_hr.shape[1]:
         return "torch's kernels know a projection by R < H"
-    return None
+    return check.transforms()
 
 
 def recurrence(

@@ -20,6 +20,8 @@ def cell_and_weights(cell: Cell, x: Tensor, w: Weights) -> tuple[int, int]:
     rows, R = like.shape
     H = rows // G
     I = w.w_ih.shape[-1]
+    if min(I, H, R) < 1:
+        raise ValueError(f"w_ih (G·H, I) and w_hh (G·H, R) must have no dimension of 0; got I={I}, H={H}, R={R}")
     _tensor("w_ih", w.w_ih, "G·H, I", (rows, I), like)
     if w.b_ih is not None:
         _tensor("b_ih", w.b_ih, "G·H", (rows,), like)
@@ -102,6 +104,15 @@ def tokens(x: Tensor, lengths: Tensor | None, w: Weights) -> None:
         wrong &= torch.arange(len(x))[:, None] < lengths
     if wrong.any():
         raise ValueError(f"x must have tokens in 0..{I - 1}, as w_ih has I={I} columns; got {int(x[wrong][0])}")
+
+
+def transforms() -> str | None:
+    """Why a kernel with a derivative of its own cannot run inside a transform that wants another kind."""
+    if torch.compiler.is_compiling():
+        return None
+    if torch.autograd.forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active():
+        return "forward-mode derivatives and torch.func need the eager backend"
+    return None
 
 
 def _tensor(name: str, value: Any, letters: str, shape: tuple[int, ...], like: Tensor) -> None:

@@ -1,7 +1,8 @@
 """The C++ kernels as PyTorch operators: float32 and float64 on the CPU, one operator for every cell.
 
 `torch.ops.unspool.recurrence` runs one layer in one direction and `recurrence_backward` makes its gradients from what
-the first one kept. Derivatives of derivatives are taken through the eager backend, which recomputes the pass.
+the first one kept; shapes are their caller's duty, and `unspool.ops.run` checks them. Derivatives of derivatives are
+taken through the eager backend, which recomputes the pass; forward-mode derivatives and torch.func are eager's alone.
 """
 
 from typing import Any
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from .. import _native
 from ..cells import GRU, LSTM, Cell, Elman, Jordan, State, Weights
-from . import eager
+from . import check, eager
 
 _ACTIVATIONS = ("identity", "tanh", "sigmoid", "relu")  # in the order of native/kernels.h, as are the kinds below
 _GRU, _GRU_RESET_BEFORE, _LSTM, _LSTM_WITHOUT_FORGET = 2, 3, 4, 5
@@ -22,11 +23,11 @@ Optional = Tensor | None
 
 
 def unsupported(cell: Cell, x: Tensor, weights: Weights, *_: object) -> str | None:
-    """Why these kernels cannot run it: another device or another dtype than theirs."""
+    """Why these kernels cannot run it: another device, dtype or kind of derivative than theirs."""
     w = weights.w_hh
-    if w.device.type == "cpu" and w.dtype in (torch.float32, torch.float64):
-        return None
-    return f"native runs float32 and float64 on the CPU; got {w.dtype} on {w.device.type}"
+    if w.device.type != "cpu" or w.dtype not in (torch.float32, torch.float64):
+        return f"native runs float32 and float64 on the CPU; got {w.dtype} on {w.device.type}"
+    return check.transforms()
 
 
 def recurrence(
@@ -114,6 +115,9 @@ def _call(kernel: Any, options: tuple, arrays: dict[str, Any]) -> None:
     sizes = (*code, T, B, w_ih.shape[1], H, w_hh.shape[1], reverse, torch.get_num_threads())
     if x.dtype is torch.int64:
         arrays["tokens"], arrays["x"] = x, None
+    for name, t in arrays.items():
+        if t is not None and t.is_floating_point() and t.dtype is not w_hh.dtype:
+            raise TypeError(f"{name} must be {w_hh.dtype}, as w_hh is; got {t.dtype}")
     laid_out = [None if (t := arrays.get(name)) is None else t.contiguous() for name in _native.ARRAYS]
     addresses = tuple([0 if t is None else t.data_ptr() for t in laid_out])
     kernel(w_hh.dtype is torch.float64, sizes, addresses)
@@ -133,6 +137,10 @@ def _backward(*arguments: Any) -> list[Tensor]:
     inputs, options = arguments[:15], arguments[15:19]
     y, gates, cells, mid, dy, dh_n, dc_n, wanted = arguments[19:]
     gradients = _backward_fake(*arguments)
+    if y.numel() == 0:
+        return [gradient.zero_() for gradient in gradients]
+    if gates.numel() == 0:
+        raise ValueError("recurrence must have run with save=True for its gradients; got save=False")
     arrays = dict(zip(_INPUTS, inputs, strict=True))
     # The kernels always make the gradients of the initial state, which they carry anyway.
     arrays |= {"dgates": torch.empty_like(gates), "dh0": _like(inputs[1])}
@@ -170,7 +178,8 @@ def _setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
 
 
 def _autograd(ctx: Any, dy: Optional, dh_n: Optional, dc_n: Optional, *_: object) -> tuple[Optional, ...]:
-    inputs, kept = ctx.saved_tensors[:15], ctx.saved_tensors[15:]
+    saved = ctx.saved_tensors  # once: with checkpoints each look unpacks them again
+    inputs, kept = saved[:15], saved[15:]
     wanted = [bool(want) for want in ctx.needs_input_grad[:12]]
     if torch.is_grad_enabled():  # create_graph=True
         gradients = _differentiable_gradients(inputs, ctx.options, (dy, dh_n, dc_n), wanted)
@@ -183,6 +192,8 @@ def _autograd(ctx: Any, dy: Optional, dh_n: Optional, dc_n: Optional, *_: object
 
 
 def _differentiable_gradients(inputs: tuple, options: tuple, grads: tuple, wanted: list[bool]) -> list[Optional]:
+    # By aliases: one input may depend on another, or be it, and each counts for itself alone here.
+    inputs = tuple(t.view_as(t) if t is not None and k < 12 else t for k, t in enumerate(inputs))
     x, h0, c0, *rest = inputs
     weights, (start_h, start_c, lengths, reset, mask) = Weights(*rest[:7]), rest[7:]
     *code, reverse = options
