@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from unspool import LanguageModel, cli
 
@@ -19,8 +20,6 @@ PROGRAM = [sys.executable, "-m", "unspool"]
 
 @pytest.fixture(autouse=True)
 def _one_thread():
-    import torch
-
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -59,10 +58,11 @@ def test_flags_are_the_keywords_with_their_defaults():
         list(inspect.signature(LanguageModel.fit).parameters.items())[2:]
     )
     flags = dict(inspect.signature(cli.fit_text).parameters)
-    assert {"file", "out", "force"} < flags.keys()
-    assert {n: p.default for n, p in keywords.items() if n != "watch"} == {
-        n: p.default for n, p in flags.items() if n not in ("file", "out", "force")
-    }
+    defaults = {name: p.default for name, p in flags.items() if name in keywords and name not in ("tbptt", "resume")}
+    others = {"context", "file", "out", "force", "devices", "nodes", "precision", "tensorboard"}
+    assert flags.keys() - others == keywords.keys() - {"watch", "run", "options"}
+    assert {name: keywords[name].default for name in defaults} == defaults
+    assert int(flags["tbptt"].default) == keywords["tbptt"].default
     options = dict(list(inspect.signature(LanguageModel.pieces).parameters.items())[1:])
     flags = dict(list(inspect.signature(cli.generate).parameters.items())[1:])
     assert {n: p.default for n, p in options.items()} == {n: p.default for n, p in flags.items()}
@@ -84,10 +84,11 @@ def test_fit_saves_and_compares(text, network, capsys, tmp_path):
 def test_every_flag_of_fit_reaches_the_network(text, tmp_path):
     flags = {
         "level": "word", "cell": "gru", "hidden_size": 5, "num_layers": 2, "embedding_size": 3, "dropout": 0.125,
-        "tbptt": 7, "batch_size": 3, "learning_rate": 0.0625, "clip_norm": 0.5, "epochs": 2, "vocabulary_size": 4,
-        "seed": 9,
+        "tbptt": [7, 9], "batch_size": 3, "learning_rate": 0.0625, "clip_norm": 0.5, "clip_value": 0.25,
+        "optimiser": "rmsprop", "schedule": "linear", "epochs": 2, "patience": 7, "vocabulary_size": 4, "seed": 9,
     }  # fmt: skip
-    words = [w for name, value in flags.items() for w in (f"--{name.replace('_', '-')}", value)]
+    given = flags | {"tbptt": "7,9"}
+    words = [w for name, value in given.items() for w in (f"--{name.replace('_', '-')}", value)]
     assert run("fit", "text", text, "--out", tmp_path / "m", "--validation", 0.25, *words) == 0
     model = LanguageModel.load(tmp_path / "m")
     assert model.get_params() == flags
@@ -136,8 +137,13 @@ def test_nothing_is_replaced_unless_forced(text, network, capsys, tmp_path):
         ([], "Missing command"),
         (["dance"], "No such command 'dance'"),
         (["fit"], "Missing command"),
-        (["fit", "text"], "Missing argument 'FILE'"),
-        (["fit", "text", "FILE"], "Missing option '--out'"),
+        (["fit", "text"], "FILE and --out are needed"),
+        (["fit", "text", "FILE"], "FILE and --out are needed"),
+        (["fit", "text", "--resume", "OUT"], "there is no run to go on with"),
+        (["fit", "text", "--resume", "OUT", "--epochs", "3"], "own arguments; leave out epochs"),
+        (["fit", "text", "FILE", "--out", "OUT", "--tbptt", "a"], "tbptt must be an integer"),
+        (["fit", "text", "FILE", "--out", "OUT", "--tbptt", "8,4"], "k2 of tbptt must be an integer of at least 8"),
+        (["fit", "text", "FILE", "--out", "OUT", "--optimiser", "x"], "'--optimiser'"),
         (["fit", "text", "FILE", "--out", "OUT", "--colour", "red"], "No such option: --colour"),
         (["fit", "text", "FILE", "--out", "OUT", "--level", "line"], "'--level'"),
         (["fit", "text", "FILE", "--out", "OUT", "--cell", "x"], "'--cell'"),
@@ -171,6 +177,7 @@ def test_nothing_is_replaced_unless_forced(text, network, capsys, tmp_path):
 def test_what_cannot_be_done_is_one_line(text, network, capsys, tmp_path, flags, complaint):
     places = {"FILE": str(text), "OUT": str(tmp_path / "m"), "NETWORK": str(network), "FILE/x": str(text / "x")}
     assert complaint in refused(capsys, *(places.get(f, f) for f in flags)).replace("\\", "")
+    assert not os.listdir(tmp_path)
     assert not (tmp_path / "m").exists()
 
 
@@ -215,7 +222,8 @@ def test_full_disk_is_one_line_and_leaves_nothing(text, capsys, tmp_path, monkey
 
     monkeypatch.setattr(os, "fsync", full)
     assert run("fit", "text", text, "--out", tmp_path / "m", *SMALL) == 2
-    assert "m was not written (No space left on device), and nothing" in capsys.readouterr().err.splitlines()[-1]
+    err = capsys.readouterr().err.splitlines()[-1]
+    assert "history.jsonl: was not written (No space left on device); make room" in err
     assert os.listdir(tmp_path) == []
 
 
@@ -224,10 +232,10 @@ def test_a_run_that_diverges_keeps_the_best_weights(text, capsys, tmp_path, monk
 
     calls, original = 0, language_model.cross_entropy
 
-    def loss(logits, targets, *reduction):
+    def loss(logits, targets):
         nonlocal calls
-        calls += not reduction
-        return original(logits, targets, *reduction) * (float("inf") if calls == 20 and not reduction else 1)
+        calls += torch.is_grad_enabled()
+        return original(logits, targets) * (float("inf") if calls == 20 and torch.is_grad_enabled() else 1)
 
     monkeypatch.setattr(language_model, "cross_entropy", loss)
     assert run("fit", "text", text, "--out", tmp_path / "m", *SMALL) == 2
@@ -266,6 +274,6 @@ def test_ctrl_c_saves_the_best_weights(text, tmp_path):
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert b"training was interrupted" in err and b"Traceback" not in err
+    assert b"interrupted; the best weights until then are saved, and nothing is lost" in err and b"Traceback" not in err
     assert b"saved in" in out
     assert LanguageModel.load(tmp_path / "m").metrics_["training"]["stopped"] == "interrupted"

@@ -4,17 +4,17 @@ import io
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from . import folder
+from . import runs
 from .data import text as texts
 from .data.vocabulary import UNITS
 from .errors import DataError, DivergedError, UnspoolError
 
 if TYPE_CHECKING:
-    from .fit import Progress
+    from .plan import Progress
     from .tasks.language_model import LanguageModel
 
 # The one of click, or of typer's own copy of it.
@@ -25,8 +25,13 @@ verbs = typer.Typer(help="Recurrent networks for sequences: train them, and run 
 fit = typer.Typer(help="Train a network on a file, and save it into a folder.", **_OPTIONS)
 verbs.add_typer(fit, name="fit")
 
+Optimiser = Literal["adam", "adamw", "nadam", "rmsprop", "adagrad", "sgd"]
+Schedule = Literal["cosine", "linear", "constant"]
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a saved network.")]
 Source = Annotated[str, typer.Argument(metavar="FILE", help=f"Text in UTF-8, or {texts.STDLIB}.")]
+
+_EACH_TIME = ("devices", "nodes", "precision", "tensorboard")  # may be others when a run goes on
 
 
 def app() -> None:
@@ -78,57 +83,116 @@ def _fit() -> None:
 
 @fit.command("text")
 def fit_text(
-    file: Source,
-    out: Annotated[Path, typer.Option(help="Folder to save the network into.")],
+    context: typer.Context,
+    file: Annotated[str | None, typer.Argument(metavar="FILE", help=f"Text in UTF-8, or {texts.STDLIB}.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to save the network into.")] = None,
     level: Annotated[Literal["char", "byte", "word"], typer.Option(help="What a token is.")] = "char",
     cell: Annotated[Literal["elman", "jordan", "gru", "lstm"], typer.Option(help="Recurrent cell.")] = "gru",
     hidden_size: Annotated[int, typer.Option(help="Units of each recurrent layer.", min=1)] = 256,
     num_layers: Annotated[int, typer.Option(help="Recurrent layers.", min=1)] = 1,
     embedding_size: Annotated[int, typer.Option(help="Features of a token; 0: none, 1-of-k.", min=0)] = 128,
     dropout: Annotated[float, typer.Option(help="Part of the units dropped while training.", min=0)] = 0.0,
-    tbptt: Annotated[int, typer.Option(help="Steps that a gradient goes back.", min=1)] = 64,
+    tbptt: Annotated[str, typer.Option(help="Steps k1 between updates [,k2 that a gradient goes back].")] = "64",
     batch_size: Annotated[int, typer.Option(help="Parts of the text read side by side.", min=1)] = 32,
-    learning_rate: Annotated[float, typer.Option(help="Of Adam, at the start.")] = 4e-3,
+    learning_rate: Annotated[float, typer.Option(help="At the start.")] = 4e-3,
     clip_norm: Annotated[float, typer.Option(help="Largest norm of the gradient; 0: any.", min=0)] = 1.0,
+    clip_value: Annotated[float, typer.Option(help="Largest component of the gradient; 0: any.", min=0)] = 0.0,
+    optimiser: Annotated[Optimiser, typer.Option(help="Optimiser.")] = "adam",
+    schedule: Annotated[Schedule, typer.Option(help="Of the learning rate.")] = "cosine",
     epochs: Annotated[int, typer.Option(help="Times that the text is read.", min=1)] = 10,
+    patience: Annotated[int, typer.Option(help="End after so many checks without a better one; 0: never.", min=0)] = 0,
     vocabulary_size: Annotated[int, typer.Option(help="Most tokens that are known.", min=1)] = 10_000,
     seed: Annotated[int, typer.Option(help="Of the weights and of dropout.", min=0)] = 0,
     validation: Annotated[float, typer.Option(help="Part of the text held out.")] = 0.1,
     minutes: Annotated[float | None, typer.Option(help="Train for so long, instead of so many epochs.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the network in --out.")] = False,
+    resume: Annotated[Path | None, typer.Option(metavar="DIR", help="Go on with the run of this --out.")] = None,
+    devices: Annotated[int, typer.Option(help="Processes on each machine, one a device.", min=1)] = 1,
+    nodes: Annotated[int, typer.Option(help="Machines.", min=1)] = 1,
+    precision: Annotated[Precision, typer.Option(help="Of the arithmetic.")] = "32-true",
+    tensorboard: Annotated[Path | None, typer.Option(help="Folder for TensorBoard.")] = None,
 ) -> int:
     """Train a language model on a text, beside a 5-gram."""
-    folder.check_free(out, force)
-    text = texts.read(file, level)
+    given, out = _arguments(context, file, out, resume)
+    text = texts.read(given["file"], given["level"])
+    from .ranks import launch
     from .tasks.language_model import LanguageModel
 
-    model = LanguageModel(
-        level=level,
-        cell=cell,
-        hidden_size=hidden_size,
-        num_layers=num_layers,
-        embedding_size=embedding_size,
-        dropout=dropout,
-        tbptt=tbptt,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        clip_norm=clip_norm,
-        epochs=epochs,
-        vocabulary_size=vocabulary_size,
-        seed=seed,
-    )
+    fabric = launch(devices, nodes, precision)
+    first = fabric.global_rank == 0
+    parameters = given | {"tbptt": _numbers("tbptt", given["tbptt"])}
+    file, validation, minutes = (parameters.pop(name) for name in ("file", "validation", "minutes"))
+    model = LanguageModel(**parameters)
+    if first and resume is None:
+        runs.begin(out, given, force)
     try:
-        with _Bar(UNITS[level]) as bar:
-            model.fit(text, validation=validation, minutes=minutes, watch=bar.watch)
+        with _Bar(UNITS[model.level], first) as bar:
+            model.fit(
+                text,
+                validation=validation,
+                minutes=minutes,
+                watch=bar.watch,
+                run=runs.of(out),
+                resume=resume is not None,
+                fabric=fabric,
+                tensorboard=tensorboard,
+            )
     except DataError as error:
         raise DataError(f"{file}: {error}") from None
     except DivergedError as error:
-        if not error.outcome.history:
+        if not hasattr(model, "metrics_"):
             raise
-        model.save(out, force=force)
+        if first:
+            model.save(out, force=force or resume is not None)
         raise DivergedError(f"{error}; the best weights so far are saved in {out}") from None
-    model.save(out, force=force)
-    return _report(model, out)
+    finally:
+        if first:
+            runs.end(out, finished=False)
+    if not first:
+        return 0
+    model.save(out, force=force or resume is not None)
+    return _conclude(model, out)
+
+
+def _arguments(
+    context: typer.Context, file: str | None, out: Path | None, resume: Path | None
+) -> tuple[dict[str, Any], Path]:
+    """What the network is to be trained with, given now or when the run was begun, and its folder."""
+    if resume is not None:
+        given = [name for name in context.params if context.get_parameter_source(name).name == "COMMANDLINE"]
+        if others := sorted(set(given) - {"resume", *_EACH_TIME}):
+            names = ", ".join(name.replace("_", "-") for name in others)
+            raise UnspoolError(f"--resume goes on with the run's own arguments; leave out {names}")
+        return runs.arguments(resume), resume
+    if file is None or out is None:
+        raise UnspoolError("FILE and --out are needed, or --resume; try 'unspool fit text --help'")
+    own = {name: value for name, value in context.params.items() if name not in ("out", "force", "resume", *_EACH_TIME)}
+    if file != texts.STDLIB:
+        own["file"] = str(Path(file).absolute())
+    return own, out
+
+
+def _numbers(name: str, value: str) -> int | list[int]:
+    """One integer, or several with commas between them."""
+    try:
+        numbers = [int(part) for part in value.split(",")]
+    except ValueError:
+        raise UnspoolError(f"{name} must be an integer, or two with a comma between them; got {value!r:.80}") from None
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+def _conclude(model: "LanguageModel", out: Path) -> int:
+    """Say how it went, and what is left to do."""
+    status = _report(model, out)
+    if status == 0:
+        runs.end(out)
+    else:
+        print(
+            f"unspool: interrupted; the best weights until then are saved, and nothing is lost: "
+            f"go on with unspool fit text --resume {out}",
+            file=sys.stderr,
+        )
+    return status
 
 
 def _report(model: "LanguageModel", out: Path) -> int:
@@ -137,10 +201,7 @@ def _report(model: "LanguageModel", out: Path) -> int:
     print(f"network    {metrics['validation']['bits']:.4f} {per} on {metrics['validation']['tokens']:,} held out")
     print(f"baseline   {metrics['baseline']['bits']:.4f} {per}, {metrics['baseline']['name']}, the same text")
     print(f"saved in   {out}")
-    if metrics["training"]["stopped"] == "interrupted":
-        print("training was interrupted; the weights are the best until then", file=sys.stderr)
-        return 130
-    return 0
+    return 130 if metrics["training"]["stopped"] == "interrupted" else 0
 
 
 @verbs.command()
@@ -195,7 +256,7 @@ def _load(network: Path) -> "LanguageModel":
 class _Bar:
     """A progress bar on standard error, and a line for each check."""
 
-    def __init__(self, unit: str):
+    def __init__(self, unit: str, shown: bool):
         from rich.console import Console
         from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
@@ -210,7 +271,7 @@ class _Bar:
             TextColumn("left"),
             console=console,
             transient=True,
-            disable=not console.is_terminal,
+            disable=not (shown and console.is_terminal),
         )
         self.task = self.bar.add_task("", total=1.0)
 

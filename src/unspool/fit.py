@@ -1,4 +1,4 @@
-"""The one training loop: truncated backpropagation through time, with the best weights kept."""
+"""The one training loop, for every task: it never loses work and never hides a blow-up."""
 
 import math
 import signal
@@ -6,245 +6,428 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
 
+import numpy as np
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor
 
-from .data.batches import Batch
-from .errors import DivergedError
+from . import blowup, checkpoint
+from .data.batches import NO_TARGET, Batch, ahead
+from .errors import DivergedError, FolderError, UnspoolError
+from .flow import Loss, forward
+from .plan import Outcome as Outcome
+from .plan import Plan as Plan
+from .plan import Progress as Progress
+from .ranks import add_up, alone, gather, interleave, same_weights
+from .runs import CHECKPOINT, HISTORY
 
 
 class Batches(Protocol):
-    """One epoch of batches, each time that it is iterated."""
+    """Batches by epoch. An epoch's are the same whenever it is begun, and wherever."""
 
     def __len__(self) -> int: ...
-    def __iter__(self) -> Iterator[Batch]: ...
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]: ...
+    def shard(self, rank: int, ranks: int) -> "Batches": ...
 
 
-def cosine(done: float) -> float:
-    """From 1 down to 0 (Loshchilov & Hutter 2017)."""
-    return (1 + math.cos(math.pi * done)) / 2
+@dataclass
+class _Position:
+    """Where a run is; with the tensors, all that it goes on from."""
 
-
-def constant(done: float) -> float:
-    """Always 1."""
-    return 1.0
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How long and how fast.
-
-    learning_rate: of Adam (Kingma & Ba 2015), times schedule(part of the run that is done).
-    clip_norm: gradients are scaled down to this norm of all together (Pascanu, Mikolov & Bengio 2013); 0: they are not.
-    epochs: the end, unless minutes are given.
-    minutes: the end by the clock, however many epochs that makes.
-    checks: how often in a run, at least, the network is validated; also at the end of each epoch if these are more.
-    """
-
-    learning_rate: float
-    clip_norm: float
-    epochs: int
-    minutes: float | None = None
-    schedule: Callable[[float], float] = cosine
-    checks: int = 10
-
-
-class Progress(NamedTuple):
-    """How far a run is.
-
-    step, epoch: how many, the epoch not always whole.
-    done: part of the run, 0 to 1.
-    tokens: targets trained on so far, and seconds used for it.
-    loss: the mean since the check before; gradient_norm: the largest since then, before clipping.
-    validation: at a check, else None.
-    """
-
-    step: int
-    epoch: float
-    done: float
-    seconds: float
-    tokens: int
-    loss: float
-    gradient_norm: float
-    learning_rate: float
-    validation: float | None
-
-
-class Outcome(NamedTuple):
-    """How a run ended: `finished`, `interrupted` or `diverged`; its best validation; its checks."""
-
-    stopped: str
-    best: float
-    history: list[Progress]
-
-
-def fit(
-    network: torch.nn.Module,
-    loss: Callable[[Tensor, Tensor], Tensor],
-    batches: Batches,
-    validate: Callable[[], float],
-    plan: Plan,
-    watch: Callable[[Progress], None] | None = None,
-) -> Outcome:
-    """Train a network; at the end it has the weights of its best check.
-
-    The state is carried from batch to batch, except into a fresh one, and no gradient passes from one to another.
-    Ctrl-C ends the run after the current step as if it were the last one; a second Ctrl-C is an ordinary one.
-
-    Args:
-        network: network(inputs, state) gives outputs and the next state.
-        loss: loss(outputs, targets), a scalar.
-        batches: one epoch.
-        validate: the figure to make small.
-        plan: how long and how fast.
-        watch: is told after each step.
-    Raises:
-        DivergedError: a loss or gradient was not finite. The network has the best weights so far, those it began with
-            if there was no check yet; `outcome` is the error's second argument.
-    """
-    run = _Run(network, plan, len(batches))
-    state = None
-    with _interruptible() as interrupted:
-        for batch in _endless(batches):
-            state = run.step(loss, batch, None if batch.fresh else state)
-            last = run.done >= 1 or interrupted.is_set()
-            if run.finite and (last or run.check_is_due):
-                run.check(validate)
-            if not run.finite:
-                break
-            if watch is not None:
-                watch(run.progress())
-            if last:
-                break
-    network.load_state_dict(run.best_weights)
-    network.eval()
-    if not run.finite:
-        raise DivergedError(run.complaint(), Outcome("diverged", run.best, run.history))
-    return Outcome("finished" if run.done >= 1 else "interrupted", run.best, run.history)
+    epoch: int = 0
+    index: int = 0  # of the next batch in the epoch
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    done: float = 0.0
+    checked: int = 0
+    waited: int = 0  # checks since the best
+    best: float | None = None
+    losses: float = 0.0  # these four since the last line of the history
+    counted: int = 0
+    norms: list[float] = field(default_factory=list)
+    clipped: list[float] = field(default_factory=list)
+    lines: int = 0
 
 
 class _Run:
-    """A run's optimiser, clock, best weights and history."""
+    """A run under way: the network, its optimiser, the carried state, and the position."""
 
-    def __init__(self, network: torch.nn.Module, plan: Plan, steps_per_epoch: int):
-        self.network, self.plan, self.steps_per_epoch = network.train(), plan, steps_per_epoch
-        self.checks = plan.checks if plan.minutes else max(plan.checks, plan.epochs)
-        self.optimiser = torch.optim.Adam(network.parameters(), plan.learning_rate)
-        self.start = time.perf_counter()
-        self.steps = self.tokens = self.steps_since_check = self.checked = 0
-        self.loss = self.losses = self.norm = self.largest_norm = self.done = 0.0
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        loss: Loss,
+        batches: Batches,
+        plan: Plan,
+        fabric: Fabric,
+        record: Callable[[Progress], Progress],
+        folder: Path | None,
+        identity: str,
+        tensorboard: Path | None,
+    ):
+        self.network, self.loss, self.plan, self.fabric = network.to(fabric.device).train(), loss, plan, fabric
+        self.batches = batches.shard(fabric.global_rank, fabric.world_size)
+        self.batches_per_epoch = len(batches)
+        self.record, self.folder, self.identity = record, folder, identity
+        self.parameters = [p for p in network.parameters() if p.requires_grad]
+        self.optimiser = plan.make_optimiser(self.parameters)
+        self.stepping = fabric.setup_optimizers(self.optimiser)
+        self.scaled = fabric.strategy.precision.precision == "16-mixed"
+        self.events = _events(tensorboard) if tensorboard and fabric.global_rank == 0 else None
+        self.at, self.history, self.began = _Position(), [], time.perf_counter()
+        self.state: Any = None
+        self.entered: tuple[Batch, Any] | None = None  # the last batch, and the state that entered it
         self.validation: float | None = None
-        self.finite, self.what = True, "loss"
-        self.history: list[Progress] = []
-        self.best, self.best_weights = math.inf, _copy(network)
+        self.pending = self.targets = 0  # batches whose gradients wait for the step, and their targets
+        self.summed = 0.0
+        self.saved = 0.0  # seconds of the run at the last checkpoint
+        same_weights(fabric, network)
+        self.best_weights = _copy(network)
 
-    def step(self, loss: Callable[[Tensor, Tensor], Tensor], batch: Batch, state: Any) -> Any:
-        """Forward, backward, clip, update, unless loss or gradient is not finite; the next state."""
-        if self.validation is not None:
-            self.losses = self.largest_norm = self.steps_since_check = 0
-            self.validation = None
-        self.optimiser.param_groups[0]["lr"] = self.plan.learning_rate * self.plan.schedule(self.done)
-        self.optimiser.zero_grad()
-        outputs, state = self.network(torch.from_numpy(batch.inputs), state)
-        value = loss(outputs, torch.from_numpy(batch.targets))
-        value.backward()
-        clip = self.plan.clip_norm or math.inf
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), clip).item()
-        self.steps += 1
-        if self._is_finite("loss", value.item()) and self._is_finite("gradient", norm):
-            self.optimiser.step()
-            self._count(value.item(), norm, batch.targets.size)
-        return _detach(state)
+    def begin(self) -> None:
+        """A run anew: what another one left in the folder goes."""
+        if self.folder is not None and self.fabric.global_rank == 0:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / CHECKPOINT).unlink(missing_ok=True)
+            (self.folder / HISTORY).write_text("")
+
+    def restore(self, folder: Path) -> None:
+        """Go on from the checkpoint, whatever the number of ranks was."""
+        tensors, progress = checkpoint.read(folder / CHECKPOINT)
+        if progress["identity"] != self.identity:
+            raise FolderError(
+                f"{folder}: was made by another run, {progress['identity']:.200}, and this is "
+                f"{self.identity:.200}; go on with the same, or begin anew"
+            )
+        part = _by_prefix(tensors)
+        self.network.load_state_dict(part["network"])
+        self.best_weights = {name: value.to(self.fabric.device) for name, value in part["best"].items()}
+        checkpoint.unpack_optimiser(self.optimiser, part.get("optimiser", {}), progress["optimiser"])
+        rank, world = self.fabric.global_rank, self.fabric.world_size
+        columns = [s[..., rank::world, :] if world > 1 else s for s in part.get("state", {}).values()]
+        self.state = _unflatten(iter([s.to(self.fabric.device) for s in columns]), progress["shape"])
+        torch.set_rng_state(part["random"].get(str(rank), part["random"]["0"]))
+        self.at = _Position(**progress["at"])
+        self.saved = self.at.seconds
+        self.began = time.perf_counter() - self.at.seconds
+        self.history = checkpoint.keep_lines(folder / HISTORY, self.at.lines, write=rank == 0)
+
+    def add(self, batch: Batch) -> None:
+        """The gradients of one more batch."""
+        if self.pending == 0:
+            self.stepping.zero_grad()
+            self.summed, self.targets = 0.0, 0
+        self.pending, self.at.index = self.pending + 1, self.at.index + 1
+        if batch.inputs.shape[1] == 0:
+            return
+        self.entered = batch, None if batch.fresh else self.state
+        with self.fabric.autocast():
+            value, self.state = forward(self.network, self.loss, *self.entered, recompute=self.plan.recompute)
+        if value.requires_grad:
+            self.fabric.backward(value)
+        self.summed += value.item()
+        self.targets += _count(batch.targets)
+
+    def update(self, interrupted: bool) -> bool:
+        """Clip, and take a step with the gradients of all ranks; whether one of them is to end."""
+        at, plan = self.at, self.plan
+        if self.scaled:  # unscales
+            self.fabric.clip_gradients(self.network, self.stepping, max_norm=math.inf, error_if_nonfinite=False)
+        clock = 0.0 if self.fabric.global_rank else self._clock()
+        mine = [self.summed, self.targets, float(interrupted), clock]
+        summed, targets, asked, at.seconds = add_up(self.fabric, self.parameters, mine)
+        at.step, self.pending = at.step + 1, 0
+        if not math.isfinite(summed):
+            self.diverge("loss")
+        if targets:
+            norm, clipped = _clip(self.parameters, plan.clip_norm, plan.clip_value, targets)
+            if not math.isfinite(norm) and not self.scaled:
+                self.diverge("gradient")
+            self.optimiser.param_groups[0]["lr"] = plan.rate(at.done)
+            self.stepping.step()
+            at.norms.append(norm), at.clipped.append(clipped)
+        at.losses, at.counted, at.tokens = at.losses + summed, at.counted + int(targets), at.tokens + int(targets)
+        at.done = self._part_done()
+        return asked > 0
+
+    @property
+    def over(self) -> str:
+        """How the run has ended, if it has."""
+        at, patience = self.at, self.plan.patience
+        return "finished" if at.done >= 1 else "early" if patience and at.waited >= patience else ""
+
+    def check(self, validate: Callable[[], float]) -> None:
+        """Validate, and keep the weights if they are the best."""
+        at = self.at
+        self.network.eval()
+        with torch.no_grad():
+            value = validate() if self.fabric.global_rank == 0 else 0.0
+        self.network.train()
+        self.validation = self.fabric.broadcast(value) if self.fabric.world_size > 1 else value
+        # By the clock the check itself may have taken a good part of the run.
+        at.checked = int(self._part_done() * self._checks)
+        if not math.isfinite(self.validation):
+            self.diverge("validation loss")
+        at.waited += 1
+        if at.best is None or self.validation < at.best:
+            at.best, at.waited, self.best_weights = self.validation, 0, _copy(self.network)
 
     @property
     def check_is_due(self) -> bool:
-        return int(self.done * self.checks) > self.checked
+        return self.at.done >= 1 or int(self.at.done * self._checks) > self.at.checked
 
-    def check(self, validate: Callable[[], float]) -> None:
-        """Validate; keep the weights if they are the best."""
-        self.network.eval()
-        with torch.no_grad():
-            self.validation = validate()
-        self.network.train()
-        # By the clock the check itself may have taken a good part of the run.
-        self.checked = int(self._part_done() * self.checks)
-        if not self._is_finite("validation loss", self.validation):
+    @property
+    def save_is_due(self) -> bool:
+        return self.at.seconds - self.saved >= self.plan.save_seconds
+
+    def tell(self, watch: Callable[[Progress], None] | None) -> None:
+        """Tell the progress, and write it down where a line of the history is due."""
+        at = self.at
+        progress = self.record(self._progress())
+        due = self.validation is not None or at.step % self.plan.log_steps == 0
+        if due:
+            self._write_line(progress)
+        if watch is not None and self.fabric.global_rank == 0:
+            watch(progress)
+        if due:
+            at.losses, at.counted, at.norms, at.clipped = 0.0, 0, [], []
+
+    def save(self) -> None:
+        """Write the checkpoint, if the run has a folder."""
+        if self.folder is None:
             return
-        if self.validation < self.best:
-            self.best, self.best_weights = self.validation, _copy(self.network)
-        self.history.append(self.progress())
+        leaves, shape = _flatten(self.state)
+        ranks = gather(self.fabric, (leaves, torch.get_rng_state()))
+        with_state = [leaves for leaves, _ in ranks if leaves]
+        self.saved = self.at.seconds
+        if self.fabric.global_rank == 0:
+            optimiser, rest = checkpoint.pack_optimiser(self.optimiser)
+            tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+            tensors |= {f"best.{name}": value for name, value in self.best_weights.items()} | optimiser
+            tensors |= {f"state.{k}": interleave(parts) for k, parts in enumerate(zip(*with_state, strict=True))}
+            tensors |= {f"random.{k}": random for k, (_, random) in enumerate(ranks)}
+            progress = {"at": asdict(self.at), "optimiser": rest, "shape": shape, "identity": self.identity}
+            checkpoint.sync(self.folder / HISTORY)
+            checkpoint.write(self.folder / CHECKPOINT, tensors, progress)
 
-    def progress(self) -> Progress:
+    def end(self, stopped: str) -> Outcome:
+        """The network as it is to be used: on the CPU, with the best weights there are."""
+        if stopped != "interrupted" or self.at.best is not None:
+            self.network.load_state_dict(self.best_weights)
+        self.network.cpu().eval()
+        if self.events is not None:
+            self.events.close()
+        return Outcome(stopped, math.inf if self.at.best is None else self.at.best, self.history)
+
+    def diverge(self, what: str) -> NoReturn:
+        """Stop with all that is known."""
+        at, plan = self.at, self.plan
+        where = []
+        if self.entered is not None and what != "validation loss":
+            where = [blowup.parameter(self.network), blowup.time_step(self.network, self.loss, *self.entered)]
+        kept = "the network has the weights " + ("that it began with" if at.best is None else "that were best before")
+        if self.folder is not None and (self.folder / CHECKPOINT).exists():
+            kept += f", the last good checkpoint is {self.folder / CHECKPOINT}"
+        remedies = [
+            f"a learning_rate smaller than {plan.learning_rate:g}",
+            f"a clip_norm smaller than {plan.clip_norm:g}" if plan.clip_norm else "a clip_norm of 1",
+        ]
+        said = gather(self.fabric, blowup.complaint(what, at.step, where, at.norms, kept, remedies))
+        raise DivergedError(max(said, key=len), self.end("diverged"))
+
+    @property
+    def _checks(self) -> int:
+        return self.plan.checks if self.plan.minutes else max(self.plan.checks, self.plan.epochs)
+
+    def _progress(self) -> Progress:
+        at = self.at
         return Progress(
-            step=self.steps,
-            epoch=self.steps / self.steps_per_epoch,
-            done=self.done,
-            seconds=time.perf_counter() - self.start,
-            tokens=self.tokens,
-            loss=self.losses / self.steps_since_check,
-            gradient_norm=self.largest_norm,
+            step=at.step,
+            epoch=at.epoch + at.index / self.batches_per_epoch,
+            done=at.done,
+            seconds=at.seconds,
+            tokens=at.tokens,
+            loss=at.losses / max(at.counted, 1),
+            gradient_norm=max(at.norms, default=0.0),
+            clipped_norm=max(at.clipped, default=0.0),
             learning_rate=self.optimiser.param_groups[0]["lr"],
             validation=self.validation,
         )
 
-    def complaint(self) -> str:
-        """What was not finite, what came before, which weights are left, and what to try."""
-        before = f"; the step before had loss {self.loss:.4g} and gradient norm {self.norm:.4g}" if self.tokens else ""
-        kept = "that were best before" if self.history else "that it began with"
-        return (
-            f"training stopped at step {self.steps}: the {self.what} is not finite{before}; the network has the "
-            f"weights {kept}; try a learning_rate smaller than {self.plan.learning_rate:g}, or a clip_norm "
-            + (f"smaller than {self.plan.clip_norm:g}" if self.plan.clip_norm else "of 1")
-        )
+    def _write_line(self, progress: Progress) -> None:
+        norms = {"gradient_norms": self.at.norms, "clipped_norms": self.at.clipped}
+        speed = {"tokens_per_second": progress.tokens / max(progress.seconds, 1e-9)}
+        line = progress._asdict() | speed | {k: [_rounded(v) for v in values] for k, values in norms.items()}
+        self.history.append(line)
+        self.at.lines += 1
+        if self.folder is not None and self.fabric.global_rank == 0:
+            checkpoint.add_line(self.folder / HISTORY, line)
+        if self.events is not None:
+            for name in ("loss", "validation", "gradient_norm", "clipped_norm", "learning_rate", "tokens_per_second"):
+                if line[name] is not None:
+                    self.events.add_scalar(name, line[name], progress.step)
 
-    def _is_finite(self, what: str, value: float) -> bool:
-        self.finite, self.what = math.isfinite(value), what
-        return self.finite
-
-    def _count(self, loss: float, norm: float, tokens: int) -> None:
-        self.loss, self.norm = loss, norm
-        self.losses += loss
-        self.largest_norm = max(self.largest_norm, norm)
-        self.steps_since_check += 1
-        self.tokens += tokens
-        self.done = self._part_done()
+    def _clock(self) -> float:
+        return time.perf_counter() - self.began
 
     def _part_done(self) -> float:
         if self.plan.minutes:
-            return min(1.0, (time.perf_counter() - self.start) / (60 * self.plan.minutes))
-        return min(1.0, self.steps / (self.plan.epochs * self.steps_per_epoch))
+            return min(1.0, self._clock() / (60 * self.plan.minutes))
+        batches = self.at.epoch * self.batches_per_epoch + self.at.index
+        return min(1.0, batches / (self.plan.epochs * self.batches_per_epoch))
 
 
-def _endless(batches: Batches) -> Iterator[Batch]:
-    while True:
-        yield from batches
+def _clip(parameters: list[Tensor], clip_norm: float, clip_value: float, targets: float) -> tuple[float, float]:
+    """Make the gradients means over the targets, scale them down, clamp them; the norm before and behind."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients).item() / targets
+    scale = clip_norm / norm if clip_norm and norm > clip_norm else 1.0
+    for gradient in gradients:
+        gradient.mul_(scale / targets)
+    if not clip_value:
+        return norm, norm * scale
+    for gradient in gradients:
+        gradient.clamp_(-clip_value, clip_value)
+    return norm, torch.nn.utils.get_total_norm(gradients).item()
 
 
-def _detach(state: Any) -> Any:
-    return tuple(map(_detach, state)) if isinstance(state, tuple) else state.detach()
+def _count(targets: np.ndarray) -> int:
+    """How many targets there are."""
+    missing = np.isnan(targets) if targets.dtype.kind == "f" else targets == NO_TARGET
+    return targets.size - int(np.count_nonzero(missing))
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.5g}")
 
 
 def _copy(network: torch.nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in network.state_dict().items()}
 
 
+def _flatten(state: Any) -> tuple[list[Tensor], Any]:
+    """A state's tensors, and its shape: a list for a tuple, None for none, 0 for a tensor."""
+    if isinstance(state, tuple):
+        parts = [_flatten(part) for part in state]
+        return [leaf for leaves, _ in parts for leaf in leaves], [shape for _, shape in parts]
+    return ([], None) if state is None else ([state], 0)
+
+
+def _unflatten(leaves: Iterator[Tensor], shape: Any) -> Any:
+    if isinstance(shape, list):
+        return tuple(_unflatten(leaves, part) for part in shape)
+    return None if shape is None else next(leaves)
+
+
+def _by_prefix(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    parts: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        prefix, rest = name.split(".", 1)
+        parts.setdefault(prefix, {})[rest if prefix != "optimiser" else name] = tensor
+    return parts
+
+
+def _events(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ModuleNotFoundError:
+        raise UnspoolError("tensorboard is not installed; pip install 'unspool[track]' brings it") from None
+    return SummaryWriter(str(folder))
+
+
 @contextmanager
 def _interruptible() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets; only the main thread can wait for one."""
+    """An event that the first Ctrl-C or SIGTERM sets; only the main thread can wait for one."""
     interrupted = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield interrupted
         return
 
+    def give_back() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
     def interrupt(*_: Any) -> None:
         interrupted.set()
-        signal.signal(signal.SIGINT, before)
+        give_back()
 
-    before = signal.signal(signal.SIGINT, interrupt) or signal.SIG_DFL
+    before = {number: signal.signal(number, interrupt) or signal.SIG_DFL for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield interrupted
     finally:
-        signal.signal(signal.SIGINT, before)
+        give_back()
+
+
+def fit(
+    network: torch.nn.Module,
+    loss: Loss,
+    batches: Batches,
+    validate: Callable[[], float],
+    plan: Plan,
+    *,
+    watch: Callable[[Progress], None] | None = None,
+    record: Callable[[Progress], Progress] = lambda progress: progress,
+    run: Path | None = None,
+    resume: bool = False,
+    identity: str = "",
+    fabric: Fabric | None = None,
+    tensorboard: Path | None = None,
+) -> Outcome:
+    """Train a network; at the end it has the weights of its best check.
+
+    The state is carried from batch to batch, except into a fresh one, and no gradient passes from one to another.
+    Ctrl-C or SIGTERM ends the run after the current step, with a checkpoint; a second one is an ordinary one.
+    A run that is resumed ends with the weights, to the bit, that it would have had undisturbed (unless minutes end it).
+
+    Args:
+        network: network(x, state) gives outputs and the next state; what batches have of lengths and reset is passed.
+        loss: loss(outputs, targets), the sum over what has a target.
+        batches: of each epoch.
+        validate: the figure to make small.
+        plan: how long and how fast.
+        watch: is told after each step, on the first rank.
+        record: what becomes of the progress before it is told and written: other units, for example.
+        run: the folder for checkpoint and history; nothing is kept on the disk without it.
+        resume: go on from the checkpoint in `run`, or begin, where none was written yet.
+        identity: what the run is about; a checkpoint with another one is refused.
+        fabric: launched; this process alone, on its CPU, if None.
+        tensorboard: a folder for TensorBoard's events.
+    Raises:
+        DivergedError: a loss or gradient was not finite. The network has the best weights so far, those it began with
+            if there was no check yet; the checkpoint is the last good one; `outcome` is the error's second argument.
+        FolderError: the checkpoint cannot be read or written.
+    """
+    fabric = fabric or alone()
+    this = _Run(network, loss, batches, plan, fabric, record, run, identity, tensorboard)
+    if resume and run is not None and (run / CHECKPOINT).exists():
+        this.restore(run)
+    else:
+        this.begin()
+    with _interruptible() as interrupted:
+        asked = False
+        while not (asked or this.over):
+            for batch in ahead(this.batches.epoch(this.at.epoch, this.at.index)):
+                this.add(batch)
+                if this.pending < plan.accumulate and this.at.index < len(batches):
+                    continue
+                asked = this.update(interrupted.is_set())
+                due = this.check_is_due
+                if due:
+                    this.check(validate)
+                this.tell(watch)
+                if due or asked or this.save_is_due:
+                    this.save()
+                if asked and not due:
+                    # For use as it is: the checkpoint, which goes on as if nothing had been, does not know of it.
+                    this.check(validate)
+                    this.tell(watch)
+                this.validation = None
+                if asked or this.over:
+                    break
+            else:
+                this.at.epoch, this.at.index = this.at.epoch + 1, 0
+    return this.end(this.over or "interrupted")

@@ -57,27 +57,31 @@ class Network(torch.nn.Module):
         self.dropout = torch.nn.Dropout(dropout)
         self.head = torch.nn.Linear(hidden, self.outputs)
 
-    def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+    def forward(
+        self, x: Tensor, state: Any = None, *, lengths: Tensor | None = None, reset: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
         """Logits and the next state.
 
         Args:
             x: tokens, int64, (T, B).
             state: as returned, to go on; None at the beginning.
+            lengths: (B,), how many steps of each sequence are not padding.
+            reset: (T, B) bool, where a new sequence begins.
         Returns:
             logits, (T, B, O), and the last state.
         """
-        y, state = self._recur(x, state)
+        y, state = self._recur(x, state, {"lengths": lengths, "reset": reset})
         return self.head(self.dropout(y)), state
 
-    def _recur(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+    def _recur(self, x: Tensor, state: Any, options: dict[str, Any]) -> tuple[Tensor, Any]:
         if self.front is None:
-            return self.recurrent(x, state)
+            return self.recurrent(x, state, **options)
         dropped = self.training and self.dropout.p > 0
         if dropped or x.numel() < self.inputs:
-            return self.recurrent(self.dropout(self.front(x)), state)
+            return self.recurrent(self.dropout(self.front(x)), state, **options)
         # Fewer tokens in the vocabulary than in x: W_ih e once for each of those, and x goes in 1-of-k.
         w_ih = self.recurrent.weight_ih_l0 @ self.front.weight.T
-        return functional_call(self.recurrent, {"weight_ih_l0": w_ih}, (x, state))
+        return functional_call(self.recurrent, {"weight_ih_l0": w_ih}, (x, state), options)
 
 
 def restore(config: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> Network:

@@ -17,10 +17,12 @@ from .. import folder
 from ..arguments import integer, number, one_of
 from ..data import text as texts
 from ..data import vocabulary as vocabularies
-from ..data.batches import NO_TARGET, Chunks
+from ..data.batches import NO_TARGET, Chunks, Overlapping
 from ..errors import DataError, DivergedError, FolderError, UnspoolError
-from ..fit import Outcome, Plan, Progress, fit
+from ..fit import fit
+from ..flow import as_tensor
 from ..network import CELLS, Network, restore
+from ..plan import OPTIMISERS, SCHEDULES, Outcome, Plan, Progress
 from . import sampling
 from .ngram import NGram
 
@@ -65,11 +67,15 @@ class LanguageModel(BaseEstimator):
         num_layers: L, recurrent layers.
         embedding_size: features of a token; 0 for none, the tokens go 1-of-k into the first layer.
         dropout: probability that an element is zeroed on the way up, never through time.
-        tbptt: steps of a chunk.
+        tbptt: k1, steps of a chunk, or (k1, k2): the gradient goes back through k2 steps, into the chunks before.
         batch_size: rows.
-        learning_rate: of Adam, which goes down to 0 along a cosine.
-        clip_norm: gradients are scaled down to this norm; 0 for no clipping.
+        learning_rate: at the start.
+        clip_norm: gradients are scaled down to this norm of all together; 0 for no scaling.
+        clip_value: then each component is forced into ±clip_value; 0 for no clamping.
+        optimiser: `adam`, `adamw`, `nadam`, `rmsprop`, `adagrad` or `sgd`.
+        schedule: of the learning rate: `cosine` and `linear` go down to 0, `constant` does not.
         epochs: times that the text is read, unless `fit` is given minutes.
+        patience: training ends after so many validations in a row without a better one; 0 for never.
         vocabulary_size: at most so many characters or words, the most frequent ones, are known.
         seed: of the weights and of dropout.
 
@@ -85,11 +91,15 @@ class LanguageModel(BaseEstimator):
         num_layers: int = 1,
         embedding_size: int = 128,
         dropout: float = 0.0,
-        tbptt: int = 64,
+        tbptt: int | Sequence[int] = 64,
         batch_size: int = 32,
         learning_rate: float = 4e-3,
         clip_norm: float = 1.0,
+        clip_value: float = 0.0,
+        optimiser: str = "adam",
+        schedule: str = "cosine",
         epochs: int = 10,
+        patience: int = 0,
         vocabulary_size: int = 10_000,
         seed: int = 0,
     ):
@@ -103,7 +113,11 @@ class LanguageModel(BaseEstimator):
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.clip_norm = clip_norm
+        self.clip_value = clip_value
+        self.optimiser = optimiser
+        self.schedule = schedule
         self.epochs = epochs
+        self.patience = patience
         self.vocabulary_size = vocabulary_size
         self.seed = seed
 
@@ -114,6 +128,9 @@ class LanguageModel(BaseEstimator):
         validation: float | str | bytes = 0.1,
         minutes: float | None = None,
         watch: Callable[[Progress], None] | None = None,
+        run: str | Path | None = None,
+        resume: bool = False,
+        **options: Any,
     ) -> "LanguageModel":
         """Train on a text, and keep the weights that predict the validation part best.
 
@@ -122,27 +139,40 @@ class LanguageModel(BaseEstimator):
             validation: the part to hold out, between 0 and 1, or a validation text of its own.
             minutes: train for so long instead of so many epochs.
             watch: is told the progress after each step; losses in bits a token.
+            run: a folder for checkpoints and the history; without it nothing of an interrupted run is kept on the disk.
+            resume: go on from the checkpoint in `run`, of the same text and parameters.
+            options: `fabric` and `tensorboard`, as for `unspool.fit.fit`.
         Raises:
             DataError: a text is too short, or not of this level's type.
             DivergedError: a loss was not finite. If there was a check before, the model is fitted with its weights.
+            FolderError: the checkpoint cannot be read or written, or was made by another run.
         """
-        self._check(minutes)
+        k1, k2 = self._check(minutes)
         training, held_out, source = self._parts(text, validation)
         self.vocabulary_ = vocabularies.from_text(training, self.level, self.vocabulary_size)
         train, valid = self.vocabulary_.encode(training), self.vocabulary_.encode(held_out)
         self._check_lengths(train, valid)
-        plan = Plan(self.learning_rate, self.clip_norm, self.epochs, minutes)
-        chunks = Chunks(train, self.batch_size, self.tbptt)
+        chunks = Chunks(train, self.batch_size, k1)
+        self.source_ = source
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            network = Network(self._network_config())
-            self.network_, self.source_ = network, source
+            self.network_ = Network(self._network_config())
             try:
                 outcome = fit(
-                    network, cross_entropy, chunks, lambda: self._nats(valid, _CHECKED), plan, _in_bits(watch)
+                    self.network_,
+                    cross_entropy,
+                    chunks if k1 == k2 else Overlapping(chunks, k1, k2),
+                    lambda: self._nats(valid, _CHECKED),
+                    self._plan(minutes),
+                    watch=watch,
+                    record=_bits,
+                    run=None if run is None else Path(run),
+                    resume=resume,
+                    identity=json.dumps([TASK, self.get_params(), source], default=repr),
+                    **options,
                 )
             except DivergedError as error:
-                if error.outcome.history:
+                if any(line["validation"] is not None for line in error.outcome.history):
                     self._conclude(train, valid, error.outcome)
                 else:
                     del self.network_
@@ -266,19 +296,35 @@ class LanguageModel(BaseEstimator):
             raise FolderError(f"{path}: is not a saved language model ({what}); save it again") from None
         return model
 
-    def _check(self, minutes: float | None) -> None:
-        """Raise UnspoolError unless the parameters can be used."""
+    def _check(self, minutes: float | None) -> tuple[int, int]:
+        """Raise UnspoolError unless the parameters can be used; tbptt's k1 and k2."""
         one_of("level", self.level, vocabularies.LEVELS)
         one_of("cell", self.cell, tuple(CELLS))
-        for name in ("hidden_size", "num_layers", "tbptt", "batch_size", "epochs", "vocabulary_size"):
+        for name in ("hidden_size", "num_layers", "batch_size", "epochs", "vocabulary_size"):
             integer(name, getattr(self, name), 1)
-        integer("seed", self.seed, 0)
-        integer("embedding_size", self.embedding_size, 0)
+        for name in ("seed", "embedding_size", "patience"):
+            integer(name, getattr(self, name), 0)
         number("dropout", self.dropout, below=1)
         number("learning_rate", self.learning_rate, above=True)
         number("clip_norm", self.clip_norm)
+        number("clip_value", self.clip_value)
+        one_of("optimiser", self.optimiser, tuple(OPTIMISERS))
+        one_of("schedule", self.schedule, tuple(SCHEDULES))
         if minutes is not None:
             number("minutes", minutes, above=True)
+        return _tbptt(self.tbptt)
+
+    def _plan(self, minutes: float | None) -> Plan:
+        return Plan(
+            self.learning_rate,
+            self.clip_norm,
+            self.epochs,
+            minutes,
+            clip_value=self.clip_value,
+            optimiser=self.optimiser,
+            schedule=self.schedule,
+            patience=self.patience,
+        )
 
     def _check_lengths(self, train: np.ndarray, valid: np.ndarray) -> None:
         if min(len(train), len(valid)) < 2:
@@ -320,13 +366,13 @@ class LanguageModel(BaseEstimator):
             "baseline": {"name": f"interpolated {baseline.order}-gram", "bits": baseline.bits(valid)},
             "training": {
                 "tokens": len(train),
-                "epochs": last.epoch,
-                "steps": last.step,
-                "seconds": last.seconds,
+                "epochs": last["epoch"],
+                "steps": last["step"],
+                "seconds": last["seconds"],
                 "stopped": outcome.stopped,
             },
         }
-        self.history_ = [_bits(progress)._asdict() for progress in outcome.history]
+        self.history_ = outcome.history
 
     def _encode(self, text: Texts) -> np.ndarray:
         check_is_fitted(self, "network_")
@@ -350,10 +396,10 @@ class LanguageModel(BaseEstimator):
         """Mean nats a token, of all, or of about so many from the beginnings of the rows."""
         rows = max(1, min(_ROWS, len(tokens) // _TOKENS_PER_ROW))
         chunks = Chunks(tokens, rows, max(1, min(128, _LOGITS // (rows * len(self.vocabulary_)))))
-        state, total, count = None, 0.0, 0
+        state, total, count, weight = None, 0.0, 0, next(self.network_.parameters())
         for batch in chunks:
-            logits, state = self.network_(torch.from_numpy(batch.inputs), state)
-            total += cross_entropy(logits, torch.from_numpy(batch.targets), "sum").item()
+            logits, state = self.network_(as_tensor(batch.inputs, weight), state)
+            total += cross_entropy(logits, as_tensor(batch.targets, weight)).item()
             count += int(np.count_nonzero(batch.targets != NO_TARGET))
             if at_most is not None and count >= at_most:
                 break
@@ -385,11 +431,20 @@ print(LanguageModel.load(".").generate("…", length=500))
 ```"""
 
 
-def cross_entropy(logits: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
-    """Cross entropy in nats, where there is a target."""
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Sum of the cross entropies in nats, where there is a target."""
     return torch.nn.functional.cross_entropy(
-        logits.flatten(0, 1), targets.flatten(), ignore_index=NO_TARGET, reduction=reduction
+        logits.flatten(0, 1), targets.flatten(), ignore_index=NO_TARGET, reduction="sum"
     )
+
+
+def _tbptt(value: int | Sequence[int]) -> tuple[int, int]:
+    """k1 and k2."""
+    pair = tuple(value) if isinstance(value, list | tuple) else (value, value)
+    if len(pair) != 2:
+        raise UnspoolError(f"tbptt must be k1, or k1 and k2; got {value!r:.80}")
+    k1 = integer("tbptt", pair[0], 1)
+    return k1, integer("k2 of tbptt", pair[1], k1)
 
 
 def _source(sha256: str, validation: float | None) -> dict[str, Any]:
@@ -402,10 +457,6 @@ def _source(sha256: str, validation: float | None) -> dict[str, Any]:
 def _bits(progress: Progress) -> Progress:
     validation = progress.validation
     return progress._replace(loss=progress.loss / LN2, validation=None if validation is None else validation / LN2)
-
-
-def _in_bits(watch: Callable[[Progress], None] | None) -> Callable[[Progress], None] | None:
-    return None if watch is None else lambda progress: watch(_bits(progress))
 
 
 def _list(text: Texts) -> list[Any]:
