@@ -1,7 +1,9 @@
 """The training loop."""
 
 import itertools
+import json
 import math
+import re
 import signal
 import time
 
@@ -9,9 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from unspool.data.batches import NO_TARGET, Batch
-from unspool.errors import DivergedError
+from unspool import nn
+from unspool.data.batches import NO_TARGET, Batch, Chunks
+from unspool.errors import DivergedError, FolderError
 from unspool.fit import Plan, fit
+from unspool.network import Network
+from unspool.tasks.language_model import cross_entropy
 
 
 class Counter(torch.nn.Module):
@@ -195,3 +200,186 @@ def test_a_second_ctrl_c_is_an_ordinary_one():
 
     with pytest.raises(KeyboardInterrupt):
         fit(Counter(), away, batches(100), lambda: 0.0, PLAN, watch=watch)
+
+
+def recurrent(cell="elman", hidden_size=8, **options):
+    torch.manual_seed(0)
+    front = {"kind": "embedding", "tokens": 5, "size": 4}
+    layers = {"cell": cell, "hidden_size": hidden_size, "num_layers": 1, "dropout": 0.0}
+    network = Network({"front": front, "recurrent": layers, "head": {"kind": "linear", "size": 5}})
+    if options:
+        network.recurrent = nn.Elman(4, hidden_size, **options)
+    return network
+
+
+def text(rows=4, length=10, steps=40):
+    tokens = np.random.default_rng(0).integers(0, 5, rows * steps + 1).cumsum() % 5
+    return Chunks(tokens, rows, length)
+
+
+def newest():
+    """A figure that makes each check the best one."""
+    return -time.perf_counter()
+
+
+def weights(network):
+    return [p.detach().clone() for p in network.parameters()]
+
+
+@pytest.mark.parametrize(("clip_norm", "clip_value"), [(0, 7.0), (6.0, 3.0), (6.0, 100.0)])
+def test_gradients_are_clamped_to_clip_value_after_scaling(clip_norm, clip_value):
+    network, seen, told = Counter(), [], []
+
+    def watch(progress):
+        seen.append(network.weight.grad.clone())
+        told.append(progress)
+
+    fit(network, away, batches(1), newest, Plan(0.1, clip_norm, clip_value=clip_value), watch=watch)
+    expected = torch.full((3,), -10.0) * (clip_norm / math.sqrt(300) if clip_norm else 1)
+    expected = expected.clamp(-clip_value, clip_value)
+    torch.testing.assert_close(seen[0], expected)
+    assert told[0].gradient_norm == pytest.approx(math.sqrt(300))
+    assert told[0].clipped_norm == pytest.approx(expected.norm().item())
+
+
+@pytest.mark.parametrize("schedule", ["linear", "constant", lambda done: 0.25])
+@pytest.mark.parametrize("optimiser", ["sgd", lambda p, lr: torch.optim.SGD(p, lr)])
+def test_optimiser_and_schedule(optimiser, schedule):
+    network, told = Counter(), []
+    plan = Plan(0.125, optimiser=optimiser, schedule=schedule)
+    fit(network, away, batches(4), newest, plan, watch=told.append)
+    factors = {"linear": [1, 0.75, 0.5, 0.25], "constant": [1] * 4}.get(schedule, [0.25] * 4)
+    assert [p.learning_rate for p in told] == [0.125 * factor for factor in factors]
+    w = 0.0
+    for factor in factors:
+        w -= 0.125 * factor * 2 * (w - 5)
+    assert network.weight.tolist() == pytest.approx([w] * 3)
+
+
+def test_accumulated_batches_are_one_step_of_their_sum():
+    whole, parts = recurrent(), recurrent()
+    chunks = text(rows=4, length=40)
+    columns = [[chunks.shard(rank, 2) for rank in range(2)][k] for k in (0, 1)]
+    split = Listed(batch for half in columns for batch in half)
+    steps = [fit(whole, cross_entropy, chunks, newest, Plan(0.1, optimiser="sgd"))]
+    steps += [fit(parts, cross_entropy, split, newest, Plan(0.1, optimiser="sgd", accumulate=2))]
+    assert [outcome.history[-1]["step"] for outcome in steps] == [1, 1]
+    torch.testing.assert_close(weights(parts), weights(whole))
+
+
+def test_patience_ends_a_run_that_gets_no_better():
+    figures = iter([3.0, 2.0, 2.5, 2.0, 4.0, 1.0])
+    outcome = fit(Counter(), away, batches(10), lambda: next(figures), Plan(0.1, patience=3))
+    assert outcome.stopped == "early" and outcome.best == 2.0 and outcome.history[-1]["step"] == 5
+
+
+def test_history_has_every_norm_before_and_behind(tmp_path):
+    plan = Plan(0.1, 0.2, epochs=3, log_steps=5, checks=2)
+    outcome = fit(recurrent(), cross_entropy, text(), newest, plan, run=tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+    assert lines == outcome.history
+    assert [line["step"] for line in lines] == [4, 5, 8, 10, 12]  # each epoch, and each fifth step
+    before = [norm for line in lines for norm in line["gradient_norms"]]
+    behind = [norm for line in lines for norm in line["clipped_norms"]]
+    assert len(before) == len(behind) == 12
+    np.testing.assert_allclose(behind, np.minimum(before, 0.2), rtol=1e-4)
+    assert max(before) > 0.2 and all(line["tokens_per_second"] > 0 for line in lines)
+    assert lines[0]["gradient_norm"] == pytest.approx(max(before[:4]), rel=1e-4)
+
+
+def test_sigterm_ends_a_run_with_a_checkpoint_to_go_on_from(tmp_path):
+    def watch(progress):
+        if progress.step == 5:
+            signal.raise_signal(signal.SIGTERM)
+
+    plan = Plan(0.1, epochs=4)
+    whole, parts = recurrent("gru"), recurrent("gru")
+    fit(whole, cross_entropy, text(), newest, plan)
+    outcome = fit(parts, cross_entropy, text(), newest, plan, watch=watch, run=tmp_path)
+    assert outcome.stopped == "interrupted" and outcome.history[-1]["step"] == 6
+    outcome = fit(parts, cross_entropy, text(), newest, plan, run=tmp_path, resume=True)
+    assert outcome.stopped == "finished" and outcome.history[-1]["step"] == 16
+    again = recurrent("gru")
+    fit(again, cross_entropy, text(), newest, plan, run=tmp_path, resume=True)  # it is finished already
+    for network in (parts, again):
+        torch.testing.assert_close(weights(network), weights(whole), rtol=0, atol=0)
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+    fit(recurrent(), cross_entropy, text(), newest, Plan(0.1), run=tmp_path, identity="hamlet")
+    with pytest.raises(FolderError, match="was made by another run, hamlet, and this is macbeth"):
+        fit(recurrent(), cross_entropy, text(), newest, Plan(0.1), run=tmp_path, identity="macbeth", resume=True)
+    (tmp_path / "history.jsonl").write_text("")
+    with pytest.raises(FolderError, match=r"history.jsonl: has 0 lines of \d+; put it back"):
+        fit(recurrent(), cross_entropy, text(), newest, Plan(0.1), run=tmp_path, identity="hamlet", resume=True)
+
+
+def test_a_gradient_that_explodes_is_located(tmp_path):
+    network = recurrent(nonlinearity="relu")
+    with torch.no_grad():
+        network.recurrent.weight_hh_l0.copy_(40 * torch.eye(8))
+        network.recurrent.weight_ih_l0.abs_()
+    with pytest.raises(DivergedError) as caught:
+        fit(network, lambda o, t: (o * 1e-30).square().sum(), text(length=40), newest, Plan(0.01), run=tmp_path)
+    message = str(caught.value)
+    assert "training stopped at step 1: the " in message
+    assert "of time step" in message or "from time step" in message
+    assert "try a learning_rate smaller than 0.01, or a clip_norm of 1" in message
+
+
+def test_a_blow_up_names_parameter_time_step_and_norms():
+    network = recurrent()
+    calls = 0
+
+    def loss(logits, targets):
+        nonlocal calls
+        calls += 1
+        value = cross_entropy(logits, targets)
+        if calls > 3 and len(targets) in (10, 1):
+            # An infinite slope at a value of zero, in the seventh of ten time steps.
+            at = 6 if len(targets) == 10 else 0
+            if len(targets) == 10 or calls == 5 + 6:
+                value = value + torch.sqrt(0 * logits[at].sum())
+        return value
+
+    with pytest.raises(DivergedError) as caught:
+        fit(network, loss, text(), newest, Plan(0.01, 1.0))
+    message = str(caught.value)
+    assert "stopped at step 4: the gradient is not finite; the gradient of front.weight, " in message
+    assert "the gradient by the state is not finite from time step 5 of 10 backwards, having grown from" in message
+    assert re.search(r"gradient norms before: [\d.]+, [\d.]+, [\d.]+;", message)
+    assert "a clip_norm smaller than 1" in message
+
+
+def test_parameters_that_are_not_finite_are_named():
+    network = recurrent()
+    with torch.no_grad():
+        network.recurrent.bias_hh_l0[3] = math.inf
+    with pytest.raises(DivergedError, match=r"recurrent.bias_hh_l0 is not finite itself"):
+        fit(network, lambda o, t: (o - o).sum() + math.nan, text(), newest, Plan(0.01))
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
+def test_precision(precision):
+    from unspool.ranks import launch
+
+    network, plain = recurrent("gru", 16), recurrent("gru", 16)
+    if precision == "64-true":
+        network.double()
+    plan = Plan(0.01, epochs=20)
+    outcome = fit(network, cross_entropy, text(), newest, plan, fabric=launch(precision=precision))
+    theirs = fit(plain, cross_entropy, text(), newest, plan)
+    first, last = outcome.history[0]["loss"], outcome.history[-1]["loss"]
+    assert last < 0.95 * first and last != theirs.history[-1]["loss"]
+    assert last == pytest.approx(theirs.history[-1]["loss"], rel=0.02)
+
+
+def test_tensorboard_is_told_the_history(tmp_path):
+    pytest.importorskip("tensorboard", reason="the track extra is not installed")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    outcome = fit(recurrent(), cross_entropy, text(), newest, Plan(0.1, epochs=2), tensorboard=tmp_path)
+    events = EventAccumulator(str(tmp_path)).Reload()
+    for name in ("loss", "validation", "gradient_norm", "learning_rate"):
+        told = [(event.step, event.value) for event in events.Scalars(name)]
+        assert told == [(line["step"], pytest.approx(line[name], rel=1e-6)) for line in outcome.history]

@@ -48,7 +48,7 @@ def complaint(
 ) -> str:
     """One line of all that is known."""
     known = "".join(f"; {part}" for part in where if part)
-    grew = f"; gradient norms before: {', '.join(f'{norm:.3g}' for norm in norms[-5:])}" if norms else ""
+    grew = f"; gradient norms before: {', '.join(f'{norm:.3g}' for norm in norms)}" if norms else ""
     return (
         f"training stopped at step {step}: the {what} is not finite{known}{grew}; {kept}; try {', or '.join(remedies)}"
     )

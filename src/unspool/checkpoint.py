@@ -104,14 +104,18 @@ def unpack_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Ten
 def keep_lines(path: Path, lines: int, write: bool) -> list[dict[str, Any]]:
     """The first lines of the history; those of after the checkpoint go."""
     try:
-        kept = path.read_text().splitlines(keepends=True)[:lines]
+        found = path.read_text().splitlines(keepends=True)
+        kept = found[:lines]
         history = [json.loads(line) for line in kept]
     except (OSError, ValueError) as error:
         raise FolderError(f"{path}: cannot be read ({error}); put it back, or begin the run anew") from None
     if len(kept) < lines:
         raise FolderError(f"{path}: has {len(kept)} lines of {lines}; put it back, or begin the run anew")
-    if write:
-        path.write_text("".join(kept))
+    if write and len(found) > lines:
+        beside = path.with_name(path.name + ".part")
+        with _or_complain(path):
+            beside.write_text("".join(kept))
+            os.replace(beside, path)
     return history
 
 

@@ -51,6 +51,7 @@ class _Position:
     counted: int = 0
     norms: list[float] = field(default_factory=list)
     clipped: list[float] = field(default_factory=list)
+    recent: list[float] = field(default_factory=list)  # norms before clipping
     lines: int = 0
 
 
@@ -108,8 +109,9 @@ class _Run:
         self.best_weights = {name: value.to(self.fabric.device) for name, value in part["best"].items()}
         checkpoint.unpack_optimiser(self.optimiser, part.get("optimiser", {}), progress["optimiser"])
         rank, world = self.fabric.global_rank, self.fabric.world_size
-        columns = [s[..., rank::world, :] if world > 1 else s for s in part.get("state", {}).values()]
-        self.state = _unflatten(iter([s.to(self.fabric.device) for s in columns]), progress["shape"])
+        whole = [tensor for _, tensor in sorted(part.get("state", {}).items(), key=lambda item: int(item[0]))]
+        mine = [s[..., rank::world, :] if world > 1 else s for s in whole]
+        self.state = _unflatten(iter([s.to(self.fabric.device) for s in mine]), progress["shape"])
         torch.set_rng_state(part["random"].get(str(rank), part["random"]["0"]))
         self.at = _Position(**progress["at"])
         self.saved = self.at.seconds
@@ -123,6 +125,7 @@ class _Run:
             self.summed, self.targets = 0.0, 0
         self.pending, self.at.index = self.pending + 1, self.at.index + 1
         if batch.inputs.shape[1] == 0:
+            self.state = None
             return
         self.entered = batch, None if batch.fresh else self.state
         with self.fabric.autocast():
@@ -150,6 +153,7 @@ class _Run:
             self.optimiser.param_groups[0]["lr"] = plan.rate(at.done)
             self.stepping.step()
             at.norms.append(norm), at.clipped.append(clipped)
+            at.recent = [*at.recent[-4:], norm]
         at.losses, at.counted, at.tokens = at.losses + summed, at.counted + int(targets), at.tokens + int(targets)
         at.done = self._part_done()
         return asked > 0
@@ -236,7 +240,7 @@ class _Run:
             f"a learning_rate smaller than {plan.learning_rate:g}",
             f"a clip_norm smaller than {plan.clip_norm:g}" if plan.clip_norm else "a clip_norm of 1",
         ]
-        said = gather(self.fabric, blowup.complaint(what, at.step, where, at.norms, kept, remedies))
+        said = gather(self.fabric, blowup.complaint(what, at.step, where, at.recent, kept, remedies))
         raise DivergedError(max(said, key=len), self.end("diverged"))
 
     @property

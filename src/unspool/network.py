@@ -80,7 +80,7 @@ class Network(torch.nn.Module):
         if dropped or x.numel() < self.inputs:
             return self.recurrent(self.dropout(self.front(x)), state, **options)
         # Fewer tokens in the vocabulary than in x: W_ih e once for each of those, and x goes in 1-of-k.
-        w_ih = self.recurrent.weight_ih_l0 @ self.front.weight.T
+        w_ih = (self.recurrent.weight_ih_l0 @ self.front.weight.T).to(self.front.weight.dtype)
         return functional_call(self.recurrent, {"weight_ih_l0": w_ih}, (x, state), options)
 
 

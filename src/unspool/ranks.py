@@ -70,10 +70,12 @@ def add_up(fabric: Fabric, parameters: Sequence[Tensor], numbers: Sequence[float
             p.grad = torch.zeros_like(p)
     for dtype in {p.dtype for p in parameters}:
         gradients = [p.grad for p in parameters if p.dtype == dtype and p.grad is not None]
-        flat = fabric.all_reduce(torch.cat([g.flatten() for g in gradients]), reduce_op="sum")
+        flat = torch.cat([g.flatten() for g in gradients])
+        torch.distributed.all_reduce(flat)
         for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(part.view_as(gradient))
-    total = fabric.all_reduce(torch.tensor(numbers, dtype=torch.float64, device=fabric.device), reduce_op="sum")
+    total = torch.tensor(numbers, dtype=torch.float64, device=fabric.device)
+    torch.distributed.all_reduce(total)
     return total.tolist()
 
 

@@ -1,0 +1,240 @@
+"""Runs that are killed, interrupted, moved and resumed."""
+
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from unspool import checkpoint
+from unspool.errors import FolderError
+
+# One process imports, and forks a child for each attempt: 22 starts of an interpreter would take minutes.
+KILLS = """
+import json, os, random, signal, sys, time
+from pathlib import Path
+import torch
+from unspool.data.batches import Chunks, Overlapping
+from unspool.fit import Plan, fit
+from unspool.network import Network
+from unspool.tasks.language_model import cross_entropy
+from safetensors.torch import save_file
+
+folder, mode = Path(sys.argv[1]), sys.argv[2]
+
+def train(name):
+    torch.set_num_threads(2)
+    torch.manual_seed(0)
+    front = {"kind": "embedding", "tokens": 20, "size": 12}
+    recurrent = {"cell": "lstm", "hidden_size": 40, "num_layers": 2, "dropout": 0.2}
+    network = Network({"front": front, "recurrent": recurrent, "head": {"kind": "linear", "size": 20}})
+    tokens = torch.randint(20, (8 * 16 * 20,), generator=torch.Generator().manual_seed(1)).cumsum(0).numpy() % 20
+    batches = Overlapping(Chunks(tokens, 8, 16), 16, 24)
+    plan = Plan(0.01, clip_norm=0.3, epochs=8, log_steps=7, save_seconds=0)
+    validate = lambda: sum(p.square().sum().item() for p in network.parameters())
+    outcome = fit(network, cross_entropy, batches, validate, plan, run=folder / name, resume=True)
+    save_file(network.state_dict(), folder / f"{name}.safetensors")
+    lines = [{k: v for k, v in line.items() if "second" not in k} for line in outcome.history]
+    (folder / f"{name}.json").write_text(json.dumps(lines))
+
+def child(name, seconds=None):
+    pid = os.fork()
+    if pid == 0:
+        train(name)
+        os._exit(0)
+    if seconds is not None:
+        time.sleep(seconds)
+        os.kill(pid, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+assert child("whole") == 0
+draw, writing, killed = random.Random(int(mode)), 0, 0
+while killed < 20:
+    killed += child("killed", draw.uniform(0.05, 0.25)) == -signal.SIGKILL
+    writing += (folder / "killed" / "last.checkpoint.part").exists()
+assert child("killed") == 0
+print(json.dumps({"killed": killed, "writing": writing}))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_twenty_times_killed_it_ends_with_the_same_bits(tmp_path):
+    command = [sys.executable, "-c", KILLS, str(tmp_path), "0"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    told = json.loads(result.stdout.splitlines()[-1])
+    assert told["killed"] == 20 and told["writing"] > 0  # some of them in the middle of a checkpoint
+    assert json.loads((tmp_path / "killed.json").read_text()) == json.loads((tmp_path / "whole.json").read_text())
+    assert (tmp_path / "killed.safetensors").read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
+
+
+@pytest.fixture
+def saved(tmp_path):
+    path = tmp_path / "last.checkpoint"
+    checkpoint.write(path, {"network.w": torch.arange(6.0).view(2, 3)}, {"at": 1.1, "what": "é"})
+    return path
+
+
+def test_a_checkpoint_is_read_as_it_was_written(saved):
+    tensors, progress = checkpoint.read(saved)
+    assert progress == {"at": 1.1, "what": "é"}
+    torch.testing.assert_close(tensors, {"network.w": torch.arange(6.0).view(2, 3)}, rtol=0, atol=0)
+    assert os.listdir(saved.parent) == ["last.checkpoint"]
+
+
+def test_a_truncated_or_altered_checkpoint_is_refused_by_name(saved):
+    data = saved.read_bytes()
+    for size in [*range(0, len(data), 7), len(data) - 1]:
+        saved.write_bytes(data[:size])
+        with pytest.raises(FolderError, match=re.escape(str(saved))):
+            checkpoint.read(saved)
+    for place in range(0, len(data), 5):
+        altered = bytearray(data)
+        altered[place] ^= 1
+        saved.write_bytes(altered)
+        with pytest.raises(FolderError, match=re.escape(str(saved))):
+            checkpoint.read(saved)
+    saved.unlink()
+    with pytest.raises(FolderError, match="no such checkpoint"):
+        checkpoint.read(saved)
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(saved, monkeypatch):
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    before = saved.read_bytes()
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(FolderError, match="No space left on device"):
+        checkpoint.write(saved, {}, {})
+    assert saved.read_bytes() == before and os.listdir(saved.parent) == [saved.name]
+
+
+OPTIMISERS = [
+    lambda p: torch.optim.Adam(p, 0.1, fused=True),
+    lambda p: torch.optim.AdamW(p, 0.1, amsgrad=True),
+    lambda p: torch.optim.SGD(p, 0.1, momentum=0.9),
+    lambda p: torch.optim.RMSprop(p, 0.1, centered=True),
+    lambda p: torch.optim.NAdam(p, 0.1),
+    lambda p: torch.optim.Adagrad(p, 0.1),
+]
+
+
+@pytest.mark.parametrize("make", OPTIMISERS)
+def test_optimisers_go_on_from_a_checkpoint_to_the_bit(tmp_path, make):
+    def descend(weights, optimiser, steps):
+        for _ in range(steps):
+            optimiser.zero_grad()
+            sum(((w - 3) ** 2).sum() for w in weights).backward()
+            optimiser.step()
+
+    def create():
+        weights = [torch.nn.Parameter(torch.arange(3.0)), torch.nn.Parameter(torch.ones(2, 2))]
+        return weights, make(weights)
+
+    whole, optimiser = create()
+    descend(whole, optimiser, 7)
+    weights, optimiser = create()
+    descend(weights, optimiser, 3)
+    tensors, rest = checkpoint.pack_optimiser(optimiser)
+    checkpoint.write(tmp_path / "c", tensors, rest)
+    again, optimiser = create()
+    tensors, rest = checkpoint.read(tmp_path / "c")
+    checkpoint.unpack_optimiser(optimiser, tensors, rest)
+    with torch.no_grad():
+        for mine, theirs in zip(again, weights, strict=True):
+            mine.copy_(theirs)
+    descend(again, optimiser, 4)
+    torch.testing.assert_close(again, whole, rtol=0, atol=0)
+
+
+# Sentences of unequal lengths on one rank or several; the last batch has three sequences, then one.
+RANKS = """
+import json, os, signal, sys
+from pathlib import Path
+import numpy as np
+import torch
+from unspool import nn
+from unspool.data.batches import Batch
+from unspool.fit import Plan, fit
+from unspool.ranks import launch
+
+folder, ranks, carried, stop = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "carried", int(sys.argv[4])
+fabric = launch(ranks, accelerator="cpu")
+torch.manual_seed(fabric.global_rank)  # the ranks begin with different weights, and go on with the first one's
+torch.set_num_threads(1)
+
+class Tagger(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.recurrent, self.head = nn.LSTM(3, 8), torch.nn.Linear(8, 2)
+
+    def forward(self, x, state=None, **options):
+        y, state = self.recurrent(x, state, **options)
+        return self.head(y), state
+
+def squares(outputs, targets):
+    there = ~targets.isnan()
+    return (outputs[there] - targets[there]).square().sum()
+
+class Sentences:
+    def __init__(self, rank=0, ranks=1):
+        self.rank, self.ranks = rank, ranks
+
+    def __len__(self):
+        return 6
+
+    def shard(self, rank, ranks):
+        return Sentences(rank, ranks)
+
+    def epoch(self, number, start=0):
+        for index in range(start, 6):
+            random = np.random.default_rng([number, index])
+            B = 5 if carried or index < 5 else 3 if number % 2 else 1
+            lengths = random.integers(1, 10, B)
+            x = random.normal(size=(9, B, 3)).astype(np.float32)
+            targets = x[:, :, :2].cumsum(0)
+            targets[np.arange(9)[:, None] >= lengths] = np.nan
+            part = np.s_[:, self.rank :: self.ranks]
+            fresh = not carried or index == 0
+            lengths = lengths[self.rank :: self.ranks]
+            yield Batch(x[part].copy(), targets[part].copy(), fresh, lengths)
+
+network, losses = Tagger(), []
+
+def watch(progress):
+    losses.append(progress.loss)
+    if progress.step == stop:
+        signal.raise_signal(signal.SIGTERM)
+
+plan = Plan(0.01, clip_norm=0.5, epochs=9, schedule="constant", log_steps=1)
+fit(network, squares, Sentences(), lambda: 1.0, plan, watch=watch, run=folder, resume=True, fabric=fabric)
+if fabric.global_rank == 0:
+    print("LOSSES", json.dumps(losses))
+"""
+
+
+def losses(folder, ranks, kind, stop=0):
+    """Of all steps until the end, or until this one and the one that SIGTERM lets finish."""
+    command = [sys.executable, "-c", RANKS, str(folder), str(ranks), kind, str(stop)]
+    (folder.parent / "ranks.py").write_text(RANKS)
+    command[1:3] = [str(folder.parent / "ranks.py")]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    assert result.returncode == 0, result.stderr
+    return json.loads(re.findall("LOSSES (.*)", result.stdout)[0])
+
+
+@pytest.mark.parametrize("kind", ["fresh", "carried"])
+def test_two_ranks_have_the_losses_of_one_and_runs_move_between_them(tmp_path, kind):
+    one = losses(tmp_path / "one", 1, kind)
+    two = losses(tmp_path / "two", 2, kind)
+    assert len(one) == len(two) == 54 and one[-1] < 0.9 * one[0]
+    torch.testing.assert_close(torch.tensor(two), torch.tensor(one), rtol=1e-5, atol=0)
+    moved = [losses(tmp_path / "moved", ranks, kind, stop) for ranks, stop in ((1, 15), (2, 33), (1, 0))]
+    told = list(itertools.chain.from_iterable(part[:-1] if i < 2 else part for i, part in enumerate(moved)))
+    torch.testing.assert_close(torch.tensor(told), torch.tensor(one), rtol=1e-5, atol=0)
