@@ -169,10 +169,10 @@ class _Run:
         at = self.at
         self.network.eval()
         with torch.no_grad():
-            value = validate() if self.fabric.global_rank == 0 else 0.0
+            mine = validate() if self.fabric.global_rank == 0 else 0.0
         self.network.train()
-        self.validation = self.fabric.broadcast(value) if self.fabric.world_size > 1 else value
         # By the clock the check itself may have taken a good part of the run.
+        self.validation, at.seconds = gather(self.fabric, (mine, self._clock()))[0]
         at.checked = int(self._part_done() * self._checks)
         if not math.isfinite(self.validation):
             self.diverge("validation loss")
@@ -280,7 +280,7 @@ class _Run:
 
     def _part_done(self) -> float:
         if self.plan.minutes:
-            return min(1.0, self._clock() / (60 * self.plan.minutes))
+            return min(1.0, self.at.seconds / (60 * self.plan.minutes))
         batches = self.at.epoch * self.batches_per_epoch + self.at.index
         return min(1.0, batches / (self.plan.epochs * self.batches_per_epoch))
 
