@@ -1,30 +1,63 @@
-"""Batches of token sequences, time first."""
+"""Batches of sequences, time first: whole ones, windows of them, or chunks of one long text.
 
-from collections.abc import Iterator
-from typing import NamedTuple
+All kinds are used alike. `len(b)` is the number of batches of an epoch, the same for all epochs; `b.epoch(number, start)`
+gives the batches of an epoch, determined by the seed and the number, from batch `start` on without making those before;
+`b.shard(rank, ranks)` has columns rank::ranks of each batch, so that the shards together are the whole.
+"""
+
+import copy
+import heapq
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
+from ..arguments import integer, number
+from ..errors import DataError, UnspoolError
+from .ragged import Ragged, ends
+
 NO_TARGET = -1
+
+Item = TypeVar("Item")
+Self = TypeVar("Self", bound="_Sequences")
+_END = object()
 
 
 class Batch(NamedTuple):
     """One step of training.
 
-    inputs: tokens, int64, (T, B).
-    targets: the token to predict at each step, int64, (T, B); `NO_TARGET` where there is none.
-    fresh: the state begins at zero; else it is carried over from the batch before.
+    inputs: tokens, int64, (T, B), or numbers, (T, B, I). Padding is 0.
+    targets: of each step, (T, B) or (T, B, O), or of each sequence, (B,) or (B, O); where there is none, integers are
+        `NO_TARGET` and floats NaN.
+    fresh: all states begin at zero; else they are carried over from the batch before.
+    lengths: int64, (B,), from 1 to T: steps of each column, after which comes padding; None if there is none.
+    reset: bool, (T, B): a new sequence begins here, and the state with it; None if only `fresh` says where.
     """
 
     inputs: np.ndarray
     targets: np.ndarray
-    fresh: bool
+    fresh: bool = True
+    lengths: np.ndarray | None = None
+    reset: np.ndarray | None = None
+
+
+class Batches(Protocol):
+    """What the training loop needs."""
+
+    def __len__(self) -> int: ...
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]: ...
+    def shard(self, rank: int, ranks: int) -> "Batches": ...
 
 
 class Chunks:
     """One long text as B parallel rows, read from end to end in chunks of at most `length` steps.
 
     Every token but the first is a target exactly once. A text too short for B rows of `length` steps has fewer rows.
+    All epochs are alike.
 
     Args:
         tokens: (N,), N ≥ 2.
@@ -45,9 +78,239 @@ class Chunks:
         return -(-len(self.inputs) // self.length)
 
     def __iter__(self) -> Iterator[Batch]:
-        for start in range(0, len(self.inputs), self.length):
-            part = slice(start, start + self.length)
-            yield Batch(self.inputs[part].astype(np.int64), self.targets[part].astype(np.int64), start == 0)
+        return self.epoch(0)
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        for at in range(start * self.length, len(self.inputs), self.length):
+            part = slice(at, at + self.length)
+            yield Batch(self.inputs[part].astype(np.int64), self.targets[part].astype(np.int64), at == 0)
+
+    def shard(self, rank: int, ranks: int) -> "Chunks":
+        part = copy.copy(self)
+        mine = _mine(rank, ranks)
+        part.inputs, part.targets = (np.ascontiguousarray(v[:, mine]) for v in (self.inputs, self.targets))
+        part.rows = part.inputs.shape[1]
+        return part
+
+
+class _Sequences:
+    """What `Bucketed` and `Rows` share: inputs, targets, the order drawn for an epoch, and the shard."""
+
+    def __init__(self, inputs: Ragged, targets: Ragged | np.ndarray, seed: int, shuffle: bool):
+        self.inputs, self.targets = inputs, targets
+        self.seed, self.shuffle = integer("seed", seed, 0), shuffle
+        self.lengths = inputs.lengths
+        self._columns = slice(None)
+        if not len(inputs):
+            raise DataError("inputs have no sequence; give at least one")
+        if not self.lengths.all():
+            raise DataError(f"inputs: sequence {int(np.argmin(self.lengths))} has no steps; leave it out")
+        if isinstance(targets, Ragged):
+            if not np.array_equal(targets.offsets, inputs.offsets):
+                raise DataError(f"targets must have the lengths of the inputs; got {_difference(inputs, targets)}")
+        elif len(targets) != len(inputs):
+            raise DataError(f"targets must be one for each of {len(inputs)} sequences; got {len(targets)}")
+
+    def shard(self: Self, rank: int, ranks: int) -> Self:
+        part = copy.copy(self)
+        part._columns = _mine(rank, ranks)
+        return part
+
+    def _random(self, number: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, integer("number", number, 0)])
+
+    def _by_length(self, random: np.random.Generator) -> np.ndarray:
+        """All sequences, the longest first; those of equal length in random order if they are to be shuffled."""
+        order = random.permutation(len(self.inputs)) if self.shuffle else np.arange(len(self.inputs))
+        return order[np.argsort(-self.lengths[order], kind="stable")]
+
+
+class Bucketed(_Sequences):
+    """Batches of whole sequences, those of similar length together.
+
+    Sequences are sorted by length and cut into buckets, from each of which any batch drawn has at most `max_padding` of
+    padding; every epoch the sequences are shuffled within the buckets, and so is the order of the batches. A batch is smaller
+    than `batch_size` only where a full one would have more padding, and at the end of the shortest sequences.
+
+    Args:
+        inputs: tokens (N,) or numbers (N, I), each sequence of at least one step.
+        targets: Ragged with the same lengths, a target a step; or an array (n, ...), a target a sequence.
+        batch_size: B at most.
+        max_padding: the greatest part of a batch's T·B cells that may be padding, from 0 to less than 1.
+        seed: of the order.
+        shuffle: else the longest come first, always in the same batches.
+    """
+
+    def __init__(
+        self,
+        inputs: Ragged,
+        targets: Ragged | np.ndarray,
+        batch_size: int,
+        *,
+        max_padding: float = 0.1,
+        seed: int = 0,
+        shuffle: bool = True,
+    ):
+        super().__init__(inputs, targets, seed, shuffle)
+        self.batch_size = integer("batch_size", batch_size, 1)
+        self.max_padding = Fraction(number("max_padding", max_padding, below=1.0))
+        lengths = -np.sort(-self.lengths)
+        buckets = [0]
+        while buckets[-1] < len(lengths):
+            buckets.append(buckets[-1] + self._bucket(lengths[buckets[-1] :]))
+        self._buckets = list(zip(buckets[:-1], buckets[1:], strict=True))
+
+    def __len__(self) -> int:
+        return sum(-(-(stop - start) // self.batch_size) for start, stop in self._buckets)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.epoch(0)
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        random = self._random(number)
+        order = self._by_length(random)
+        batches = []
+        for first, last in self._buckets:
+            bucket = random.permutation(order[first:last]) if self.shuffle else order[first:last]
+            batches += [bucket[i : i + self.batch_size] for i in range(0, len(bucket), self.batch_size)]
+        turns = random.permutation(len(batches)) if self.shuffle else np.arange(len(batches))
+        for turn in turns[start:]:
+            yield self._batch(batches[turn])
+
+    def _bucket(self, lengths: np.ndarray) -> int:
+        """How many of these, the longest first, make a bucket.
+
+        The worst batch from lengths m to M has one M and B-1 times m: its padding is (B-1)(M-m) of B·M cells.
+        """
+        B, M, p = self.batch_size, int(lengths[0]), self.max_padding
+        least = M if B == 1 else M - M * B * p / (B - 1)  # exact: p is a fraction
+        similar = len(lengths) if B == 1 else int(np.searchsorted(-lengths, -math.ceil(least), side="right"))
+        if similar >= B:
+            # The rest begins the next bucket, unless it ends the data: no batch is smaller than need be.
+            return len(lengths) if similar == len(lengths) else similar - similar % B
+        padding = np.cumsum(M - lengths[:B])
+        cells = M * np.arange(1, len(padding) + 1)
+        fits = [int(pad) * p.denominator <= p.numerator * int(all_) for pad, all_ in zip(padding, cells, strict=True)]
+        return fits.index(False) if False in fits else len(fits)
+
+    def _batch(self, sequences: np.ndarray) -> Batch:
+        T = int(self.lengths[sequences].max())
+        sequences = sequences[self._columns]
+        lengths = self.lengths[sequences]
+        there = np.arange(T)[:, None] < lengths
+        at = np.where(there, self.inputs.offsets[sequences] + np.arange(T)[:, None], 0)
+        targets = self.targets
+        chosen = _padded(targets.values, at, there, True) if isinstance(targets, Ragged) else _typed(targets[sequences])
+        return Batch(_padded(self.inputs.values, at, there), chosen, True, lengths if not there.all() else None)
+
+
+class Rows(_Sequences):
+    """Windows of B rows of sequences side by side, for truncated backpropagation through time without padding.
+
+    Each row reads its sequences from end to end, and begins the next one where one ends, which `reset` says. The state is
+    carried from window to window. Sequences are dealt to the rows so that these end together as nearly as may be, the
+    longest first, each to the row with the fewest steps (Graham 1969); every epoch their order within the rows is shuffled,
+    and those of equal length change places. A row that has ended runs on without targets, one step a window.
+
+    Args:
+        inputs: tokens (N,) or numbers (N, I), each sequence of at least one step.
+        targets: a target a step, with the same lengths.
+        rows: B at most; there are no more than sequences.
+        steps: T of a window.
+        seed: of the order.
+        shuffle: else each row reads in the order given.
+    """
+
+    def __init__(self, inputs: Ragged, targets: Ragged, rows: int, steps: int, *, seed: int = 0, shuffle: bool = True):
+        if not isinstance(targets, Ragged):
+            raise UnspoolError("targets must be Ragged, a target a step; take Bucketed for a target a sequence")
+        super().__init__(inputs, targets, seed, shuffle)
+        self.steps = integer("steps", steps, 1)
+        self.rows = min(integer("rows", rows, 1), len(inputs))
+        self._row, self.total = _deal(-np.sort(-self.lengths), self.rows)
+
+    def __len__(self) -> int:
+        return -(-self.total // self.steps)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.epoch(0)
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        random = self._random(number)
+        order = self._by_length(random)
+        rows = [order[self._row == r] for r in range(self.rows)]
+        rows = [random.permutation(r) if self.shuffle else np.sort(r) for r in rows][self._columns]
+        rows = [(self.inputs.offsets[r], ends(self.lengths[r])) for r in rows]
+        for at in range(start * self.steps, self.total, self.steps):
+            yield self._window(rows, at, min(self.steps, self.total - at))
+
+    def _window(self, rows: list[tuple[np.ndarray, np.ndarray]], start: int, T: int) -> Batch:
+        """Steps start to start + T of each row: of its sequences' offsets in the values, and their offsets in the row."""
+        at = np.zeros((T, len(rows)), np.int64)
+        reset = np.zeros((T, len(rows)), bool)
+        lengths = np.full(len(rows), T)
+        for b, (source, offsets) in enumerate(rows):
+            lengths[b] = max(0, min(T, offsets[-1] - start))
+            steps = np.arange(start, start + lengths[b])
+            sequence = np.searchsorted(offsets, steps, side="right") - 1
+            at[: lengths[b], b] = source[sequence] + steps - offsets[sequence]
+            reset[: lengths[b], b] = steps == offsets[sequence]
+            reset[lengths[b] :, b] = True
+        there = np.arange(T)[:, None] < lengths
+        inputs, targets = _padded(self.inputs.values, at, there), _padded(self.targets.values, at, there, True)
+        return Batch(inputs, targets, start == 0, None if there.all() else np.maximum(lengths, 1), reset)
+
+
+def ahead(items: Iterable[Item], depth: int = 2) -> Iterator[Item]:
+    """The same items, `depth` of them made ahead by a thread, while what was yielded is used.
+
+    An error comes where the item would have come. The thread ends with the items, with an error, and when this is closed.
+    """
+    integer("depth", depth, 1)
+    items = iter(items)
+    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as thread:
+        coming = deque(thread.submit(next, items, _END) for _ in range(depth))
+        try:
+            while (item := coming.popleft().result()) is not _END:
+                coming.append(thread.submit(next, items, _END))
+                yield item
+        finally:
+            for future in coming:
+                future.cancel()
+
+
+def _deal(lengths: np.ndarray, rows: int) -> tuple[np.ndarray, int]:
+    """The row of each of these sequences, longest first, and the steps of the longest row."""
+    heap = [(0, r) for r in range(rows)]
+    row = np.empty(len(lengths), np.int64)
+    for i, length in enumerate(lengths.tolist()):
+        total, row[i] = heap[0]
+        heapq.heapreplace(heap, (total + length, int(row[i])))
+    return row, max(heap)[0]
+
+
+def _padded(values: np.ndarray, at: np.ndarray, there: np.ndarray, target: bool = False) -> np.ndarray:
+    """values[at] where there is something, else 0, or the mark of no target."""
+    chosen = _typed(values[at])
+    chosen[~there] = 0 if not target else np.nan if chosen.dtype.kind == "f" else NO_TARGET
+    return chosen
+
+
+def _typed(values: np.ndarray) -> np.ndarray:
+    """Integers as int64; floats as they are, but in the machine's own byte order."""
+    return values.astype(values.dtype.newbyteorder("=") if values.dtype.kind == "f" else np.int64)
+
+
+def _mine(rank: int, ranks: int) -> slice:
+    integer("ranks", ranks, 1)
+    return slice(integer("rank", rank, 0, ranks - 1), None, ranks)
+
+
+def _difference(inputs: Ragged, targets: Ragged) -> str:
+    if len(inputs) != len(targets):
+        return f"{len(targets)} sequences for {len(inputs)}"
+    i = int(np.argmax(inputs.lengths != targets.lengths))
+    return f"{targets.lengths[i]} steps for {inputs.lengths[i]} in sequence {i}"
 
 
 def _columns(values: np.ndarray, columns: int) -> np.ndarray:
