@@ -17,6 +17,16 @@ from .ragged import Ragged, ends
 from .sequences import Column, Places, Sequences
 from .source import ALLOWANCE, EXPANSION, shown
 
+_DAMAGE = (  # what zipfile raises for files that are none
+    OSError,
+    EOFError,
+    ValueError,
+    RuntimeError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+)
 _CHECKED = 2**20  # numbers of a mapped array that are looked at together
 
 
@@ -38,9 +48,10 @@ def read_npz(
 ) -> Sequences:
     """Arrays by name.
 
-    With `lengths`, the name of an array (n,) of lengths that add up to N, arrays (N, ...) have a value a step, and arrays
-    (n, ...) a value a sequence. Without, arrays (n, T, ...) of three dimensions or more have a value a step, and the others,
-    (n,) or (n, O), a value a sequence; if there is none of three dimensions, all are (T,) or (T, I): one sequence.
+    With `lengths`, the name of an array (n,) of lengths that add up to N, arrays (N, ...) have a value a step, and
+    arrays (n, ...) a value a sequence. Without, arrays (n, T, ...) of three dimensions or more have a value a step, and
+    the others, (n,) or (n, O), a value a sequence; if there is none of three dimensions, all are (T,) or (T, I): one
+    sequence.
 
     Args:
         path: the file.
@@ -59,25 +70,14 @@ def read_npz(
         raise
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        NotImplementedError,
-        RuntimeError,
-        zipfile.BadZipFile,
-        zlib.error,
-        struct.error,
-    ) as error:
+    except _DAMAGE as error:
         reason = str(getattr(error, "strerror", None) or error)[:120]
         raise DataError(f"{path}: cannot be read ({reason}); copy it again") from None
     counts = None
     if lengths is not None:
         counts = arrays.pop(lengths)
         if counts.ndim != 1 or counts.dtype.kind not in "iu" or not len(counts) or counts.min() < 1:
-            raise DataError(
-                f"{path}: array {lengths!r} must have lengths of at least 1, integers (n,); got {_what(counts)}"
-            )
+            raise DataError(f"{path}: array {lengths!r} must have integers of at least 1, (n,); got {_what(counts)}")
     checked = {name: _checked(array, f"{path}, array {name!r}", missing) for name, array in arrays.items()}
     return _sequences(path, checked, counts)
 

@@ -1,8 +1,9 @@
 """Batches of sequences, time first: whole ones, windows of them, or chunks of one long text.
 
-All kinds are used alike. `len(b)` is the number of batches of an epoch, the same for all epochs; `b.epoch(number, start)`
-gives the batches of an epoch, determined by the seed and the number, from batch `start` on without making those before;
-`b.shard(rank, ranks)` has columns rank::ranks of each batch, so that the shards together are the whole.
+All kinds are used alike. `len(b)` is the number of batches of an epoch, the same for all epochs; `b.epoch(number,
+start)` gives the batches of an epoch, determined by the seed and the number, from batch `start` on without making those
+before; `b.shard(rank, ranks)` has columns rank::ranks of each batch, none if there are too few, so that the shards
+together are the whole; T is that of the whole, and where none of a shard's columns is shorter its `lengths` are None.
 """
 
 import copy
@@ -12,6 +13,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
+from itertools import pairwise
 from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -34,7 +36,7 @@ class Batch(NamedTuple):
     targets: of each step, (T, B) or (T, B, O), or of each sequence, (B,) or (B, O); where there is none, integers are
         `NO_TARGET` and floats NaN.
     fresh: all states begin at zero; else they are carried over from the batch before.
-    lengths: int64, (B,), from 1 to T: steps of each column, after which comes padding; None if there is none.
+    lengths: int64, (B,), from 1 to T: steps of each column, after which comes padding; None if all have T.
     reset: bool, (T, B): a new sequence begins here, and the state with it; None if only `fresh` says where.
     """
 
@@ -129,8 +131,8 @@ class Bucketed(_Sequences):
     """Batches of whole sequences, those of similar length together.
 
     Sequences are sorted by length and cut into buckets, from each of which any batch drawn has at most `max_padding` of
-    padding; every epoch the sequences are shuffled within the buckets, and so is the order of the batches. A batch is smaller
-    than `batch_size` only where a full one would have more padding, and at the end of the shortest sequences.
+    padding; every epoch the sequences are shuffled within the buckets, and so is the order of the batches. A batch is
+    smaller than `batch_size` only where a full one would have more padding, and at the end of the shortest sequences.
 
     Args:
         inputs: tokens (N,) or numbers (N, I), each sequence of at least one step.
@@ -158,7 +160,7 @@ class Bucketed(_Sequences):
         buckets = [0]
         while buckets[-1] < len(lengths):
             buckets.append(buckets[-1] + self._bucket(lengths[buckets[-1] :]))
-        self._buckets = list(zip(buckets[:-1], buckets[1:], strict=True))
+        self._buckets = list(pairwise(buckets))
 
     def __len__(self) -> int:
         return sum(-(-(stop - start) // self.batch_size) for start, stop in self._buckets)
@@ -207,10 +209,10 @@ class Bucketed(_Sequences):
 class Rows(_Sequences):
     """Windows of B rows of sequences side by side, for truncated backpropagation through time without padding.
 
-    Each row reads its sequences from end to end, and begins the next one where one ends, which `reset` says. The state is
-    carried from window to window. Sequences are dealt to the rows so that these end together as nearly as may be, the
-    longest first, each to the row with the fewest steps (Graham 1969); every epoch their order within the rows is shuffled,
-    and those of equal length change places. A row that has ended runs on without targets, one step a window.
+    Each row reads its sequences from end to end, and begins the next one where one ends, which `reset` says. The state
+    is carried from window to window. Sequences are dealt to the rows so that these end together as nearly as may be,
+    the longest first, each to the row with the fewest steps (Graham 1969); every epoch their order within the rows is
+    shuffled, and those of equal length change places. A row that has ended runs on without targets, one step a window.
 
     Args:
         inputs: tokens (N,) or numbers (N, I), each sequence of at least one step.
@@ -245,7 +247,7 @@ class Rows(_Sequences):
             yield self._window(rows, at, min(self.steps, self.total - at))
 
     def _window(self, rows: list[tuple[np.ndarray, np.ndarray]], start: int, T: int) -> Batch:
-        """Steps start to start + T of each row: of its sequences' offsets in the values, and their offsets in the row."""
+        """Steps start to start + T of each row: its sequences' offsets in the values, and those in the row."""
         at = np.zeros((T, len(rows)), np.int64)
         reset = np.zeros((T, len(rows)), bool)
         lengths = np.full(len(rows), T)
@@ -264,7 +266,7 @@ class Rows(_Sequences):
 def ahead(items: Iterable[Item], depth: int = 2) -> Iterator[Item]:
     """The same items, `depth` of them made ahead by a thread, while what was yielded is used.
 
-    An error comes where the item would have come. The thread ends with the items, with an error, and when this is closed.
+    An error comes where the item would have come. The thread ends with the items, an error, or this being closed.
     """
     integer("depth", depth, 1)
     items = iter(items)

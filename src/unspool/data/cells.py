@@ -91,13 +91,15 @@ def _time(row: int, cell: str) -> datetime:
             return datetime.fromisoformat(f"{day}T{clock or '00:00:00'}.{part or '0':0<6}{zone or ''}")
     except (ValueError, OverflowError):
         pass  # the 31st of February
-    raise BadCell(row, f"expected a number or a time as 2024-05-17 or 2024-05-17 13:45:00; got {shown(cell)}")
+    what = f"expected a number or a time as 2024-05-17 or 2024-05-17 13:45:00; got {shown(cell)}"
+    raise BadCell(row, f"{what}: leave time out to keep the order of the rows")
 
 
 class CellColumn:
     """A column that grows block by block.
 
-    kind: `number`, `text`, `name` (text that is not empty), `time`, or `auto`: of numbers if the first cell that is not missing is one, else text.
+    kind: `number`, `text`, `name` (text that is not empty), `time`, or `auto`: of numbers if the first cell that is not
+        missing is one, else text.
     """
 
     def __init__(self, name: str, kind: str, missing: Collection[str] = ()):

@@ -4,6 +4,7 @@ import re
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from ..errors import UnspoolError
 from .growing import Growing
@@ -21,15 +22,15 @@ Line = tuple[int, list[str]]
 def read_conllu(path: str | Path, *, columns: Sequence[str] = ("FORM", "UPOS"), skip_bad: int = 0) -> Sequences:
     """Sentences of a CoNLL-U file, each column a text a word; gzip-compressed or not.
 
-    Words are the lines with a plain number; multi-word tokens (`3-4`) and empty nodes (`8.1`) are checked and left out, and so
-    are comments.
+    Words are the lines with a plain number; multi-word tokens (`3-4`) and empty nodes (`8.1`) are checked and left out,
+    and so are comments.
 
     Args:
         path: the file.
         columns: of ID, FORM, LEMMA, UPOS, XPOS, FEATS, HEAD, DEPREL, DEPS and MISC.
         skip_bad: so many bad lines are let go, each with its sentence, and told in `skipped`.
     Raises:
-        DataError: the file cannot be read; a line has not ten fields, one of them is empty, or its number is not the next.
+        DataError: the file cannot be read; a line has not ten fields, or an empty one, or its number is not the next.
 
     https://universaldependencies.org/format.html
     """
@@ -43,7 +44,7 @@ def read_conllu(path: str | Path, *, columns: Sequence[str] = ("FORM", "UPOS"), 
 def read_conll(
     path: str | Path,
     *,
-    columns: Mapping[str, int],
+    columns: Mapping[str, int] = MappingProxyType({"token": 1, "tag": -1}),
     separator: str | None = None,
     comments: bool = False,
     skip_bad: int = 0,
@@ -53,16 +54,15 @@ def read_conll(
     Args:
         path: the file.
         columns: names, and which field each is, from 1; -1 for the last.
-        separator: between fields: `"\\t"`, or " " for any number of spaces and tabs; without it a tab if the first line has one.
+        separator: between fields: a tab, or a space for any number of spaces and tabs; without it a tab if the first
+            line has one.
         comments: lines that begin with # are comments; else they are tokens, as hashtags are.
         skip_bad: so many bad lines are let go, each with its sentence, and told in `skipped`.
     Raises:
         DataError: the file cannot be read, or a line has not as many fields as the first, or an empty one.
     """
     if not columns or any(type(c) is not int or c == 0 for c in columns.values()):
-        raise UnspoolError(
-            f"columns must be names with numbers of fields, from 1, or from -1 back; got {shown(columns)}"
-        )
+        raise UnspoolError(f"columns must be names with numbers of fields, from 1 or from -1; got {shown(columns)}")
     if separator not in (None, "\t", " "):
         raise UnspoolError(f"separator must be a tab or a space; got {shown(separator)}")
     complaints = Complaints(path, skip_bad)
@@ -87,7 +87,7 @@ def _read(complaints: Complaints, sentences: Iterator[list[Line]], places: Mappi
 def _blocks(path: str | Path, complaints: Complaints) -> Iterator[tuple[bool, list[tuple[int, str]]]]:
     """The lines between empty ones, and whether a line among them could not even be read as text."""
     block: list[tuple[int, str]] = []
-    last, skipped = 0, 0
+    skipped = 0
     for number, line in lines(path, complaints):
         if line.strip(" \t"):
             block.append((number, line))
@@ -134,7 +134,7 @@ def _wrong_number(number: str, words: int) -> str | None:
         right = empty is not None and empty[1] == str(words)
     if right:
         return None
-    return f"expected word {words + 1}, a multi-word token from {words + 1} on, or an empty node {words}.1; got {shown(number)}"
+    return f"expected {words + 1}, {words + 1}- and the last word of a token, or {words}.1; got {shown(number)}"
 
 
 def _plain(

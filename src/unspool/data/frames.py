@@ -128,7 +128,7 @@ def _other(column: Any, kind: Any, name: str, absent: np.ndarray, complaints: Co
             if not isinstance(value, str):
                 raise complaints.refuse(i + 1, repr(name), f"expected text; got {shown(value)}")
         return values
-    raise complaints.refuse(None, repr(name), f"expected numbers, truth values, dates or text; got {str(kind):.60}")
+    raise complaints.refuse(None, repr(name), f"expected numbers, truth values, dates or text; got {kind!s:.60}")
 
 
 def _dates(column: Any, kind: Any, name: str, complaints: Complaints) -> np.ndarray:

@@ -41,8 +41,8 @@ def read_jsonl(
 ) -> Sequences:
     """Sequences from a file with a JSON object in each line; gzip-compressed or not.
 
-    The first object says which fields there are, and of which type; all others must be alike. A list has a value a step: a
-    number, a truth value, a text, or a list of I numbers. All lists of an object have the same length.
+    The first object says which fields there are, and of which type; all others must be alike. A list has a value a
+    step: a number, a truth value, a text, or a list of I numbers. All lists of an object have the same length.
 
     Args:
         path: the file.

@@ -35,7 +35,7 @@ class Ragged:
         if not whole or values.ndim < 1 or offsets[0] != 0 or offsets[-1] != len(values) or _falls(offsets):
             raise UnspoolError(
                 f"offsets must be integers (n+1,) from 0 to N={len(values) if values.ndim else 0}, never falling; "
-                f"got {offsets.dtype} of shape {offsets.shape}" + (f", {str(offsets):.60}" if whole else "")
+                f"got {offsets.dtype} of shape {offsets.shape}" + (f", {offsets!s:.60}" if whole else "")
             )
         self.values, self.offsets = values, offsets.astype(np.int64, copy=False)
 
@@ -151,8 +151,9 @@ class _Writer:
 
     def __init__(self, path: Path, folder: Path):
         self.path, self.folder = path, folder
+        # _writing closes it.
         with _refused(path):
-            self.file = open(folder / _VALUES, "xb")  # noqa: SIM115: closed by _writing
+            self.file = open(folder / _VALUES, "xb")  # noqa: SIM115
         self.like: tuple[np.dtype, tuple[int, ...]] | None = None
         self.count, self.offsets = 0, np.zeros(1, np.int64)
 

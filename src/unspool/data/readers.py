@@ -8,16 +8,14 @@
     plain text      read_lines      a line a sequence; `text.read` for one long text
     NumPy           read_npy, read_npz
 
-What is text may be gzip-compressed. Each gives `Sequences`, or raises DataError with file, line and column, and takes no more
-memory than a fixed multiple of what it reads: no size that a header declares is believed, and a compressed file may unpack to
-200 times its size.
+What is text may be gzip-compressed. Each gives `Sequences`, or raises DataError with file, line and column, and takes
+no more memory than a fixed multiple of what it reads: no size that a header declares is believed, and a compressed file
+may unpack to 200 times its size.
 """
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from ..errors import DataError
 from .arrays import read_npy as read_npy

@@ -16,8 +16,8 @@ class Shape:
     """How a table's rows become sequences.
 
     sequence: the column that names the sequence to which a row belongs; without it all rows are one.
-    time: the column by which the steps of a sequence are sorted, a number or an ISO 8601 date; rows of equal time stay in
-        their order, and without it all do.
+    time: the column by which the steps of a sequence are sorted, a number or an ISO 8601 date; rows of equal time stay
+        in their order, and without it all do.
     per_sequence: columns that say the same in all rows of a sequence, and are kept once.
     wide: each row is a sequence. Its cells in the columns `steps`, empty ones at the end left out, are the time steps,
         and become the column `value`; all others are kept once.

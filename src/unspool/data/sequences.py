@@ -35,9 +35,9 @@ class Sequences:
     """Sequences that were read.
 
     Args:
-        columns: by name: `Ragged` for a value a step, all of them with the same lengths; an array (n, ...) for a value a
-            sequence. Integers are int64, fractions float64, truth values bool, dates datetime64[us], text is str in an
-            array of objects.
+        columns: by name: `Ragged` for a value a step, all of them with the same lengths; an array (n, ...) for a value
+            a sequence. Integers are int64, fractions float64, truth values bool, dates datetime64[us], text is str in
+            an array of objects.
         places: the file and the line where each sequence begins.
         skipped: the complaint about each bad row that was let go.
     """

@@ -11,6 +11,7 @@ from typing import BinaryIO
 from ..arguments import integer
 from ..errors import DataError
 
+GZIP = b"\x1f\x8b"
 LONGEST_LINE = 2**26  # bytes
 EXPANSION, ALLOWANCE = 200, 2**20  # what a compressed file may unpack to: so many times its size, and so many bytes
 _BLOCK = 2**16
@@ -62,7 +63,7 @@ def blocks(path: str | Path) -> Iterator[bytes]:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise DataError(f"{path}: is no ordinary file; write the data to one")
-            if file.read(2) == b"\x1f\x8b":
+            if file.read(2) == GZIP:
                 file.seek(0)
                 yield from _unpacked(file, path, EXPANSION * status.st_size + ALLOWANCE)
                 return
@@ -71,9 +72,9 @@ def blocks(path: str | Path) -> Iterator[bytes]:
                 yield block
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
+    except DataError:
+        raise
     except (OSError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
         raise DataError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
 
 

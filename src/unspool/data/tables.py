@@ -1,6 +1,7 @@
 """CSV and TSV files.
 
-A table is one long sequence, a row a step; or, where a column names the sequence, many of them; or, `wide`, a row a sequence.
+A table is one long sequence, a row a step; or, where a column names the sequence, many of them; or, `wide`, a row a
+sequence.
 """
 
 import csv
@@ -35,8 +36,8 @@ def read_csv(
 ) -> Sequences:
     """Sequences from a CSV or TSV file, in UTF-8, gzip-compressed or not.
 
-    A column is of numbers if its first cell is one, and then all its cells must be; else it is text. In a CSV file fields
-    may be quoted, in a TSV file quotation marks are text.
+    A column is of numbers if its first cell is one, and then all its cells must be; else it is text. In a CSV file
+    fields may be quoted, in a TSV file quotation marks are text.
 
     Args:
         path: the file.

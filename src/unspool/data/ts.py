@@ -19,7 +19,8 @@ _TRUTH = {"true": True, "false": False}
 def read_ts(path: str | Path, *, skip_bad: int = 0) -> Sequences:
     """Series of a `.ts` file: column `value`, (N, channels), and `label`, a text a series, or `target`, a number.
 
-    Missing values, ? or NaN, become NaN where the header says that there are some (`@missing true`), and are refused elsewhere.
+    Missing values, ? or NaN, become NaN where the header says that there are some (`@missing true`), and are refused
+    elsewhere.
 
     Args:
         path: the file, gzip-compressed or not.
