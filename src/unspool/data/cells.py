@@ -118,7 +118,11 @@ class CellColumn:
         """
         kind = self.kind if self.kind != "auto" else self._kind(cells)
         if kind == "number":
-            return numbers(cells, self.missing)
+            try:
+                return numbers(cells, self.missing)
+            except BadCell as bad:
+                hint = f", or name {shown(self.name)} in text" if self.in_doubt else ""
+                raise BadCell(bad.row, bad.what + hint) from None
         if kind == "time":
             values, self.zoned = times(cells, self.zoned)
             return values

@@ -14,7 +14,7 @@ from ..errors import DataError, UnspoolError
 from . import npy
 
 _VALUES, _OFFSETS, _SUMS = "values.npy", "offsets.npy", "sums.json"
-_BLOCK = 2**22  # bytes that are written or summed at a time
+_BLOCK = 2**20  # bytes that are written or summed at a time
 
 
 class Ragged:
