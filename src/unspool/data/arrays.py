@@ -15,7 +15,7 @@ from ..errors import DataError
 from . import npy
 from .ragged import Ragged, ends
 from .sequences import Column, Places, Sequences
-from .source import ALLOWANCE, EXPANSION, shown
+from .source import ALLOWANCE, EXPANSION, printable, shown
 
 _DAMAGE = (  # what zipfile raises for files that are none
     OSError,
@@ -71,7 +71,7 @@ def read_npz(
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except _DAMAGE as error:
-        reason = str(getattr(error, "strerror", None) or error)[:120]
+        reason = printable(f"{getattr(error, 'strerror', None) or error!s:.120}")
         raise DataError(f"{path}: cannot be read ({reason}); copy it again") from None
     counts = None
     if lengths is not None:
@@ -93,7 +93,7 @@ def _members(
     wanted = dict.fromkeys([*(members if columns is None else columns), *([lengths] if lengths is not None else [])])
     for name in wanted:
         if name not in members:
-            raise DataError(f"{path}: there is no array {shown(name)}; there are {', '.join(members):.200}")
+            raise DataError(f"{path}: there is no array {shown(name)}; there are {printable(', '.join(members)[:200])}")
     if sum(members[name].file_size for name in wanted) > EXPANSION * size + ALLOWANCE:
         raise DataError(f"{path}: unpacks to more than {EXPANSION} times its size; if that is meant, save it as .npy")
     arrays = {}
@@ -107,8 +107,8 @@ def _members(
 
 
 def _sequences(path: str | Path, arrays: dict[str, np.ndarray], lengths: np.ndarray | None) -> Sequences:
-    if not arrays or not all(a.ndim and a.size for a in arrays.values()):
-        raise DataError(f"{path}: expected arrays of one dimension at least, none of them empty")
+    if not arrays:
+        raise DataError(f"{path}: there is no array but that of the lengths")
     several = [a for a in arrays.values() if a.ndim >= 3]
     columns: dict[str, Column] = {}
     if lengths is not None:
@@ -139,6 +139,8 @@ def _sequences(path: str | Path, arrays: dict[str, np.ndarray], lengths: np.ndar
 
 def _checked(array: np.ndarray, name: str, missing: bool) -> np.ndarray:
     """The array, if its numbers are finite; text as str in an array of objects."""
+    if not array.size or not array.ndim:
+        raise DataError(f"{name}: expected one dimension at least, and not nothing; got {_what(array)}")
     if array.dtype.kind == "U":
         return array.astype(object)
     if array.dtype.kind == "M" and np.isnat(array).any():

@@ -149,7 +149,7 @@ class CellColumn:
             DataError: its kind is in doubt.
         """
         parts, self.parts, self.known = self.parts, [], {}
-        name, types = f"{file}: column {self.name!r}", {p.dtype.kind for p in parts}
+        name, types = f"{file}: column {shown(self.name)}", {p.dtype.kind for p in parts}
         if len(types) > 1 and self.kind == "time":
             raise DataError(f"{name} has both numbers and dates; expected one of them")
         if self.like_numbers * 2 > self.there:

@@ -84,25 +84,25 @@ def _read(complaints: Complaints, sentences: Iterator[list[Line]], places: Mappi
     return Sequences(ragged, Places.of(complaints.name, first), tuple(complaints.skipped))
 
 
-def _blocks(path: str | Path, complaints: Complaints) -> Iterator[tuple[bool, list[tuple[int, str]]]]:
-    """The lines between empty ones, and whether a line among them could not even be read as text."""
+def _blocks(path: str | Path, complaints: Complaints) -> Iterator[list[tuple[int, str]]]:
+    """The lines between empty ones, unless one of them could not even be read as text."""
     block: list[tuple[int, str]] = []
     skipped = 0
     for number, line in lines(path, complaints):
         if line.strip(" \t"):
             block.append((number, line))
             continue
-        if block:
-            yield len(complaints.skipped) > skipped, block
+        if block and len(complaints.skipped) == skipped:
+            yield block
         block, skipped = [], len(complaints.skipped)
-    if block:
-        yield len(complaints.skipped) > skipped, block
+    if block and len(complaints.skipped) == skipped:
+        yield block
 
 
 def _universal(path: str | Path, complaints: Complaints) -> Iterator[list[Line]]:
-    for damaged, block in _blocks(path, complaints):
+    for block in _blocks(path, complaints):
         words: list[Line] = []
-        ok = not damaged
+        ok = True
         for number, line in block:
             if line.startswith("#"):
                 continue
@@ -142,9 +142,9 @@ def _plain(
 ) -> Iterator[list[Line]]:
     width = 0
     needed = max(p + 1 if p >= 0 else -p for p in places.values())
-    for damaged, block in _blocks(path, complaints):
+    for block in _blocks(path, complaints):
         sentence: list[Line] = []
-        ok = not damaged
+        ok = True
         for number, line in block:
             if comments and line.startswith("#"):
                 continue

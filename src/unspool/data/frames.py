@@ -12,7 +12,7 @@ from ..errors import DataError
 from .cells import BadCell, times
 from .rows import Shape, gather
 from .sequences import Sequences
-from .source import ALLOWANCE, EXPANSION, Complaints, shown
+from .source import ALLOWANCE, EXPANSION, Complaints, printable, shown
 
 
 def from_frame(
@@ -36,6 +36,8 @@ def from_frame(
     except TypeError:
         raise DataError(f"{name}: expected a table of pandas, polars or arrow; got {type(frame).__name__}") from None
     how.check(name, table.columns, columns or ())
+    if not len(table):
+        raise complaints.refuse(None, None, "there are no rows")
     kept = dict.fromkeys([*(table.columns if columns is None else columns), *how.columns])
     cells = {c: _cells(table[c], c, missing and c not in (how.sequence, how.time), complaints) for c in kept}
     if how.steps:
@@ -75,7 +77,7 @@ def read_parquet(
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except (OSError, ValueError, arrow.ArrowException) as error:
-        reason = str(error).strip().partition("\n")[0][:120]
+        reason = printable(f"{str(error).strip():.120}")
         raise DataError(f"{path}: cannot be read as Parquet ({reason})") from None
     return from_frame(table, name=str(path), columns=wanted, missing=missing, **shape)
 

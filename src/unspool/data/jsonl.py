@@ -13,6 +13,7 @@ from .growing import Growing
 from .sequences import Column, Places, Sequences
 from .source import Complaints, lines, shown
 
+_WIDEST = 2**14  # fields
 _KINDS = {int: "number", float: "number", bool: "truth value", str: "text"}
 
 
@@ -92,6 +93,8 @@ def _parse(line: str) -> dict[str, Any]:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > _WIDEST:
+        raise _Bad(None, f"expected at most {_WIDEST} fields; got {len(pairs)}")
     fields = dict(pairs)
     if len(fields) != len(pairs):
         names = [name for name, _ in pairs]

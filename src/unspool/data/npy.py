@@ -9,6 +9,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from ..errors import DataError
+from .source import printable
 
 _VERSIONS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
@@ -36,7 +37,7 @@ def header(file: BinaryIO, size: int, name: str) -> Header:
     except DataError:
         raise
     except (ValueError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError, OverflowError) as error:
-        reason = str(error).partition("\n")[0][:120]
+        reason = printable(f"{error!s:.120}")
         raise DataError(f"{name}: is no array file ({reason}); write it with numpy.save") from None
     start = file.tell()
     if dtype.hasobject or dtype.kind not in "biufUM" or not dtype.itemsize:

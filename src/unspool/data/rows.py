@@ -8,7 +8,7 @@ import numpy as np
 from ..errors import DataError
 from .ragged import Ragged, ends
 from .sequences import Column, Places, Sequences
-from .source import Complaints, shown
+from .source import Complaints, printable, shown
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,18 @@ class Shape:
 
     def check(self, name: str, there: Collection[str], others: Collection[str] = ()) -> None:
         """All columns that are named are there, and no argument is without use."""
+        known = set(there)
         for column in (*self.columns, *others):
-            if column not in there:
-                raise DataError(f"{name}: there is no column {shown(column)}; there are {', '.join(there):.400}")
+            if column not in known:
+                names = printable(f"{', '.join(there):.400}")
+                raise DataError(f"{name}: there is no column {shown(column)}; there are {names}")
         if self.wide and (self.sequence is not None or self.time is not None or self.per_sequence):
             raise DataError(
                 f"{name}: in a wide table each row is a sequence: sequence, time and per_sequence have no use"
             )
         if self.steps and not self.wide:
             raise DataError(f"{name}: steps are columns of a wide table: give wide too")
-        if self.steps and "value" in set(there) - set(self.steps):
+        if self.steps and "value" in known - set(self.steps):
             raise DataError(f"{name}: the steps become a column 'value', which is there already; rename that")
 
 

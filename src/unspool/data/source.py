@@ -43,7 +43,13 @@ class Complaints:
 
     def place(self, line: int | None, column: int | str | None, what: str) -> str:
         where = "" if line is None else f", {self.unit} {line}"
-        return f"{self.name}{where}" + ("" if column is None else f", column {column}") + f": {what}"
+        where += "" if column is None else f", column {str(column):.80}"
+        return self.name + printable(f"{where}: {what}")
+
+
+def printable(text: str) -> str:
+    """One line, whatever a file has put into it."""
+    return text if text.isprintable() else repr(text)[1:-1]
 
 
 def shown(value: object) -> str:

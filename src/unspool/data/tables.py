@@ -20,6 +20,7 @@ from .sequences import Sequences
 from .source import Complaints, lines, shown
 
 _CELLS = 2**14  # that are converted at a time
+_WIDEST = 2**14  # columns
 
 
 def read_csv(
@@ -55,13 +56,16 @@ def read_csv(
     rows = _rows(path, delimiter, complaints)
     if names is None:
         line, names = next(rows, (1, []))
-        _check_names(complaints, line, names)
-    names = [n or f"column {j}" for j, n in enumerate(names, 1)]
+        names = [n or f"column {j}" for j, n in enumerate(names, 1)]
+    else:
+        line, names = None, list(names)
+    _check_names(complaints, line, names)
     wanted = list(columns) if columns is not None else names
     how.check(str(path), names, [*wanted, *numbers, *text])
     kinds = dict.fromkeys(numbers, "number") | dict.fromkeys(text, "text")
     kinds |= {c: kind for c, kind in ((how.sequence, "name"), (how.time, "time")) if c is not None}
-    kept = [c for c in dict.fromkeys([*wanted, *how.columns]) if c not in how.steps]
+    steps = set(how.steps)
+    kept = [c for c in dict.fromkeys([*wanted, *how.columns]) if c not in steps]
     block = _Block(complaints, names, [CellColumn(c, kinds.get(c, "auto"), missing) for c in kept], how.steps, missing)
     for row in rows:
         block.add(*row)
@@ -80,8 +84,9 @@ class _Block:
         missing: Collection[str],
     ):
         self.complaints, self.names, self.columns, self.missing = complaints, names, columns, missing
-        self.places = [names.index(c.name) for c in columns]
-        self.steps = [names.index(s) for s in steps]
+        place = {name: j for j, name in enumerate(names)}
+        self.places = [place[c.name] for c in columns]
+        self.steps = [place[s] for s in steps]
         self.rows: list[tuple[int, list[str]]] = []
         self.lines, self.lengths = array("q"), array("q")
         self.values: list[np.ndarray] = []
@@ -141,15 +146,19 @@ class _Block:
             raise BadCell(row, bad.what, self.steps[bad.row - sum(lengths[:row])]) from None
 
 
-def _check_names(complaints: Complaints, line: int, names: Sequence[str]) -> None:
+def _check_names(complaints: Complaints, line: int | None, names: Sequence[str]) -> None:
     if not names:
         raise complaints.refuse(None, None, "the file is empty; expected a line with the names of the columns")
+    if len(names) > _WIDEST:
+        raise complaints.refuse(line, None, f"expected at most {_WIDEST} columns; got {len(names)}")
+    seen: set[str] = set()
     for j, name in enumerate(names, 1):
-        if NUMBER.fullmatch(name):
+        if line is not None and NUMBER.fullmatch(name):
             what = f"expected the name of a column; got the number {shown(name)}: if no line has the names, give names"
             raise complaints.refuse(line, j, what)
-        if name and names.index(name) != j - 1:
+        if name in seen:
             raise complaints.refuse(line, j, f"expected another name; got {shown(name)} twice")
+        seen.add(name)
 
 
 def _rows(path: str | Path, delimiter: str | None, complaints: Complaints) -> Iterator[tuple[int, list[str]]]:
@@ -191,8 +200,10 @@ def _quoted(path: str | Path, delimiter: str, complaints: Complaints) -> Iterato
         except StopIteration:
             return
         except csv.Error as error:
-            if "unexpected end" in str(error):
-                raise complaints.refuse(begin, None, "a quotation mark is opened and never closed") from None
+            if begin != end or "unexpected end" in str(error):
+                # Where such a row ends nobody knows, so that no other can be trusted.
+                what = f"expected the quotation mark that is opened here to be closed; got {error}"
+                raise complaints.refuse(begin, None, what) from None
             complaints.bad(end, None, f"expected fields with {delimiter!r} between them; got {error}")
             continue
         yield begin, fields
