@@ -76,7 +76,12 @@ def read_npz(
     counts = None
     if lengths is not None:
         counts = arrays.pop(lengths)
-        if counts.ndim != 1 or counts.dtype.kind not in "iu" or not len(counts) or counts.min() < 1:
+        if (
+            counts.ndim != 1
+            or counts.dtype.kind not in "iu"
+            or not len(counts)
+            or not 1 <= counts.min() <= counts.max() < 2**62 // len(counts)
+        ):
             raise DataError(f"{path}: array {lengths!r} must have integers of at least 1, (n,); got {_what(counts)}")
     checked = {name: _checked(array, f"{path}, array {name!r}", missing) for name, array in arrays.items()}
     return _sequences(path, checked, counts)

@@ -43,7 +43,7 @@ class Complaints:
 
     def place(self, line: int | None, column: int | str | None, what: str) -> str:
         where = "" if line is None else f", {self.unit} {line}"
-        where += "" if column is None else f", column {str(column):.80}"
+        where += "" if column is None else f", column {column!s:.80}"
         return self.name + printable(f"{where}: {what}")
 
 
