@@ -6,10 +6,11 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unspool import DataError, UnspoolError
+from unspool import DataError, UnspoolError, nn
 from unspool.data.batches import NO_TARGET, Batch, Bucketed, Chunks, Rows, ahead
 from unspool.data.ragged import Ragged
 
@@ -241,6 +242,22 @@ def test_arguments_of_no_use():
     for share in (1.0, -0.1, "0"):
         with pytest.raises(UnspoolError, match="max_padding must be a number of at least 0 and less than 1"):
             Bucketed(x, y, 2, max_padding=share)
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=7), st.integers(1, 4), st.integers(1, 5))
+def test_a_layer_on_any_batches_has_the_outputs_of_each_sequence_alone(lengths, size, steps):
+    layer = nn.GRU(2, 3, dtype=torch.float64)
+    x = Ragged(np.random.default_rng(0).normal(size=(sum(lengths), 2)), np.cumsum([0, *lengths]))
+    alone = Ragged(np.concatenate([layer(torch.tensor(s)[:, None])[0].detach().numpy()[:, 0] for s in x]), x.offsets)
+    for batches in (Bucketed(x, alone, size, max_padding=0.5), Rows(x, alone, size, steps)):
+        state, seen = None, 0
+        for batch in batches.epoch(0):
+            options = {n: torch.from_numpy(v) for n in ("lengths", "reset") if (v := getattr(batch, n)) is not None}
+            y, state = layer(torch.from_numpy(batch.inputs), None if batch.fresh else state, **options)
+            there = ~np.isnan(batch.targets)
+            np.testing.assert_allclose(y.detach().numpy()[there], batch.targets[there], rtol=0, atol=1e-12)
+            seen += there.sum()
+        assert seen == alone.values.size
 
 
 def threads():

@@ -277,6 +277,8 @@ def test_conll_that_is_bad(file, contents, complaint):
     path = file("t.conll", contents)
     with pytest.raises(DataError, match=f"^{path}.*{complaint}"):
         readers.read(path, columns={"token": 1, "tag": 2})
+    with pytest.raises(DataError, match="line 1: expected a field for each column; got 1 fields"):
+        readers.read(file("t.conll", "a\nb\n"))
     for columns in ({}, {"a": 0}, {"a": "1"}):
         with pytest.raises(UnspoolError, match="columns must be names with numbers of fields"):
             readers.read(path, columns=columns)
@@ -550,6 +552,31 @@ def test_take_and_stack(file):
             s.stack(names)
 
 
+def test_join(file):
+    s = readers.read(file("t.csv", LONG), sequence="who")
+    other = readers.read(file("u.csv", "x,who,when,label\n7.5,c,9,maybe\n"), sequence="who")
+    both = s.join([s, other, s.take([1])])
+    assert both["who"].tolist() == ["b", "a", "c", "a"] and both.lengths.tolist() == [2, 2, 1, 2]
+    assert lists(both)["x"] == [[1.5, 0.5], [-2.0, 400.0], [7.5], [-2.0, 400.0]]
+    assert [both.place(i).split("/")[-1] for i in range(4)] == [
+        "t.csv, line 2",
+        "t.csv, line 3",
+        "u.csv, line 2",
+        "t.csv, line 3",
+    ]
+    for contents, options, complaint in [
+        ("x,who,when\n1,c,9\n", {}, r"v\.csv: there is no column 'label'; there are who, x, when|there is no column"),
+        (LONG.replace(",no", ",1").replace(",yes", ",2"), {}, r"v\.csv: column 'label' is numbers .*; expected text"),
+        (
+            LONG,
+            {"per_sequence": ["label"]},
+            r"v\.csv: column 'label' is text .* a value a sequence; expected .* a step",
+        ),
+    ]:
+        with pytest.raises(DataError, match=complaint):
+            s.join([s, readers.read(file("v.csv", contents), sequence="who", **options)])
+
+
 def frame_data():
     return {
         "who": ["b", "a", "b"],
@@ -692,6 +719,13 @@ def test_real_values_are_those_of_another_reader(data_folder):
     r = readers.read(data_folder / "omniglot-strokes/omniglot.npz", columns=["valid_points"], lengths="valid_lengths")
     np.testing.assert_array_equal(r["valid_points"].values, z["valid_points"])
     assert r.lengths.tolist() == z["valid_lengths"].tolist() and r.lengths.max() == 157
+
+
+def test_real_names_of_all_nationalities(data_folder):
+    parts = [readers.read(p) for p in sorted(data_folder.glob("names-by-nationality/*.txt"))]
+    names = parts[0].join(parts)
+    assert len(parts) == 18 and len(names) == 20_050 and len(set(names["text"])) == 17_455
+    assert names.place(len(names) - 1).endswith("Vietnamese.txt, line 73")
 
 
 def test_real_chorales_through_json_lines(data_folder, file):

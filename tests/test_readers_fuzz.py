@@ -238,8 +238,9 @@ def naive_conll(data: bytes):
 
 
 def naive_ts(data: bytes):
-    _, _, body = data.decode("utf-8-sig").partition("@data")
-    series = [line.removesuffix("\r").split(":") for line in body.split("\n")[1:] if line.strip() and line[0] != "#"]
+    lines = [line.removesuffix("\r") for line in data.decode("utf-8-sig").split("\n")]
+    body = lines[[line.strip() for line in lines].index("@data") + 1 :]
+    series = [line.split(":") for line in body if line.strip() and line[0] != "#"]
     values = [[list(step) for step in zip(*(c.split(",") for c in s[:-1]), strict=True)] for s in series]
     return {"value": values, "label": [s[-1].strip() for s in series]}
 
@@ -344,7 +345,7 @@ def test_a_bad_cell_anywhere_is_named(folder, data_folder, row, column, cell):
     path.write_text("\n".join(lines), encoding="utf-8")
     names = lines[0].split(",")
     place = f"line {row + 2}" + (", column " + f"{column + 1} ({names[column]})" if "," not in cell else "")
-    if row == 0 and "," not in cell:
+    if row == 0 and cell not in ("1,5", "1e400"):
         place = f"column '{names[column]}' begins with what is no number"
     with pytest.raises(DataError, match=re.escape(place)):
         readers.read(path)
@@ -413,13 +414,13 @@ def test_memory_is_a_fixed_multiple_of_the_file(folder, name, number):
 
 
 def test_bombs_are_not_unpacked(folder):
-    """A hundred megabytes in a hundred kilobytes: refused after 200 times the file's size."""
+    """32 MiB in 32 KiB: refused after 200 times the file's size."""
     text = b"a" * 2**20
     for name, line in [("t.txt", text + b"\n"), ("t.jsonl", b'{"x": "' + text + b'"}\n')]:
         packer = zlib.compressobj(wbits=31)
-        data = b"".join(packer.compress(line) for _ in range(100)) + packer.flush()
-        assert 200 * len(data) < 2**25
-        assert peak(folder / name, data) < 2**26
+        data = b"".join(packer.compress(line) for _ in range(32)) + packer.flush()
+        assert 200 * len(data) < 2**23
+        assert peak(folder / name, data) < 2**25
         with pytest.raises(
             DataError, match="unpacks to more than 200 times its size; if that is meant, unpack it first"
         ):

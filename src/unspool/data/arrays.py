@@ -95,7 +95,8 @@ def _members(
         raise DataError(
             f"{path}: expected arrays of different names; got {', '.join(archive.namelist()) or 'none':.200}"
         )
-    wanted = dict.fromkeys([*(members if columns is None else columns), *([lengths] if lengths is not None else [])])
+    asked = [*(members if columns is None else columns)] + ([] if lengths is None else [lengths])
+    wanted: list[str] = sorted(set(asked), key=asked.index)
     for name in wanted:
         if name not in members:
             raise DataError(f"{path}: there is no array {shown(name)}; there are {printable(', '.join(members)[:200])}")

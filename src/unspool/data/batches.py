@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -26,7 +26,6 @@ NO_TARGET = -1
 
 Item = TypeVar("Item")
 Self = TypeVar("Self", bound="_Sequences")
-_END = object()
 
 
 class Batch(NamedTuple):
@@ -83,7 +82,7 @@ class Chunks:
         return self.epoch(0)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
-        for at in range(start * self.length, len(self.inputs), self.length):
+        for at in range(integer("start", start, 0) * self.length, len(self.inputs), self.length):
             part = slice(at, at + self.length)
             yield Batch(self.inputs[part].astype(np.int64), self.targets[part].astype(np.int64), at == 0)
 
@@ -176,7 +175,7 @@ class Bucketed(_Sequences):
             bucket = random.permutation(order[first:last]) if self.shuffle else order[first:last]
             batches += [bucket[i : i + self.batch_size] for i in range(0, len(bucket), self.batch_size)]
         turns = random.permutation(len(batches)) if self.shuffle else np.arange(len(batches))
-        for turn in turns[start:]:
+        for turn in turns[integer("start", start, 0) :]:
             yield self._batch(batches[turn])
 
     def _bucket(self, lengths: np.ndarray) -> int:
@@ -227,6 +226,7 @@ class Rows(_Sequences):
         if not isinstance(targets, Ragged):
             raise UnspoolError("targets must be Ragged, a target a step; take Bucketed for a target a sequence")
         super().__init__(inputs, targets, seed, shuffle)
+        self._target_values = targets.values
         self.steps = integer("steps", steps, 1)
         self.rows = min(integer("rows", rows, 1), len(inputs))
         self._row, self.total = _deal(-np.sort(-self.lengths), self.rows)
@@ -243,7 +243,7 @@ class Rows(_Sequences):
         rows = [order[self._row == r] for r in range(self.rows)]
         rows = [random.permutation(r) if self.shuffle else np.sort(r) for r in rows][self._columns]
         rows = [(self.inputs.offsets[r], ends(self.lengths[r])) for r in rows]
-        for at in range(start * self.steps, self.total, self.steps):
+        for at in range(integer("start", start, 0) * self.steps, self.total, self.steps):
             yield self._window(rows, at, min(self.steps, self.total - at))
 
     def _window(self, rows: list[tuple[np.ndarray, np.ndarray]], start: int, T: int) -> Batch:
@@ -259,7 +259,7 @@ class Rows(_Sequences):
             reset[: lengths[b], b] = steps == offsets[sequence]
             reset[lengths[b] :, b] = True
         there = np.arange(T)[:, None] < lengths
-        inputs, targets = _padded(self.inputs.values, at, there), _padded(self.targets.values, at, there, True)
+        inputs, targets = _padded(self.inputs.values, at, there), _padded(self._target_values, at, there, True)
         return Batch(inputs, targets, start == 0, None if there.all() else np.maximum(lengths, 1), reset)
 
 
@@ -270,12 +270,16 @@ def ahead(items: Iterable[Item], depth: int = 2) -> Iterator[Item]:
     """
     integer("depth", depth, 1)
     items = iter(items)
+
+    def make() -> list[Item]:
+        return list(islice(items, 1))
+
     with ThreadPoolExecutor(1, thread_name_prefix="ahead") as thread:
-        coming = deque(thread.submit(next, items, _END) for _ in range(depth))
+        coming = deque(thread.submit(make) for _ in range(depth))
         try:
-            while (item := coming.popleft().result()) is not _END:
-                coming.append(thread.submit(next, items, _END))
-                yield item
+            while made := coming.popleft().result():
+                coming.append(thread.submit(make))
+                yield from made
         finally:
             for future in coming:
                 future.cancel()

@@ -152,6 +152,8 @@ def _plain(
             fields = line.split("\t") if separator == "\t" else re.split("[ \t]+", line.strip(" \t"))
             if not width and len(fields) < needed:
                 raise complaints.refuse(number, None, f"expected at least {needed} fields; got {len(fields)}")
+            if not width and len({p % len(fields) for p in places.values()}) < len(places):
+                raise complaints.refuse(number, None, f"expected a field for each column; got {len(fields)} fields")
             width = width or len(fields)
             if len(fields) != width or not all(fields):
                 have = str(len(fields)) if len(fields) != width else "an empty one"

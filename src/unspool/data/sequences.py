@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..errors import DataError
-from .ragged import Ragged
+from .ragged import Ragged, ends
 
 Column = Ragged | np.ndarray
 
@@ -25,6 +25,14 @@ class Places:
         """Of one file."""
         lines = np.asarray(lines, np.int64)
         return cls((str(name),), np.zeros(len(lines), np.int32), lines, unit)
+
+    @classmethod
+    def join(cls, parts: Sequence["Places"]) -> "Places":
+        """Of several files."""
+        shift = np.cumsum([0, *(len(p.names) for p in parts)])
+        file = np.concatenate([p.file + s for p, s in zip(parts, shift, strict=False)]).astype(np.int32)
+        names = tuple(name for p in parts for name in p.names)
+        return cls(names, file, np.concatenate([p.lines for p in parts]), parts[0].unit)
 
     def take(self, indices: np.ndarray) -> "Places":
         return Places(self.names, self.file[indices], self.lines[indices], self.unit)
@@ -98,11 +106,42 @@ class Sequences:
         values = [p.values.reshape(len(p.values), -1).astype(dtype) for p in parts]
         return Ragged(np.concatenate(values, axis=1), parts[0].offsets)
 
+    @classmethod
+    def join(cls, parts: Sequence["Sequences"]) -> "Sequences":
+        """The sequences of several files, which have the same columns, one after the other.
+
+        Raises:
+            DataError: their columns are not the same, or not of one kind.
+        """
+        first, *others = parts
+        for part in others:
+            for name in {**first.columns, **part.columns}:
+                kinds = [_describe(p[name]) for p in (first, part)]
+                if kinds[0] != kinds[1]:
+                    raise DataError(
+                        f"{part.places.names[0]}: column {name!r} is {kinds[1]}; expected {kinds[0]} as before"
+                    )
+        columns = {name: _concatenate([p[name] for p in parts]) for name in first.columns}
+        return cls(columns, Places.join([p.places for p in parts]), sum((p.skipped for p in parts), ()))
+
     def take(self, indices: Sequence[int] | np.ndarray) -> "Sequences":
         """These sequences, in this order."""
         indices = np.asarray(indices, np.int64)
         columns = {n: c.take(indices) if isinstance(c, Ragged) else c[indices] for n, c in self.columns.items()}
         return Sequences(columns, self.places.take(indices), self.skipped)
+
+
+def _describe(column: Column) -> str:
+    values = column.values if isinstance(column, Ragged) else column
+    kind = {"i": "numbers", "f": "numbers", "u": "numbers"}.get(values.dtype.kind, _kind(values))
+    return f"{kind} of shape {values.shape[1:]}, a value a {'step' if isinstance(column, Ragged) else 'sequence'}"
+
+
+def _concatenate(columns: Sequence[Column]) -> Column:
+    values = np.concatenate([c.values if isinstance(c, Ragged) else c for c in columns])
+    if not isinstance(columns[0], Ragged):
+        return values
+    return Ragged(values, ends(np.concatenate([c.lengths for c in columns if isinstance(c, Ragged)])))
 
 
 def _kind(values: np.ndarray) -> str:
