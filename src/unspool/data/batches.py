@@ -238,29 +238,50 @@ class Rows(_Sequences):
         return self.epoch(0)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        layout = self._layout(number)
+        for at in range(integer("start", start, 0) * self.steps, self.total, self.steps):
+            yield self._window(layout, at, min(self.steps, self.total - at))
+
+    def _layout(self, number: int) -> "_Layout":
+        """The sequences of an epoch, row by row."""
         random = self._random(number)
         order = self._by_length(random)
-        rows = [order[self._row == r] for r in range(self.rows)]
-        rows = [random.permutation(r) if self.shuffle else np.sort(r) for r in rows][self._columns]
-        rows = [(self.inputs.offsets[r], ends(self.lengths[r])) for r in rows]
-        for at in range(integer("start", start, 0) * self.steps, self.total, self.steps):
-            yield self._window(rows, at, min(self.steps, self.total - at))
+        turn = random.permutation(len(order)) if self.shuffle else order
+        dealt = np.lexsort((turn, self._row))
+        sequences, row = order[dealt], self._row[dealt]
+        lengths = self.lengths[sequences]
+        totals = np.bincount(row, lengths, self.rows).astype(np.int64)
+        begins = ends(lengths)[:-1] - ends(totals)[row]
+        mine = np.zeros(self.rows, bool)
+        mine[self._columns] = True
+        here, column = mine[row], np.cumsum(mine) - 1
+        far = column[row[here]] * (self.total + 1)
+        return _Layout(self.inputs.offsets[sequences[here]], begins[here] + far, totals[mine])
 
-    def _window(self, rows: list[tuple[np.ndarray, np.ndarray]], start: int, T: int) -> Batch:
-        """Steps start to start + T of each row: its sequences' offsets in the values, and those in the row."""
-        at = np.zeros((T, len(rows)), np.int64)
-        reset = np.zeros((T, len(rows)), bool)
-        lengths = np.full(len(rows), T)
-        for b, (source, offsets) in enumerate(rows):
-            lengths[b] = max(0, min(T, offsets[-1] - start))
-            steps = np.arange(start, start + lengths[b])
-            sequence = np.searchsorted(offsets, steps, side="right") - 1
-            at[: lengths[b], b] = source[sequence] + steps - offsets[sequence]
-            reset[: lengths[b], b] = steps == offsets[sequence]
-            reset[lengths[b] :, b] = True
-        there = np.arange(T)[:, None] < lengths
-        inputs, targets = _padded(self.inputs.values, at, there), _padded(self._target_values, at, there, True)
-        return Batch(inputs, targets, start == 0, None if there.all() else np.maximum(lengths, 1), reset)
+    def _window(self, layout: "_Layout", start: int, T: int) -> Batch:
+        steps = np.arange(start, start + T)[:, None]
+        there = steps < layout.totals
+        far = steps + np.arange(len(layout.totals)) * (self.total + 1)
+        sequence = np.searchsorted(layout.begins, far, side="right") - 1
+        into = far - layout.begins[sequence]
+        at = np.where(there, layout.sources[sequence] + into, 0)
+        inputs = _padded(self.inputs.values, at, there)
+        targets = _padded(self._target_values, at, there, True)
+        lengths = None if there.all() else np.maximum(there.sum(axis=0), 1)
+        return Batch(inputs, targets, start == 0, lengths, (into == 0) | ~there)
+
+
+class _Layout(NamedTuple):
+    """Sequences in rows, one row after the other.
+
+    sources: (n,), where each begins in the values.
+    begins: (n,), the step of its row at which it begins, plus the number of the row times a step no row has.
+    totals: (B,), steps of each row.
+    """
+
+    sources: np.ndarray
+    begins: np.ndarray
+    totals: np.ndarray
 
 
 def ahead(items: Iterable[Item], depth: int = 2) -> Iterator[Item]:
@@ -303,8 +324,8 @@ def _padded(values: np.ndarray, at: np.ndarray, there: np.ndarray, target: bool 
 
 
 def _typed(values: np.ndarray) -> np.ndarray:
-    """Integers as int64; floats as they are, but in the machine's own byte order."""
-    return values.astype(values.dtype.newbyteorder("=") if values.dtype.kind == "f" else np.int64)
+    """Integers as int64; floats as they are, but in the machine's own byte order; a copy only if that needs one."""
+    return values.astype(values.dtype.newbyteorder("=") if values.dtype.kind == "f" else np.int64, copy=False)
 
 
 def _mine(rank: int, ranks: int) -> slice:
