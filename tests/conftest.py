@@ -1,5 +1,6 @@
 """What all tests share: the same examples drawn everywhere, and for op tests no memory that happens to be zero."""
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,3 +24,12 @@ def unwritten_is_nan() -> Iterator[None]:
     assert torch.empty(3).isnan().all()
     yield
     torch.use_deterministic_algorithms(before)
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder of the real data sets."""
+    folder = os.environ.get("UNSPOOL_DATA")
+    if not folder:
+        pytest.skip("UNSPOOL_DATA is not set: it names the folder of the real data sets")
+    return Path(folder)

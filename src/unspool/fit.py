@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from . import blowup, checkpoint
-from .data.batches import NO_TARGET, Batch, ahead
+from .data.batches import NO_TARGET, Batch, Batches, ahead
 from .errors import DivergedError, FolderError, UnspoolError
 from .flow import Loss, forward
 from .plan import Outcome as Outcome
@@ -24,14 +24,6 @@ from .plan import Plan as Plan
 from .plan import Progress as Progress
 from .ranks import add_up, alone, gather, interleave, same_weights
 from .runs import CHECKPOINT, HISTORY
-
-
-class Batches(Protocol):
-    """Batches by epoch. An epoch's are the same whenever it is begun, and wherever."""
-
-    def __len__(self) -> int: ...
-    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]: ...
-    def shard(self, rank: int, ranks: int) -> "Batches": ...
 
 
 @dataclass

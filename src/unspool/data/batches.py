@@ -1,23 +1,42 @@
-"""Batches of token sequences, time first."""
+"""Batches of sequences, time first: whole ones, windows of them, or chunks of one long text.
 
+All kinds are used alike. `len(b)` is the number of batches of an epoch, the same for all epochs; `b.epoch(number,
+start)` gives the batches of an epoch, determined by the seed and the number, from batch `start` on without making those
+before; `b.shard(rank, ranks)` has columns rank::ranks of each batch, none if there are too few, so that the shards
+together are the whole; T is that of the whole, and where none of a shard's columns is shorter its `lengths` are None.
+"""
+
+import copy
+import heapq
+import math
 from collections import deque
-from collections.abc import Iterator, Sequence
-from copy import copy
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
+from itertools import islice, pairwise
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
+from ..arguments import integer, number
+from ..errors import DataError, UnspoolError
+from .ragged import Ragged, ends
+
 NO_TARGET = -1
+
+Item = TypeVar("Item")
+Self = TypeVar("Self", bound="_Sequences")
 
 
 class Batch(NamedTuple):
     """One step of training.
 
-    inputs: tokens, int64, (T, B).
-    targets: the token to predict at each step, int64, (T, B); `NO_TARGET` where there is none.
-    fresh: the state begins at zero; else it is carried over from the batch before.
-    lengths: (B,) int64, how many steps of each sequence are not padding; None: all.
-    reset: (T, B) bool, where a new sequence begins; None: nowhere.
+    inputs: tokens, int64, (T, B), or numbers, (T, B, I). Padding is 0.
+    targets: of each step, (T, B) or (T, B, O), or of each sequence, (B,) or (B, O); where there is none, integers are
+        `NO_TARGET` and floats NaN.
+    fresh: all states begin at zero; else they are carried over from the batch before.
+    lengths: int64, (B,), from 1 to T: steps of each column, after which comes padding; None if all have T.
+    reset: bool, (T, B): a new sequence begins here, and the state with it; None if only `fresh` says where.
     carry: after how many of the steps the state is the one to carry over; None: after all.
     """
 
@@ -29,10 +48,19 @@ class Batch(NamedTuple):
     carry: int | None = None
 
 
+class Batches(Protocol):
+    """What the training loop needs."""
+
+    def __len__(self) -> int: ...
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]: ...
+    def shard(self, rank: int, ranks: int) -> "Batches": ...
+
+
 class Chunks:
     """One long text as B parallel rows, read from end to end in chunks of at most `length` steps.
 
     Every token but the first is a target exactly once. A text too short for B rows of `length` steps has fewer rows.
+    All epochs are alike.
 
     Args:
         tokens: (N,), N ≥ 2.
@@ -56,20 +84,206 @@ class Chunks:
         return self.epoch(0)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
-        """The chunks from the start-th on; all epochs are the same."""
-        for begin in range(start * self.length, len(self.inputs), self.length):
-            part = slice(begin, begin + self.length)
-            yield Batch(self.inputs[part].astype(np.int64), self.targets[part].astype(np.int64), begin == 0)
+        for at in range(integer("start", start, 0) * self.length, len(self.inputs), self.length):
+            part = slice(at, at + self.length)
+            yield Batch(self.inputs[part].astype(np.int64), self.targets[part].astype(np.int64), at == 0)
 
     def shard(self, rank: int, ranks: int) -> "Chunks":
-        """The same chunks, of which only the rows rank, rank + ranks, …"""
-        part = copy(self)
-        part.inputs, part.targets = self.inputs[:, rank::ranks], self.targets[:, rank::ranks]
+        part = copy.copy(self)
+        mine = _mine(rank, ranks)
+        part.inputs, part.targets = (np.ascontiguousarray(v[:, mine]) for v in (self.inputs, self.targets))
+        part.rows = part.inputs.shape[1]
         return part
 
 
-def _columns(values: np.ndarray, columns: int) -> np.ndarray:
-    return np.ascontiguousarray(values.reshape(columns, -1).T)
+class _Sequences:
+    """What `Bucketed` and `Rows` share: inputs, targets, the order drawn for an epoch, and the shard."""
+
+    def __init__(self, inputs: Ragged, targets: Ragged | np.ndarray, seed: int, shuffle: bool):
+        self.inputs, self.targets = inputs, targets
+        self.seed, self.shuffle = integer("seed", seed, 0), shuffle
+        self.lengths = inputs.lengths
+        self._columns = slice(None)
+        if not len(inputs):
+            raise DataError("inputs have no sequence; give at least one")
+        if not self.lengths.all():
+            raise DataError(f"inputs: sequence {int(np.argmin(self.lengths))} has no steps; leave it out")
+        if isinstance(targets, Ragged):
+            if not np.array_equal(targets.offsets, inputs.offsets):
+                raise DataError(f"targets must have the lengths of the inputs; got {_difference(inputs, targets)}")
+        elif len(targets) != len(inputs):
+            raise DataError(f"targets must be one for each of {len(inputs)} sequences; got {len(targets)}")
+
+    def shard(self: Self, rank: int, ranks: int) -> Self:
+        part = copy.copy(self)
+        part._columns = _mine(rank, ranks)
+        return part
+
+    def _random(self, number: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, integer("number", number, 0)])
+
+    def _by_length(self, random: np.random.Generator) -> np.ndarray:
+        """All sequences, the longest first; those of equal length in random order if they are to be shuffled."""
+        order = random.permutation(len(self.inputs)) if self.shuffle else np.arange(len(self.inputs))
+        return order[np.argsort(-self.lengths[order], kind="stable")]
+
+
+class Bucketed(_Sequences):
+    """Batches of whole sequences, those of similar length together.
+
+    Sequences are sorted by length and cut into buckets, from each of which any batch drawn has at most `max_padding` of
+    padding; every epoch the sequences are shuffled within the buckets, and so is the order of the batches. A batch is
+    smaller than `batch_size` only where a full one would have more padding, and at the end of the shortest sequences.
+
+    Args:
+        inputs: tokens (N,) or numbers (N, I), each sequence of at least one step.
+        targets: Ragged with the same lengths, a target a step; or an array (n, ...), a target a sequence.
+        batch_size: B at most.
+        max_padding: the greatest part of a batch's T·B cells that may be padding, from 0 to less than 1.
+        seed: of the order.
+        shuffle: else the longest come first, always in the same batches.
+    """
+
+    def __init__(
+        self,
+        inputs: Ragged,
+        targets: Ragged | np.ndarray,
+        batch_size: int,
+        *,
+        max_padding: float = 0.1,
+        seed: int = 0,
+        shuffle: bool = True,
+    ):
+        super().__init__(inputs, targets, seed, shuffle)
+        self.batch_size = integer("batch_size", batch_size, 1)
+        self.max_padding = Fraction(number("max_padding", max_padding, below=1.0))
+        lengths = -np.sort(-self.lengths)
+        buckets = [0]
+        while buckets[-1] < len(lengths):
+            buckets.append(buckets[-1] + self._bucket(lengths[buckets[-1] :]))
+        self._buckets = list(pairwise(buckets))
+
+    def __len__(self) -> int:
+        return sum(-(-(stop - start) // self.batch_size) for start, stop in self._buckets)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.epoch(0)
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        random = self._random(number)
+        order = self._by_length(random)
+        batches = []
+        for first, last in self._buckets:
+            bucket = random.permutation(order[first:last]) if self.shuffle else order[first:last]
+            batches += [bucket[i : i + self.batch_size] for i in range(0, len(bucket), self.batch_size)]
+        turns = random.permutation(len(batches)) if self.shuffle else np.arange(len(batches))
+        for turn in turns[integer("start", start, 0) :]:
+            yield self._batch(batches[turn])
+
+    def _bucket(self, lengths: np.ndarray) -> int:
+        """How many of these, the longest first, make a bucket.
+
+        The worst batch from lengths m to M has one M and B-1 times m: its padding is (B-1)(M-m) of B·M cells.
+        """
+        B, M, p = self.batch_size, int(lengths[0]), self.max_padding
+        least = M if B == 1 else M - M * B * p / (B - 1)  # exact: p is a fraction
+        similar = len(lengths) if B == 1 else int(np.searchsorted(-lengths, -math.ceil(least), side="right"))
+        if similar >= B:
+            # The rest begins the next bucket, unless it ends the data: no batch is smaller than need be.
+            return len(lengths) if similar == len(lengths) else similar - similar % B
+        padding = np.cumsum(M - lengths[:B])
+        cells = M * np.arange(1, len(padding) + 1)
+        fits = [int(pad) * p.denominator <= p.numerator * int(all_) for pad, all_ in zip(padding, cells, strict=True)]
+        return fits.index(False) if False in fits else len(fits)
+
+    def _batch(self, sequences: np.ndarray) -> Batch:
+        T = int(self.lengths[sequences].max())
+        sequences = sequences[self._columns]
+        lengths = self.lengths[sequences]
+        there = np.arange(T)[:, None] < lengths
+        at = np.where(there, self.inputs.offsets[sequences] + np.arange(T)[:, None], 0)
+        targets = self.targets
+        chosen = _padded(targets.values, at, there, True) if isinstance(targets, Ragged) else _typed(targets[sequences])
+        return Batch(_padded(self.inputs.values, at, there), chosen, True, lengths if not there.all() else None)
+
+
+class Rows(_Sequences):
+    """Windows of B rows of sequences side by side, for truncated backpropagation through time without padding.
+
+    Each row reads its sequences from end to end, and begins the next one where one ends, which `reset` says. The state
+    is carried from window to window. Sequences are dealt to the rows so that these end together as nearly as may be,
+    the longest first, each to the row with the fewest steps (Graham 1969); every epoch their order within the rows is
+    shuffled, and those of equal length change places. A row that has ended runs on without targets, one step a window.
+
+    Args:
+        inputs: tokens (N,) or numbers (N, I), each sequence of at least one step.
+        targets: a target a step, with the same lengths.
+        rows: B at most; there are no more than sequences.
+        steps: T of a window.
+        seed: of the order.
+        shuffle: else each row reads in the order given.
+    """
+
+    def __init__(self, inputs: Ragged, targets: Ragged, rows: int, steps: int, *, seed: int = 0, shuffle: bool = True):
+        if not isinstance(targets, Ragged):
+            raise UnspoolError("targets must be Ragged, a target a step; take Bucketed for a target a sequence")
+        super().__init__(inputs, targets, seed, shuffle)
+        self._target_values = targets.values
+        self.steps = integer("steps", steps, 1)
+        self.rows = min(integer("rows", rows, 1), len(inputs))
+        self._row, self.total = _deal(-np.sort(-self.lengths), self.rows)
+
+    def __len__(self) -> int:
+        return -(-self.total // self.steps)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.epoch(0)
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        layout = self._layout(number)
+        for at in range(integer("start", start, 0) * self.steps, self.total, self.steps):
+            yield self._window(layout, at, min(self.steps, self.total - at))
+
+    def _layout(self, number: int) -> "_Layout":
+        """The sequences of an epoch, row by row."""
+        random = self._random(number)
+        order = self._by_length(random)
+        turn = random.permutation(len(order)) if self.shuffle else order
+        dealt = np.lexsort((turn, self._row))
+        sequences, row = order[dealt], self._row[dealt]
+        lengths = self.lengths[sequences]
+        totals = np.bincount(row, lengths, self.rows).astype(np.int64)
+        begins = ends(lengths)[:-1] - ends(totals)[row]
+        mine = np.zeros(self.rows, bool)
+        mine[self._columns] = True
+        here, column = mine[row], np.cumsum(mine) - 1
+        far = column[row[here]] * (self.total + 1)
+        return _Layout(self.inputs.offsets[sequences[here]], begins[here] + far, totals[mine])
+
+    def _window(self, layout: "_Layout", start: int, T: int) -> Batch:
+        steps = np.arange(start, start + T)[:, None]
+        there = steps < layout.totals
+        far = steps + np.arange(len(layout.totals)) * (self.total + 1)
+        sequence = np.searchsorted(layout.begins, far, side="right") - 1
+        into = far - layout.begins[sequence]
+        at = np.where(there, layout.sources[sequence] + into, 0)
+        inputs = _padded(self.inputs.values, at, there)
+        targets = _padded(self._target_values, at, there, True)
+        lengths = None if there.all() else np.maximum(there.sum(axis=0), 1)
+        return Batch(inputs, targets, start == 0, lengths, (into == 0) | ~there)
+
+
+class _Layout(NamedTuple):
+    """Sequences in rows, one row after the other.
+
+    sources: (n,), where each begins in the values.
+    begins: (n,), the step of its row at which it begins, plus the number of the row times a step no row has.
+    totals: (B,), steps of each row.
+    """
+
+    sources: np.ndarray
+    begins: np.ndarray
+    totals: np.ndarray
 
 
 class Overlapping:
@@ -83,7 +297,7 @@ class Overlapping:
         k2: steps that a gradient may go back, at least k1.
     """
 
-    def __init__(self, windows: Chunks, k1: int, k2: int):
+    def __init__(self, windows: Batches, k1: int, k2: int):
         self.windows, self.k1, self.k2 = windows, k1, k2
 
     def __len__(self) -> int:
@@ -125,5 +339,61 @@ def _reset(batch: Batch) -> np.ndarray:
     return np.zeros(batch.inputs.shape[:2], bool) if batch.reset is None else batch.reset
 
 
-def ahead(batches: Iterator[Batch], depth: int = 2) -> Iterator[Batch]:
-    yield from batches
+def ahead(items: Iterable[Item], depth: int = 2) -> Iterator[Item]:
+    """The same items, `depth` of them made ahead by a thread, while what was yielded is used.
+
+    An error comes where the item would have come. The thread ends with the items, an error, or this being closed.
+    """
+    integer("depth", depth, 1)
+    items = iter(items)
+
+    def make() -> list[Item]:
+        return list(islice(items, 1))
+
+    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as thread:
+        coming = deque(thread.submit(make) for _ in range(depth))
+        try:
+            while made := coming.popleft().result():
+                coming.append(thread.submit(make))
+                yield from made
+        finally:
+            for future in coming:
+                future.cancel()
+
+
+def _deal(lengths: np.ndarray, rows: int) -> tuple[np.ndarray, int]:
+    """The row of each of these sequences, longest first, and the steps of the longest row."""
+    heap = [(0, r) for r in range(rows)]
+    row = np.empty(len(lengths), np.int64)
+    for i, length in enumerate(lengths.tolist()):
+        total, row[i] = heap[0]
+        heapq.heapreplace(heap, (total + length, int(row[i])))
+    return row, max(heap)[0]
+
+
+def _padded(values: np.ndarray, at: np.ndarray, there: np.ndarray, target: bool = False) -> np.ndarray:
+    """values[at] where there is something, else 0, or the mark of no target."""
+    chosen = _typed(values[at])
+    chosen[~there] = 0 if not target else np.nan if chosen.dtype.kind == "f" else NO_TARGET
+    return chosen
+
+
+def _typed(values: np.ndarray) -> np.ndarray:
+    """Integers as int64; floats as they are, but in the machine's own byte order; a copy only if that needs one."""
+    return values.astype(values.dtype.newbyteorder("=") if values.dtype.kind == "f" else np.int64, copy=False)
+
+
+def _mine(rank: int, ranks: int) -> slice:
+    integer("ranks", ranks, 1)
+    return slice(integer("rank", rank, 0, ranks - 1), None, ranks)
+
+
+def _difference(inputs: Ragged, targets: Ragged) -> str:
+    if len(inputs) != len(targets):
+        return f"{len(targets)} sequences for {len(inputs)}"
+    i = int(np.argmax(inputs.lengths != targets.lengths))
+    return f"{targets.lengths[i]} steps for {inputs.lengths[i]} in sequence {i}"
+
+
+def _columns(values: np.ndarray, columns: int) -> np.ndarray:
+    return np.ascontiguousarray(values.reshape(columns, -1).T)

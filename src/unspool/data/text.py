@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..errors import DataError
+from .source import GZIP, blocks
 
 STDLIB = "python-stdlib"
 _NOT_LIBRARY = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}
@@ -38,7 +39,7 @@ def read(source: str | Path, level: str = "char") -> list[str] | list[bytes]:
     """The texts of a source: one for a file, many for `python-stdlib`.
 
     Args:
-        source: path of a file, or `python-stdlib`.
+        source: path of a file, which may be gzip-compressed, or `python-stdlib`.
         level: `byte` reads the bytes as they are; `char` and `word` want UTF-8.
     Raises:
         DataError: the file cannot be read, is empty, or is not text; with line and column.
@@ -55,7 +56,9 @@ def read(source: str | Path, level: str = "char") -> list[str] | list[bytes]:
         raise DataError(f"{source}: cannot be read ({reason}); give a text file, or {STDLIB}") from None
     if not data:
         raise DataError(f"{source}: the file is empty; give a text to learn from")
-    return [data] if level == "byte" else [_decode(data, str(source))]
+    if level == "byte":
+        return [data]
+    return [_decode(b"".join(blocks(source)) if data.startswith(GZIP) else data, str(source))]
 
 
 def split(texts: Sequence[AnyText], fraction: float) -> tuple[AnyText, AnyText]:

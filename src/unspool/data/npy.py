@@ -1,0 +1,69 @@
+"""NumPy's array files, read with nothing believed that the file itself does not bear out."""
+
+import math
+import os
+from pathlib import Path
+from tokenize import TokenError
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+
+from ..errors import DataError
+from .source import printable
+
+_VERSIONS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
+
+class Header(NamedTuple):
+    """What an array file says that it holds; `start` is where the numbers begin, in bytes."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    fortran: bool
+    start: int
+
+
+def header(file: BinaryIO, size: int, name: str) -> Header:
+    """The header of an array file of `size` bytes, after which exactly the declared numbers follow.
+
+    Raises:
+        DataError: it is no array of booleans, numbers, dates or strings, or its size is not the declared one.
+    """
+    try:
+        version = np.lib.format.read_magic(file)
+        if version not in _VERSIONS:
+            raise DataError(f"{name}: is of format version {version[0]}.{version[1]}; expected 1.0 or 2.0")
+        shape, fortran, dtype = _VERSIONS[version](file)
+    except DataError:
+        raise
+    except (ValueError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError, OverflowError) as error:
+        reason = printable(f"{error!s:.120}")
+        raise DataError(f"{name}: is no array file ({reason}); write it with numpy.save") from None
+    start = file.tell()
+    if dtype.hasobject or dtype.kind not in "biufUM" or not dtype.itemsize:
+        raise DataError(f"{name}: expected booleans, numbers, dates or strings; got {str(dtype)[:60]}")
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != size - start:
+        raise DataError(
+            f"{name}: an array of shape {str(shape)[:60]} and {dtype} should have "
+            f"{math.prod(shape) * dtype.itemsize} bytes; the file has {size - start}: copy it again"
+        )
+    return Header(shape, dtype, fortran, start)
+
+
+def mapped(path: str | Path) -> np.ndarray:
+    """An array file, mapped into memory and read only.
+
+    Raises:
+        DataError: it is none, or it cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            head = header(file, os.fstat(file.fileno()).st_size, str(path))
+        if not math.prod(head.shape):
+            return np.empty(head.shape, head.dtype)
+        order = "F" if head.fortran else "C"
+        return np.memmap(path, head.dtype, "r", head.start, head.shape, order)
+    except DataError:
+        raise
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None

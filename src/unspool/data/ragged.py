@@ -1,0 +1,253 @@
+"""Sequences of unequal lengths, without padding, in memory or in a file larger than memory."""
+
+import json
+import os
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from ..errors import DataError, UnspoolError
+from . import npy
+
+_VALUES, _OFFSETS, _SUMS = "values.npy", "offsets.npy", "sums.json"
+_BLOCK = 2**20  # bytes that are written or summed at a time
+
+
+class Ragged:
+    """Sequences end to end: sequence i is values[offsets[i] : offsets[i + 1]].
+
+    Args:
+        values: (N, ...), an array or a memory map.
+        offsets: int64, (n + 1,), from 0 to N, never falling.
+
+    >>> r = Ragged.of([[1, 2, 3], [4]])
+    >>> len(r), r[1].tolist(), r.lengths.tolist(), r.take([1, 0, 1]).values.tolist()
+    (2, [4], [3, 1], [4, 1, 2, 3, 4])
+    """
+
+    def __init__(self, values: np.ndarray, offsets: np.ndarray):
+        offsets = np.asarray(offsets)
+        whole = offsets.ndim == 1 and offsets.size and offsets.dtype.kind in "iu"
+        if not whole or values.ndim < 1 or offsets[0] != 0 or offsets[-1] != len(values) or _falls(offsets):
+            raise UnspoolError(
+                f"offsets must be integers (n+1,) from 0 to N={len(values) if values.ndim else 0}, never falling; "
+                f"got {offsets.dtype} of shape {offsets.shape}" + (f", {offsets!s:.60}" if whole else "")
+            )
+        self.values, self.offsets = values, offsets.astype(np.int64, copy=False)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        """Sequence i, a view."""
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"sequence must be in {-len(self)}..{len(self) - 1}; got {i}")
+        i %= len(self)
+        return self.values[self.offsets[i] : self.offsets[i + 1]]
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return map(self.__getitem__, range(len(self)))
+
+    def __repr__(self) -> str:
+        return f"Ragged({len(self)} sequences, values {self.values.dtype} of shape {self.values.shape})"
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """int64, (n,)."""
+        return np.diff(self.offsets)
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> "Ragged":
+        """These sequences, in this order, copied into memory."""
+        indices = np.asarray(indices, np.int64)
+        lengths = self.lengths[indices]
+        offsets = ends(lengths)
+        steps = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][indices] - offsets[:-1], lengths)
+        return Ragged(np.asarray(self.values[steps]), offsets)
+
+    @classmethod
+    def of(cls, sequences: Sequence) -> "Ragged":
+        """From a list of arrays (T, ...), alike but for T."""
+        arrays = [np.asarray(s) for s in sequences]
+        for i, array in enumerate(arrays):
+            if array.ndim < 1 or array.shape[1:] != arrays[0].shape[1:] or array.dtype.kind != arrays[0].dtype.kind:
+                raise UnspoolError(
+                    f"sequences must be arrays (T, ...) alike but for T, as the first, {arrays[0].dtype} of shape "
+                    f"{arrays[0].shape}; got {array.dtype} of shape {array.shape} for number {i}"
+                )
+        values = np.concatenate(arrays) if arrays else np.empty(0)
+        return cls(values, ends(np.array([len(a) for a in arrays], np.int64)))
+
+    def save(self, path: str | Path) -> None:
+        """Write a folder with the values and the offsets as .npy, beside its name, and rename it.
+
+        Raises:
+            DataError: the name is taken, or it cannot be written; nothing is left then.
+        """
+        values = self.values
+        with _writing(Path(path)) as writer:
+            writer.begin(values.dtype, values.shape[1:])
+            step = max(1, _BLOCK // max(1, values[:1].nbytes))
+            for start in range(0, len(values), step):
+                writer.write(values[start : start + step])
+            writer.offsets = self.offsets
+
+    @classmethod
+    @contextmanager
+    def build(cls, path: str | Path) -> Iterator[Callable[[np.ndarray], None]]:
+        """Write a file larger than memory sequence by sequence: `with Ragged.build(path) as append: append(array)`.
+
+        The first array says what dtype and what shape after T all have. The file appears at the end, whole, and
+        not at all after an error.
+
+        Raises:
+            DataError: the name is taken, it cannot be written, or nothing was appended.
+        """
+        with _writing(Path(path)) as writer:
+            lengths = []
+
+            def append(sequence: np.ndarray) -> None:
+                sequence = np.asarray(sequence)
+                writer.begin(sequence.dtype, sequence.shape[1:])
+                writer.write(sequence)
+                lengths.append(len(sequence))
+
+            yield append
+            if not lengths:
+                raise DataError(f"{path}: no sequence was appended, so that there is nothing to write")
+            writer.offsets = ends(np.array(lengths, np.int64))
+
+    @classmethod
+    def open(cls, path: str | Path, *, verify: bool = True) -> "Ragged":
+        """What `save` or `build` wrote, its values mapped into memory.
+
+        Args:
+            verify: read the whole once and compare check sums; False checks sizes, types and offsets only.
+        Raises:
+            DataError: it is missing or damaged.
+        """
+        path = Path(path)
+        sums = _sums(path)
+        for name in (_VALUES, _OFFSETS):
+            if verify and _crc32(path / name) != sums[name]:
+                raise DataError(f"{path / name}: is damaged (its check sum is not the one that was written)")
+        values, offsets = npy.mapped(path / _VALUES), npy.mapped(path / _OFFSETS)
+        try:
+            return cls(values, np.array(offsets))
+        except UnspoolError as error:
+            raise DataError(f"{path}: is damaged ({error})") from None
+
+
+def ends(lengths: np.ndarray) -> np.ndarray:
+    """Offsets of sequences of these lengths."""
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
+
+
+class _Writer:
+    """The values file that is being written; the header is written again when the number of values is known."""
+
+    def __init__(self, path: Path, folder: Path):
+        self.path, self.folder = path, folder
+        # _writing closes it.
+        with _refused(path):
+            self.file = open(folder / _VALUES, "xb")  # noqa: SIM115
+        self.like: tuple[np.dtype, tuple[int, ...]] | None = None
+        self.count, self.offsets = 0, np.zeros(1, np.int64)
+
+    def begin(self, dtype: np.dtype, shape: tuple[int, ...]) -> None:
+        """The next values have this type, and this shape after T; all have the same."""
+        if self.like is None:
+            if dtype.hasobject:
+                raise DataError(f"{self.path}: text and other objects are not saved; number them first")
+            self.like = dtype, shape
+            self._header()
+        elif self.like != (dtype, shape):
+            raise UnspoolError(
+                f"sequence must be {self.like[0]} of shape {('T', *self.like[1])} as the first one; "
+                f"got {dtype} of shape {('T', *shape)}"
+            )
+
+    def write(self, values: np.ndarray) -> None:
+        with _refused(self.path):
+            self.file.write(np.ascontiguousarray(values).tobytes())
+        self.count += len(values)
+
+    def finish(self) -> None:
+        """The true header, the offsets and the check sums, all on the disk."""
+        with _refused(self.path):
+            self.file.seek(0)
+            self._header()
+            self.file.close()
+            np.save(self.folder / _OFFSETS, self.offsets, allow_pickle=False)
+            sums = {name: _crc32(self.folder / name) for name in (_VALUES, _OFFSETS)}
+            (self.folder / _SUMS).write_text(json.dumps(sums), encoding="utf-8")
+            for name in (_VALUES, _OFFSETS, _SUMS):
+                with open(self.folder / name, "rb+") as file:
+                    os.fsync(file.fileno())
+            os.rename(self.folder, self.path)
+
+    def _header(self) -> None:
+        """NumPy leaves room in a header for the first number to grow."""
+        dtype, shape = self.like or (np.dtype(float), ())
+        description = np.lib.format.dtype_to_descr(dtype)
+        header = {"descr": description, "fortran_order": False, "shape": (self.count, *shape)}
+        np.lib.format.write_array_header_1_0(self.file, header)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[_Writer]:
+    """A writer into a folder beside `path`, which gets that name if no error comes."""
+    path = path.absolute()
+    if path.exists():
+        raise DataError(f"{path} exists; choose another name")
+    with _refused(path):
+        beside = TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent)
+    with beside:
+        folder = Path(beside.name, "new")
+        with _refused(path):
+            folder.mkdir()
+        writer = _Writer(path, folder)
+        with writer.file:
+            yield writer
+            writer.finish()
+
+
+@contextmanager
+def _refused(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{path}: was not written ({error.strerror or error}); make room or choose another") from None
+
+
+def _falls(offsets: np.ndarray) -> bool:
+    return bool((offsets[1:] < offsets[:-1]).any())
+
+
+def _sums(path: Path) -> dict[str, int]:
+    try:
+        with open(path / _SUMS, "rb") as file:
+            sums = json.loads(file.read(1000))
+        if isinstance(sums, dict) and {_VALUES, _OFFSETS} == set(sums):
+            return sums
+    except FileNotFoundError:
+        raise DataError(f"{path}: is no folder of saved sequences") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except (ValueError, RecursionError):
+        pass
+    raise DataError(f"{path / _SUMS}: is damaged (expected the check sums of {_VALUES} and {_OFFSETS})")
+
+
+def _crc32(path: Path) -> int:
+    total = 0
+    try:
+        with open(path, "rb") as file:
+            while block := file.read(_BLOCK):
+                total = zlib.crc32(block, total)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    return total

@@ -1,0 +1,735 @@
+"""Readers: what files hold, to the value, and what is wrong with them, to the line and column."""
+
+import gzip
+import io
+import json
+import sys
+import zipfile
+from datetime import datetime
+
+import numpy as np
+import pytest
+
+from unspool import DataError, UnspoolError
+from unspool.data import readers, text
+from unspool.data.ragged import Ragged
+
+
+def lists(sequences):
+    """Every column as lists."""
+    return {
+        name: [s.tolist() for s in column] if isinstance(column, Ragged) else column.tolist()
+        for name, column in sequences.columns.items()
+    }
+
+
+@pytest.fixture
+def file(tmp_path):
+    """A file of this name with these contents."""
+
+    def write(name, contents):
+        path = tmp_path / name
+        data = contents.encode() if isinstance(contents, str) else contents
+        path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+        return path
+
+    return write
+
+
+LONG = "who,when,x,label\nb,2,1.5,no\na,1,-2,yes\nb,1,.5,no\na,3,4e2,yes\n"
+
+
+def test_long_table(file):
+    s = readers.read(file("t.csv", LONG), sequence="who", time="when", per_sequence=["label"])
+    assert lists(s) == {
+        "who": ["b", "a"],
+        "when": [[1, 2], [1, 3]],
+        "x": [[0.5, 1.5], [-2.0, 400.0]],
+        "label": ["no", "yes"],
+    }
+    assert s["when"].values.dtype == np.int64 and s["x"].values.dtype == np.float64
+    assert s.per_step == ["when", "x"] and s.per_sequence == ["who", "label"]
+    assert len(s) == 2 and s.lengths.tolist() == [2, 2] and s.skipped == ()
+    assert [s.place(i).rpartition("t.csv")[2] for i in range(2)] == [", line 2", ", line 3"]
+
+
+def test_long_table_without_time_keeps_the_order_of_rows(file):
+    s = readers.read(file("t.csv.gz", LONG), sequence="who")
+    assert lists(s)["x"] == [[1.5, 0.5], [-2.0, 400.0]] and lists(s)["label"] == [["no", "no"], ["yes", "yes"]]
+
+
+def test_plain_series_and_chosen_columns(file):
+    s = readers.read(file("t.csv", LONG), columns=["x"])
+    assert lists(s) == {"x": [[1.5, -2.0, 0.5, 400.0]]}
+
+
+def test_rows_of_equal_time_keep_their_order(file):
+    s = readers.read(file("t.csv", "t,x\n2,0\n1,1\n1,2\n2,3\n"), time="t")
+    assert lists(s)["x"] == [[1, 2, 0, 3]]
+
+
+def test_times(file):
+    contents = "t,x\n2024-03-01 09:30:00.25,1\n2024-02,2\n2024-02-29T23:59,3\n"
+    s = readers.read(file("t.csv", contents), time="t")
+    assert lists(s)["x"] == [[2, 3, 1]]
+    assert s["t"].values.tolist() == [
+        datetime(2024, 2, 1),
+        datetime(2024, 2, 29, 23, 59),
+        datetime(2024, 3, 1, 9, 30, 0, 250000),
+    ]
+    zoned = readers.read(file("z.csv", "t,x\n2024-01-01T01:00+02:00,1\n2023-12-31T22:30Z,2\n"), time="t")
+    assert lists(zoned)["x"] == [[2, 1]] and zoned["t"].values[1].item() == datetime(2023, 12, 31, 23)
+
+
+def test_wide_table(file):
+    s = readers.read(file("t.csv", 'id,a,b,c\nu,1,2,3\n"v, w",4,,\n'), wide=True, steps=["a", "b", "c"])
+    assert lists(s) == {"id": ["u", "v, w"], "value": [[1, 2, 3], [4]]}
+    whole = readers.read(file("t.tsv", 'say "hi"\tdis\n"a\tb\n'), wide=True)
+    assert lists(whole) == {'say "hi"': ['"a'], "dis": ["b"]}
+
+
+def test_quoted_fields_may_have_everything(file):
+    s = readers.read(file("t.csv", '\ufeffa,b\r\n"x ""y"", z\r\nw",1\r\nplain"quote,2\r\n\r\n'))
+    assert lists(s) == {"a": [['x "y", z\nw', 'plain"quote']], "b": [[1, 2]]}
+
+
+def test_numbers_text_and_missing_as_they_are_named(file):
+    path = file("t.csv", "a,b,c\n1,NA,01\n2,3,2\n,5,x\n")
+    s = readers.read(path, missing=["NA", ""], text=["c"])
+    assert lists(s)["c"] == [["01", "2", "x"]]
+    np.testing.assert_array_equal(s["a"].values, [1, 2, np.nan])
+    np.testing.assert_array_equal(s["b"].values, [np.nan, 3, 5])
+    assert lists(readers.read(file("u.csv", "a\nx\n1\n2\n"), numbers=["a"], skip_bad=1)) == {"a": [[1, 2]]}
+    assert lists(readers.read(file("n.csv", "5,6\n7,8\n"), names=["p", "q"])) == {"p": [[5, 7]], "q": [[6, 8]]}
+
+
+def test_integers_are_exact_or_refused(file):
+    big = 2**63 - 1
+    assert readers.read(file("t.csv", f"a\n{big}\n-{big}\n"))["a"].values.tolist() == [big, -big]
+    for contents, place in [(f"a\n1\n{big + 2}\n", "line 3"), ("a\n1.5\n9007199254740993\n", "line 3")]:
+        with pytest.raises(DataError, match=f"{place}, column 1 .a.: expected an integer that is held exactly"):
+            readers.read(file("t.csv", contents))
+    rows = "1\n" * 20_000
+    with pytest.raises(DataError, match=r"column 'a' has fractions beside integers beyond 2\^53"):
+        readers.read(file("t.csv", f"a\n{big}\n{rows}1.5\n"))
+
+
+BAD = "1,2\n"
+TABLES = [
+    ("", "the file is empty"),
+    ("a,b\n", "there are no rows"),
+    ("a,b\n1,2\n3\n", r"line 3: expected 2 fields; got 1"),
+    ("a,b\n1,2\n3,4,5\n", r"line 3: expected 2 fields; got 3"),
+    ("a,b\n1,2\n\n3,4\n", r"line 3: expected fields; got an empty line"),
+    ("a,b\n1,2\n3,x\n", r"line 3, column 2 \(b\): expected a number; got 'x', or name 'b' in text"),
+    ("a,b\n1,2\n3,\n", r"line 3, column 2 \(b\): expected a number; got an empty cell"),
+    ("a,b\n1,2\n3,nan\n", r"line 3, column 2 \(b\): expected a number; got 'nan'"),
+    ("a,b\n1,2\n3,-inf\n", r"line 3, column 2 \(b\): expected a number; got '-inf'"),
+    ("a,b\n1,2\n3,1e999\n", r"line 3, column 2 \(b\): expected a number within ±1\.8e308; got '1e999'"),
+    ("a,b\n1,2\n3,1_0\n", r"line 3, column 2 \(b\): expected a number; got '1_0'"),
+    ("a,b\n1,2\n3,٣\n", r"line 3, column 2 \(b\): expected a number; got '٣'"),
+    ("a,b\n1,2\n3,1 2\n", r"line 3, column 2 \(b\): expected a number"),
+    (b"a,b\n1,2\n3,\xff4\n", r"line 3, column 3: byte 0xff is not UTF-8"),
+    (b"\xef\xbb\xbfa,\xe9\n1,2\n", r"line 1, column 6: byte 0xe9 is not UTF-8"),
+    (b"a,b\n1,2\n3,\0\n", r"line 3, column 3: a NUL byte is not text"),
+    ('a,b\n1,2\n"3,4\n5,6\n', r"line 3: expected the quotation mark that is opened here to be closed"),
+    ('a,b\n1,2\n"3"x,4\n', r"line 3: expected fields with ',' between them"),
+    ("a,b\n1,2\n3,4\r5,6\n", r"line 3: expected fields with ',' between them"),
+    ("1,2\n3,4\n", r"line 1, column 1: expected the name of a column; got the number '1'"),
+    ("a,a\n3,4\n", r"line 1, column 2: expected another name; got 'a' twice"),
+    ("a,b\nx,1\n2,3\n4,5\n", "column 'a' begins with what is no number, but 2 of 3 cells are numbers"),
+]
+
+
+@pytest.mark.parametrize(("contents", "complaint"), TABLES)
+def test_table_that_is_bad(file, contents, complaint):
+    path = file("t.csv", contents)
+    with pytest.raises(DataError, match=f"^{path}.*{complaint}"):
+        readers.read(path)
+    data = contents.encode() if isinstance(contents, str) else contents
+    path = file("t.csv.gz", data)
+    with pytest.raises(DataError, match=f"^{path}.*{complaint}"):
+        readers.read(path)
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"sequence": "z"}, "there is no column 'z'; there are who, when, x, label"),
+        ({"columns": ["z"]}, "there is no column 'z'"),
+        ({"numbers": ["z"]}, "there is no column 'z'"),
+        ({"per_sequence": ["x"], "sequence": "who"}, r"line 4, column 'x': expected .*1\.5.* as in the rows above"),
+        ({"time": "who"}, r"line 2, column 1 \(who\): expected a number or a time as .*; got 'b': leave time out"),
+        ({"steps": ["x"]}, "steps are columns of a wide table"),
+        ({"wide": True, "time": "when"}, "in a wide table each row is a sequence"),
+        ({"wide": True, "steps": ["when", "label"]}, r"line 2, column 4 \(label\): expected a number; got 'no'"),
+    ],
+)
+def test_columns_that_are_of_no_use(file, options, complaint):
+    with pytest.raises(DataError, match=complaint):
+        readers.read(file("t.csv", LONG), **options)
+
+
+def test_time_and_names_of_sequences_are_there_in_all_rows(file):
+    with pytest.raises(DataError, match=r"line 3, column 1 \(t\): expected a number or a time as .*; got '2024-13-01'"):
+        readers.read(file("t.csv", "t,x\n2024-12-01,1\n2024-13-01,2\n"), time="t")
+    with pytest.raises(DataError, match=r"line 3, column 1 \(t\): expected a time without a zone as above"):
+        readers.read(file("t.csv", "t,x\n2024-12-01T00:00,1\n2024-12-01T00:00Z,2\n"), time="t")
+    with pytest.raises(DataError, match=r"line 3, column 1 \(s\): expected the name of a sequence; got none"):
+        readers.read(file("t.csv", "s,x\na,1\n ,2\n"), sequence="s")
+    with pytest.raises(DataError, match=r"line 3, column 2 \(x\): expected a number; got an empty cell"):
+        readers.read(file("t.csv", "s,x,y\na,1,2\nb,,2\n"), wide=True, steps=["x", "y"], columns=["s"])
+    with pytest.raises(DataError, match=r"line 3, column 2 \(x\): expected a number; got nothing in all steps"):
+        readers.read(file("t.csv", "s,x,y\na,1,2\nb,,\n"), wide=True, steps=["x", "y"])
+
+
+def test_bad_rows_are_let_go_up_to_so_many(file):
+    path = file("t.csv", b"a,b\n1,2\n3\n4,x\n5,\xff\n6,7\n")
+    s = readers.read(path, skip_bad=3)
+    assert lists(s) == {"a": [[1, 6]], "b": [[2, 7]]}
+    assert [c.partition("t.csv")[2] for c in s.skipped] == [
+        ", line 3: expected 2 fields; got 1",
+        ", line 5, column 3: byte 0xff is not UTF-8; convert the file to UTF-8",
+        ", line 4, column 2 (b): expected a number; got 'x', or name 'b' in text",
+    ]
+    with pytest.raises(
+        DataError, match=r"expected a number; got 'x'.* \(after 2 other bad rows that skip_bad let go\)"
+    ):
+        readers.read(path, skip_bad=2)
+    # A quotation mark that is never closed would take the rest of the file with it.
+    with pytest.raises(DataError, match="line 3: expected the quotation mark"):
+        readers.read(file("q.csv", 'a\n1\n"2\n' + "3\n" * 200_000), skip_bad=5)
+
+
+CONLLU = """# sent_id = 1
+# text = Don't go
+1-2\tDon't\t_\t_\t_\t_\t_\t_\t_\t_
+1\tDo\tdo\tAUX\t_\t_\t3\taux\t_\t_
+2\tn't\tnot\tPART\t_\t_\t3\tadvmod\t_\t_
+3\tgo\tgo\tVERB\t_\t_\t0\troot\t_\t_
+3.1\tgone\tgo\tVERB\t_\t_\t_\t_\t_\t_
+
+
+1\tNo 1\tno\tINTJ\t_\t_\t0\troot\t_\t_
+"""
+
+
+def test_conllu(file):
+    for name in ("t.conllu", "t.conllu.gz"):
+        s = readers.read(file(name, CONLLU))
+        assert lists(s) == {"FORM": [["Do", "n't", "go"], ["No 1"]], "UPOS": [["AUX", "PART", "VERB"], ["INTJ"]]}
+        assert s.places.lines.tolist() == [4, 10]
+    assert lists(readers.read(file("t.conllu", CONLLU), columns=["HEAD"])) == {"HEAD": [["3", "3", "0"], ["0"]]}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("2\tn't\tnot", "2\tn't", r"line 5: expected 10 fields with tabs between them; got 9"),
+        ("2\tn't\tnot", "2\t\tnot", r"line 5: expected 10 fields with tabs between them; got an empty one"),
+        ("2\tn't", "3\tn't", r"line 5, column 1 \(ID\): expected 2, 2- and the last word of a token, or 1\.1; got '3'"),
+        ("2\tn't", "02\tn't", r"line 5, column 1 \(ID\): expected 2"),
+        ("1-2", "1-0", r"line 3, column 1 \(ID\): expected 1"),
+        ("3.1", "4.1", r"line 7, column 1 \(ID\): expected 4"),
+        ("\n\n\n", "\n", r"line 8, column 1 \(ID\): expected 4.*; got '1'"),
+        ("3\tgo\tgo", "\n3\tgo\tgo", r"line 7, column 1 \(ID\): expected 1.*; got '3'"),
+    ],
+)
+def test_conllu_that_is_bad(file, old, new, complaint):
+    assert old in CONLLU
+    path = file("t.conllu", CONLLU.replace(old, new, 1))
+    with pytest.raises(DataError, match=f"^{path}, {complaint}"):
+        readers.read(path)
+
+
+def test_a_bad_line_takes_its_sentence_with_it(file):
+    path = file("t.conllu", CONLLU.replace("2\tn't", "9\tn't"))
+    s = readers.read(path, skip_bad=1)
+    assert lists(s)["FORM"] == [["No 1"]] and len(s.skipped) == 1
+    path = file("t.conllu", CONLLU.encode().replace(b"n't\tnot", b"n\xff"))
+    assert lists(readers.read(path, skip_bad=1))["FORM"] == [["No 1"]]
+    with pytest.raises(UnspoolError, match=r"columns must be of ID, FORM.*; got 'WORD'"):
+        readers.read(path, columns=["WORD"])
+
+
+def test_conll(file):
+    contents = "#tag\tO\nis\tO\n\t\nBonn\tB-loc\n\n\n"
+    s = readers.read(file("t.conll", contents))
+    assert lists(s) == {"token": [["#tag", "is"], ["Bonn"]], "tag": [["O", "O"], ["B-loc"]]}
+    s = readers.read_conll(file("t.conll", contents), columns={"tag": 2}, comments=True)
+    assert lists(s) == {"tag": [["O"], ["B-loc"]]}
+    s = readers.read(file("s.conll", "EU  NNP B-NP \u00a0B-ORG\nno UH O  O\n"), columns={"w": 1, "ner": -1})
+    assert lists(s) == {"w": [["EU", "no"]], "ner": [["\u00a0B-ORG", "O"]]}
+
+
+@pytest.mark.parametrize(
+    ("contents", "complaint"),
+    [
+        ("", "there are no sentences"),
+        ("\n\n", "there are no sentences"),
+        ("a\tO\nb\n", "line 2: expected 2 fields, as in the first line; got 1"),
+        ("a\tO\nb c\tO\nd\tO\tO\n", "line 3: expected 2 fields, as in the first line; got 3"),
+        ("a\tO\n\tO\n", "line 2: expected 2 fields, as in the first line; got an empty one"),
+        ("a\n", "line 1: expected at least 2 fields; got 1"),
+    ],
+)
+def test_conll_that_is_bad(file, contents, complaint):
+    path = file("t.conll", contents)
+    with pytest.raises(DataError, match=f"^{path}.*{complaint}"):
+        readers.read(path, columns={"token": 1, "tag": 2})
+    with pytest.raises(DataError, match="line 1: expected a field for each column; got 1 fields"):
+        readers.read(file("t.conll", "a\nb\n"))
+    for columns in ({}, {"a": 0}, {"a": "1"}):
+        with pytest.raises(UnspoolError, match="columns must be names with numbers of fields"):
+            readers.read(path, columns=columns)
+
+
+TS = "#about\n@problemName P\n@missing true\n@dimensions 2\n@classLabel true a b\n@data\n1,2:3,?:a\n\n5:6:b\n"
+
+
+def test_ts(file):
+    s = readers.read(file("t.ts", TS))
+    np.testing.assert_array_equal(s["value"].values, [[1, 3], [2, np.nan], [5, 6]])
+    assert s.lengths.tolist() == [2, 1] and s["label"].tolist() == ["a", "b"] and s.places.lines.tolist() == [7, 9]
+    s = readers.read(file("t.ts.gz", "@targetLabel true\n@classLabel false\n@data\n1,2:0.5\n"))
+    assert s["value"].values.tolist() == [[1], [2]] and s["target"].tolist() == [0.5]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("@missing true", "@missing false", r"line 7, column 2: value 2: expected a number; got '\?': missing values"),
+        ("@missing true", "@missing maybe", r"line 3: expected @missing true or false; got \['maybe'\]"),
+        ("@dimensions 2", "@dimensions 3", r"line 7, column 2: expected 3 channels with : between them; got 2"),
+        ("@dimensions 2", "@dimensions 99999999999", r"line 4: expected @dimensions and a number"),
+        ("@dimensions 2", "@seriesLength 2", r"line 9, column 1: expected 2 values; got 1"),
+        ("@dimensions 2", "@equalLength true", r"line 9, column 1: expected 2 values; got 1"),
+        ("@dimensions 2", "@timeStamps true", r"line 4: series with time stamps are not read"),
+        ("@dimensions 2", "@univariate true", r"line 7, column 2: expected 1 channels"),
+        ("@dimensions 2", "@missing true", r"line 4, column 1: expected a line of the header or @data; got '@missing'"),
+        ("@dimensions 2", "1,2,3", r"line 4, column 1: expected a line of the header"),
+        ("1,2:3", "1,2:3,4", r"line 7, column 2: expected 2 values, as in channel 1; got 3"),
+        ("5:6:b", "5:6:c", r"line 9, column 3: expected a label of @classLabel; got 'c'"),
+        ("5:6:b", "5:6", r"line 9, column 2: expected a label of @classLabel; got '6'"),
+        ("5:6:b", "5:b", r"line 9, column 1: expected 2 channels"),
+        ("5:6:b", "x:6:b", r"line 9, column 1: value 1: expected a number; got 'x'"),
+        ("5:6:b", "inf:6:b", r"line 9, column 1: value 1: expected a number; got 'inf'"),
+        ("5:6:b", ":6:b", r"line 9, column 1: value 1: expected a number; got an empty cell"),
+        ("@data", "", r"line 7, column 1: expected a line of the header or @data"),
+        ("@classLabel true a b", "@classLabel true", r"line 5: expected labels after @classLabel true; got none"),
+    ],
+)
+def test_ts_that_is_bad(file, old, new, complaint):
+    assert old in TS
+    path = file("t.ts", TS.replace(old, new, 1))
+    with pytest.raises(DataError, match=f"^{path}, {complaint}"):
+        readers.read(path)
+
+
+def test_ts_without_series(file):
+    for contents, complaint in [("@data\n", "there are no series"), ("", "there is no line @data")]:
+        with pytest.raises(DataError, match=complaint):
+            readers.read(file("t.ts", contents))
+    s = readers.read(file("t.ts", TS.replace("5:6:b", "5:b")), skip_bad=1)
+    assert len(s) == 1 and s.skipped[0].endswith("line 9, column 1: expected 2 channels with : between them; got 1")
+
+
+OBJECTS = [
+    {"x": [[1, 2], [3, 4.5]], "tag": ["a", "b"], "y": 3, "name": "é\n", "ok": True},
+    {"x": [[5, 6]], "tag": ["a"], "y": 4, "name": "", "ok": False},
+]
+
+
+def jsonl(*objects):
+    return "".join(json.dumps(o) + "\n" for o in objects)
+
+
+def test_jsonl(file):
+    for name in ("t.jsonl", "t.ndjson.gz"):
+        s = readers.read(file(name, jsonl(*OBJECTS)))
+        assert lists(s) == {n: [o[n] for o in OBJECTS] for n in OBJECTS[0]}
+        assert s["x"].values.shape == (3, 2) and s["ok"].dtype == bool and s["y"].dtype == np.int64
+        assert s.per_step == ["x", "tag"] and s.places.lines.tolist() == [1, 2]
+    s = readers.read(file("t.jsonl", '{"a": [1, null], "b": 1}\n{"a": [null], "b": null}\n'), missing=True)
+    np.testing.assert_array_equal(s["a"].values, [1, np.nan, np.nan])
+    np.testing.assert_array_equal(s["b"], [1, np.nan])
+    assert lists(readers.read(file("t.jsonl", jsonl(*OBJECTS, OBJECTS[0] | {"z": 1})), columns=["y"])) == {
+        "y": [3, 4, 3]
+    }
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ('{"a": [1], "b": "x"', r"column 20: expected a JSON object; Expecting"),
+        ("", r"column 1: expected a JSON object"),
+        ("[1]", r"expected a JSON object; got \[1\]"),
+        ('{"a": [1]}', r"expected the fields a, b; got a$"),
+        ('{"a": [1], "b": "x", "c": 1}', r"expected the fields a, b; got a, b, c"),
+        ('{"a": [1], "a": [2], "b": "x"}', r"column 'a': expected each field once"),
+        ('{"a": [], "b": "x"}', r"column 'a': expected at least one step"),
+        ('{"a": ["1"], "b": "x"}', r"column 'a': expected a list with a number a step, as above; got \['1'\]"),
+        ('{"a": [1, "1"], "b": "x"}', r"column 'a': expected numbers only, or truth values, or text"),
+        ('{"a": [1, true], "b": "x"}', r"column 'a': expected numbers only"),
+        ('{"a": [[1]], "b": "x"}', r"column 'a': expected a list with a number a step, as above"),
+        ('{"a": [[1], [1, 2]], "b": "x"}', r"column 'a': expected as many numbers in each step"),
+        ('{"a": 1, "b": "x"}', r"column 'a': expected a list with a number a step, as above; got 1"),
+        ('{"a": [null], "b": "x"}', r"column 'a': expected a value; got null"),
+        ('{"a": [{}], "b": "x"}', r"column 'a': expected numbers only"),
+        ('{"a": [NaN], "b": "x"}', r"expected finite numbers, as JSON has them; got NaN"),
+        ('{"a": [-Infinity], "b": "x"}', r"got -Infinity"),
+        ('{"a": [1e999], "b": "x"}', r"expected a number within ±1.8e308; got '1e999'"),
+        ('{"a": [9007199254740993], "b": "x"}', r"expected an integer within ±2\^53"),
+        ('{"a": [' + "9" * 5000 + '], "b": "x"}', r"expected an integer within ±2\^53"),
+        ('{"a": [1], "b": "\\ud800"}', r"column 'b': expected text; got half a character"),
+        ("[" * 100_000, r"lists in lists without end|Expecting"),
+    ],
+)
+def test_jsonl_that_is_bad(file, line, complaint):
+    path = file("t.jsonl", '{"a": [1], "b": "x"}\n' + line + '\n{"a": [2, 3], "b": "y"}\n')
+    with pytest.raises(DataError, match=f"^{path}, line 2(, column [^:]+)?: .*|{complaint}") as raised:
+        readers.read(path)
+    assert raised.match(complaint)
+    s = readers.read(path, skip_bad=1)
+    assert lists(s) == {"a": [[1], [2, 3]], "b": ["x", "y"]} and len(s.skipped) == 1
+
+
+def test_jsonl_lists_of_an_object_are_of_one_length(file):
+    with pytest.raises(DataError, match="line 1, column 'b': expected 2 steps, as the list before has; got 1"):
+        readers.read(file("t.jsonl", '{"a": [1, 2], "b": [3]}\n'))
+    with pytest.raises(DataError, match="there are no objects"):
+        readers.read(file("t.jsonl", ""))
+
+
+def test_lines(file):
+    contents = "one\r\n\ntwo\u2028\x85 three\x0b"
+    s = readers.read(file("t.txt", contents))
+    assert lists(s) == {"text": ["one", "", "two\u2028\x85 three\x0b"]} and s.places.lines.tolist() == [1, 2, 3]
+    assert lists(readers.read(file("t.txt.gz", contents))) == lists(s)
+    assert lists(readers.read(file("t.txt", b"a\n\xff\nb"), skip_bad=1)) == {"text": ["a", "b"]}
+    with pytest.raises(DataError, match="the file is empty"):
+        readers.read(file("t.txt", ""))
+
+
+def test_one_long_text_may_be_compressed(file):
+    assert text.read(file("t.txt.gz", "to be\r\n")) == ["to be\r\n"]
+    path = file("t.txt.gz", b"to \xff")
+    with pytest.raises(DataError, match="line 1, column 4: byte 0xff is not UTF-8"):
+        text.read(path)
+    assert text.read(path, "byte") == [path.read_bytes()]
+
+
+def npz(**arrays):
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def npy(array):
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def test_npy(file):
+    s = readers.read(file("t.npy", npy(np.arange(6.0).reshape(3, 2))))
+    assert lists(s) == {"value": [[[0, 1], [2, 3], [4, 5]]]} and isinstance(s["value"].values, np.memmap)
+    s = readers.read(file("t.npy", npy(np.asfortranarray(np.arange(12).reshape(2, 3, 2)))))
+    assert lists(s) == {"value": np.arange(12).reshape(2, 3, 2).tolist()}
+    assert readers.read(file("t.npy", npy(np.array([1, np.nan]))), missing=True).lengths.tolist() == [2]
+
+
+def test_npz(file):
+    x, y = np.arange(12.0).reshape(2, 3, 2), np.array(["a", "b"])
+    assert lists(readers.read(file("t.npz", npz(x=x, y=y)))) == {"x": x.tolist(), "y": ["a", "b"]}
+    s = readers.read(
+        file("t.npz", npz(p=np.arange(5), n=np.array([2, 3]), y=y, other=x)), columns=["p", "y"], lengths="n"
+    )
+    assert lists(s) == {"p": [[0, 1], [2, 3, 4]], "y": ["a", "b"]} and s.place(1).endswith("t.npz, sequence 2")
+
+
+def zipped(data, name="x.npy"):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "complaint"),
+    [
+        (b"", "is no array file"),
+        (b"\x93NUMPY\x01\x00\xff\xff{", "is no array file"),
+        (npy(np.arange(3))[:-1], r"an array of shape \(3,\) and int64 should have 24 bytes; the file has 23"),
+        (npy(np.arange(3)) + b"\0", r"should have 24 bytes; the file has 25"),
+        (
+            npy(np.arange(3)).replace(b"(3,)", b"(3" + b"0" * 18 + b",)").replace(b" " * 18 + b"\n", b"\n"),
+            "should have",
+        ),
+        (npy(np.array([1j])), "expected booleans, numbers, dates or strings; got complex128"),
+        (npy(np.zeros(2, [("a", int)])), "expected booleans, numbers"),
+        (npy(np.array([1, np.inf])), r"at \(1,\): expected a finite number; got inf$"),
+        (npy(np.array([[1, np.nan]])), r"at \(0, 1\): expected a finite number; got nan: give missing"),
+        (npy(np.array(3.0)), "expected one dimension at least"),
+        (npy(np.zeros((0, 3))), "and not nothing; got float64 of shape .0, 3."),
+        (npy(np.array(["NaT"], "M8[s]")), "expected a date everywhere"),
+    ],
+)
+def test_arrays_that_are_bad(file, data, complaint):
+    for path in (file("t.npy", data), file("t.npz", zipped(data))):
+        with pytest.raises(DataError, match=f"^{path}.*{complaint}"):
+            readers.read(path)
+
+
+def test_objects_are_never_unpickled(file):
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([{}], object), allow_pickle=True)
+    for path in (file("t.npy", buffer.getvalue()), file("t.npz", zipped(buffer.getvalue()))):
+        with pytest.raises(DataError, match="expected booleans, numbers, dates or strings; got object"):
+            readers.read(path)
+
+
+def test_npz_that_is_bad(file):
+    good = npz(x=np.zeros((2, 3, 1)), n=np.array([2, 4]))
+    for options, complaint in [
+        ({"columns": ["z"]}, "there is no array 'z'; there are x, n"),
+        ({"lengths": "x"}, "array 'x' must have integers of at least 1"),
+        ({"lengths": "n", "columns": ["x", "n"]}, None),
+    ]:
+        if complaint:
+            with pytest.raises(DataError, match=complaint):
+                readers.read(file("t.npz", good), **options)
+    with pytest.raises(DataError, match=r"array 'y' must be for 2 sequences of 6 steps; got float64 of shape \(3,\)"):
+        readers.read(file("t.npz", npz(x=np.zeros((2, 3, 1)), y=np.zeros(3))))
+    for data in (b"", b"PK", good[:-1], good[:50]):
+        with pytest.raises(DataError, match=r"t\.npz"):
+            readers.read(file("t.npz", data))
+
+
+def test_files_that_cannot_be_read(tmp_path, file):
+    for name in ("t.csv", "t.parquet", "t.jsonl", "t.conllu", "t.conll", "t.ts", "t.txt", "t.npy", "t.npz"):
+        with pytest.raises(DataError, match=rf"no{name}: (no such file|cannot be read .No such file)"):
+            readers.read(tmp_path / f"no{name}")
+        (tmp_path / name).mkdir()
+        with pytest.raises(DataError, match=rf"{name}: (is no ordinary file|cannot be read)"):
+            readers.read(tmp_path / name)
+    with pytest.raises(DataError, match=r"expected a name with one of \.csv, .*; got '\.mat'"):
+        readers.read("x.mat")
+    with pytest.raises(DataError, match="is no ordinary file"):
+        readers.read_lines("/dev/zero")
+    with pytest.raises(DataError, match="cannot be read"):
+        readers.read_lines("a\0b")
+    for delimiter in ("", "ab", '"', "\n"):
+        with pytest.raises(UnspoolError, match="delimiter must be one character"):
+            readers.read_csv(file("d.csv", "a\n1\n"), delimiter=delimiter)
+
+
+def test_damaged_gzip(file, tmp_path):
+    data = gzip.compress(b"a,b\n" + b"1,2\n" * 1000)
+    flipped = bytearray(data)
+    flipped[-6] ^= 1
+    for damaged in (data[:-1], data[:20], bytes(flipped), data + b"x", data[:2]):
+        (tmp_path / "t.csv.gz").write_bytes(damaged)
+        with pytest.raises(DataError, match=r"t\.csv\.gz: is damaged after [0-9]+ unpacked bytes .*; copy it again"):
+            readers.read(tmp_path / "t.csv.gz")
+    (tmp_path / "t.csv").write_bytes(data)  # the beginning says it, not the name
+    assert readers.read(tmp_path / "t.csv").lengths.tolist() == [1000]
+
+
+def test_take_and_stack(file):
+    s = readers.read(file("t.csv", LONG), sequence="who")
+    stacked = s.stack(["x", "when"])
+    assert stacked.values.dtype == np.float32 and stacked[0].tolist() == [[1.5, 2], [0.5, 1]]
+    other = s.take([1, 0, 1])
+    assert other["who"].tolist() == ["a", "b", "a"] and other.places.lines.tolist() == [3, 2, 3]
+    for names, complaint in [
+        (["label"], "column 'label' is text; numbers are needed"),
+        (["who"], "column 'who' has a value a sequence; a value a step is needed, as when, x, label"),
+        (["z"], "there is no column 'z'; there are who, when, x, label"),
+        ([], "no column was named"),
+    ]:
+        with pytest.raises(DataError, match=complaint):
+            s.stack(names)
+
+
+def test_join(file):
+    s = readers.read(file("t.csv", LONG), sequence="who")
+    other = readers.read(file("u.csv", "x,who,when,label\n7.5,c,9,maybe\n"), sequence="who")
+    both = s.join([s, other, s.take([1])])
+    assert both["who"].tolist() == ["b", "a", "c", "a"] and both.lengths.tolist() == [2, 2, 1, 2]
+    assert lists(both)["x"] == [[1.5, 0.5], [-2.0, 400.0], [7.5], [-2.0, 400.0]]
+    assert [both.place(i).split("/")[-1] for i in range(4)] == [
+        "t.csv, line 2",
+        "t.csv, line 3",
+        "u.csv, line 2",
+        "t.csv, line 3",
+    ]
+    for contents, options, complaint in [
+        ("x,who,when\n1,c,9\n", {}, r"v\.csv: there is no column 'label'; there are who, x, when|there is no column"),
+        (LONG.replace(",no", ",1").replace(",yes", ",2"), {}, r"v\.csv: column 'label' is numbers .*; expected text"),
+        (
+            LONG,
+            {"per_sequence": ["label"]},
+            r"v\.csv: column 'label' is text .* a value a sequence; expected .* a step",
+        ),
+    ]:
+        with pytest.raises(DataError, match=complaint):
+            s.join([s, readers.read(file("v.csv", contents), sequence="who", **options)])
+
+
+def frame_data():
+    return {
+        "who": ["b", "a", "b"],
+        "when": [datetime(2024, 1, 2), datetime(2024, 1, 1), datetime(2024, 1, 1)],
+        "x": [1.5, None, -1.0],
+        "k": [1, 2, 3],
+        "ok": [True, False, True],
+    }
+
+
+@pytest.fixture(params=["pandas", "polars", "pyarrow", "parquet"])
+def frame(request, tmp_path):
+    """A table of each library, and the same as a file."""
+    library = pytest.importorskip("pyarrow" if request.param == "parquet" else request.param)
+    if request.param == "pandas":
+        return lambda data=None, **options: readers.from_frame(library.DataFrame(data or frame_data()), **options)
+    if request.param == "polars":
+        return lambda data=None, **options: readers.from_frame(library.DataFrame(data or frame_data()), **options)
+    if request.param == "pyarrow":
+        return lambda data=None, **options: readers.from_frame(library.table(data or frame_data()), **options)
+
+    def through_file(data=None, **options):
+        from pyarrow import parquet
+
+        parquet.write_table(library.table(data or frame_data()), tmp_path / "t.parquet")
+        return readers.read(tmp_path / "t.parquet", **options)
+
+    return through_file
+
+
+def test_frames(frame):
+    s = frame(sequence="who", time="when", missing=True)
+    assert (
+        s["who"].tolist() == ["b", "a"] and lists(s)["k"] == [[3, 1], [2]] and lists(s)["ok"] == [[True, True], [False]]
+    )
+    np.testing.assert_array_equal(s["x"].values, [-1.0, 1.5, np.nan])
+    assert s["when"].values.tolist() == [datetime(2024, 1, 1), datetime(2024, 1, 2), datetime(2024, 1, 1)]
+    assert s["k"].values.dtype == np.int64 and s["ok"].values.dtype == bool
+    assert s.places.lines.tolist() == [1, 2] and ", row 2" in s.place(1)
+    assert list(frame(columns=["k"]).columns) == ["k"]
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "complaint"),
+    [
+        (None, {}, r"row 2, column 'x': expected a value; got none: give missing to read it as NaN"),
+        ({"x": [1.0, float("inf")]}, {}, r"row 2, column 'x': expected a finite number; got infinity"),
+        ({"x": ["a", None]}, {"missing": True}, r"row 2, column 'x': expected a value; got none"),
+        ({"x": ["2024-01-01", "yesterday"]}, {"time": "x"}, r"row 2, column 'x': expected a number or a time"),
+        ({"x": [[1], [2, 3]]}, {}, r"column 'x'.* expected (numbers, truth values, dates or text|text)"),
+        ({"x": [1, 2]}, {"sequence": "z"}, r"there is no column 'z'; there are x"),
+        ({"x": []}, {}, r"there are no rows"),
+    ],
+)
+def test_frames_that_are_bad(frame, data, options, complaint):
+    with pytest.raises(DataError, match=complaint):
+        frame(data, **options)
+
+
+def test_what_is_no_frame():
+    with pytest.raises(DataError, match="table: expected a table of pandas, polars or arrow; got list"):
+        readers.from_frame([1])
+
+
+def test_a_missing_library_is_named_with_its_remedy(tmp_path, monkeypatch):
+    for name in ("pyarrow", "narwhals"):
+        monkeypatch.setitem(sys.modules, name, None)
+        with pytest.raises(DataError, match=f"this needs {name}, which is not installed: pip install {name}"):
+            readers.read(tmp_path / "t.parquet") if name == "pyarrow" else readers.from_frame([])
+
+
+HOURS = {"wide": True, "steps": [f"V{i}" for i in range(2, 962)]}
+REAL = [
+    ("etth1/ETTh1.csv.gz", {"time": "date"}, 1, 17_420),
+    ("metro-traffic/Metro_Interstate_Traffic_Volume.csv.gz", {"time": "date_time"}, 1, 48_204),
+    ("timeseries-univariate/daily-min-temperatures.csv", {}, 1, 3_650),
+    ("timeseries-univariate/monthly-sunspots.csv", {"time": "Month"}, 1, 2_820),
+    ("timeseries-univariate/airline-passengers.csv", {"time": "Month"}, 1, 144),
+    ("stocks/finance-charts-apple.csv", {"time": "Date"}, 1, 506),
+    ("stocks/stocks.csv", {"sequence": "symbol"}, 5, 560),
+    ("dna-splice/splice.csv", {"wide": True}, 3_190, 0),
+    (
+        "m4-hourly/Hourly-train.csv.gz",
+        {"wide": True, "steps": [f"V{i}" for i in range(2, 962)]},
+        414,
+        245 * 960 + 169 * 700,
+    ),
+    ("m4-hourly/Hourly-test.csv", {"wide": True, "steps": [f"V{i}" for i in range(2, 50)]}, 414, 414 * 48),
+    ("ud-english-ewt/en_ewt-ud-train.conllu.gz", {}, 12_544, 204_577),
+    ("ud-english-ewt/en_ewt-ud-dev.conllu", {}, 2_001, 25_147),
+    ("ud-english-ewt/en_ewt-ud-test.conllu", {}, 2_077, 25_094),
+    ("wnut17-ner/wnut17train.conll", {}, 3_394, 62_730),
+    ("wnut17-ner/emerging.dev.conll", {}, 1_009, 15_733),
+    ("uea-basicmotions/BasicMotions_TRAIN.ts", {}, 40, 4_000),
+    ("uea-basicmotions/BasicMotions_TEST.ts", {}, 40, 4_000),
+    ("uea-japanesevowels/JapaneseVowels_TRAIN.ts", {}, 270, 4_274),
+    ("uea-japanesevowels/JapaneseVowels_TEST.ts", {}, 370, 5_687),
+    ("names-by-nationality/Russian.txt", {}, 9_384, 0),
+    ("names-by-nationality/Arabic.txt", {}, 2_000, 0),
+    ("omniglot-strokes/omniglot.npz", {"columns": ["train_points"], "lengths": "train_lengths"}, 30_000, 933_430),
+    ("omniglot-strokes/omniglot.npz", {"columns": ["test_points"], "lengths": "test_lengths"}, 1_000, 31_144),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "sequences", "steps"), REAL)
+def test_real_files_have_what_their_readme_says(data_folder, name, options, sequences, steps):
+    s = readers.read(data_folder / name, **options)
+    assert len(s) == sequences and s.lengths.sum() == steps and s.skipped == ()
+
+
+def test_real_files_of_other_names(data_folder):
+    lines = readers.read_lines
+    assert len(lines(data_folder / "rt-polarity/rt-polarity.pos")) == 5_331
+    assert len(lines(data_folder / "multi30k-de-en/train.de.gz")) == 29_000
+    pairs = readers.read_csv(data_folder / "tatoeba-eng-fra/fra.txt.gz", names=["eng", "fra"], wide=True)
+    assert len(pairs) == 142_787 and len(set(pairs["eng"])) == 98_659
+    s = readers.read_conll(data_folder / "wnut17-ner/emerging.test.annotated")
+    assert len(s) == 1_287 and s.lengths.sum() == 23_394
+    assert sum(tag.startswith("B-") for tag in s["tag"].values) == 1_079
+    points = [f"{axis}{i}" for i in range(1, 9) for axis in "xy"]
+    s = readers.read_csv(data_folder / "pendigits/pendigits.tes", names=[*points, "digit"], wide=True, steps=points)
+    assert len(s) == 3_498 and set(s["digit"]) == set(range(10)) and (s.lengths == 16).all()
+    s = readers.read_csv(data_folder / "dna-promoters/promoters.data", names=["class", "name", "bases"], wide=True)
+    assert len(s) == 106 and (s["class"] == "+").sum() == 53 and {len(b.strip()) for b in s["bases"]} == {57}
+
+
+def test_real_values_are_those_of_another_reader(data_folder):
+    import csv
+
+    name = data_folder / "metro-traffic/Metro_Interstate_Traffic_Volume.csv.gz"
+    s = readers.read(name)
+    with gzip.open(name, "rt", encoding="utf-8", newline="") as opened:
+        rows = list(csv.DictReader(opened))
+    for column in s.columns:
+        values = s[column].values
+        kind = str if values.dtype.kind == "O" else float
+        assert [kind(row[column]) for row in rows] == values.tolist()
+    assert s["rain_1h"].values.max() == 9831.3 and len(set(s["date_time"].values)) == 40_575
+    z = np.load(data_folder / "omniglot-strokes/omniglot.npz", allow_pickle=False)
+    r = readers.read(data_folder / "omniglot-strokes/omniglot.npz", columns=["valid_points"], lengths="valid_lengths")
+    np.testing.assert_array_equal(r["valid_points"].values, z["valid_points"])
+    assert r.lengths.tolist() == z["valid_lengths"].tolist() and r.lengths.max() == 157
+
+
+def test_real_names_of_all_nationalities(data_folder):
+    parts = [readers.read(p) for p in sorted(data_folder.glob("names-by-nationality/*.txt"))]
+    names = parts[0].join(parts)
+    assert len(parts) == 18 and len(names) == 20_050 and len(set(names["text"])) == 17_455
+    assert names.place(len(names) - 1).endswith("Vietnamese.txt, line 73")
+
+
+def test_real_chorales_through_json_lines(data_folder, file):
+    pieces = json.loads((data_folder / "jsb-chorales/Jsb16thSeparated.json").read_bytes())["valid"]
+    s = readers.read(file("t.jsonl", jsonl(*({"voices": p} for p in pieces))))
+    assert len(s) == 76 and s.lengths.sum() == 18_408 and s["voices"].values.shape == (18_408, 4)
+    assert [p.tolist() for p in s["voices"]] == pieces

@@ -1,0 +1,450 @@
+"""Readers against anything: a right result or one line of DataError, in bounded memory.
+
+What was read is compared with what a second, naive reader makes of the same bytes, or with what was written.
+"""
+
+import csv
+import gzip
+import io
+import json
+import re
+import string
+import tracemalloc
+import zipfile
+import zlib
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from unspool import DataError
+from unspool.data import readers
+from unspool.data.ragged import Ragged
+
+MEMORY = 100  # times the size of a file, at most, in bytes
+BESIDE = 2**22  # and so many more, whatever its size
+NAMES = ["t.csv", "t.tsv", "t.jsonl", "t.conllu", "t.conll", "t.ts", "t.txt", "t.npy", "t.npz", "t.parquet"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("fuzz")
+
+
+def read(path: Path, data: bytes, **options):
+    """The sequences, or None if they were refused in one line that names the file."""
+    path.write_bytes(data)
+    try:
+        return readers.read(path, **options)
+    except DataError as error:
+        message = str(error)
+    assert message.startswith(f"{path}") and message.isprintable() and len(message) < 1000
+    return None
+
+
+def lists(sequences):
+    return {
+        name: [s.tolist() for s in column] if isinstance(column, Ragged) else column.tolist()
+        for name, column in sequences.columns.items()
+    }
+
+
+# What is written is read.
+
+CELL = st.text(st.characters(exclude_characters="\0\r", exclude_categories=("Cs",)), max_size=6)
+NAME = st.text(string.ascii_letters, min_size=1, max_size=3)
+FLOAT = st.floats(allow_nan=False, allow_infinity=False)
+WORD = st.text(st.characters(exclude_characters="\0\r\n\t", exclude_categories=("Cs",)), min_size=1, max_size=5)
+
+
+@given(st.lists(st.tuples(CELL, FLOAT, st.integers(-(2**63), 2**63 - 1)), min_size=1, max_size=9), st.booleans())
+def test_csv_round_trip(folder, rows, packed):
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([("a", "b,", 'c"'), *rows])
+    data = out.getvalue().encode()
+    s = read(folder / "t.csv", gzip.compress(data) if packed else data, text=["a"])
+    assert s is not None
+    assert lists(s) == {"a": [[r[0] for r in rows]], "b,": [[r[1] for r in rows]], 'c"': [[r[2] for r in rows]]}
+
+
+@given(
+    st.dictionaries(st.text("abc", min_size=1), st.lists(st.tuples(st.integers(), FLOAT), min_size=1), min_size=1),
+    st.randoms(use_true_random=False),
+)
+def test_long_table_round_trip(folder, groups, random):
+    """However the rows are mixed, each sequence has its own, in the order of time."""
+    groups = {name: [(t % 2**40, x) for t, x in rows] for name, rows in groups.items()}
+    rows = [(name, t, x) for name, steps in groups.items() for t, x in dict(steps).items()]
+    random.shuffle(rows)
+    data = "id,t,x\n" + "".join(f"{name},{t},{x!r}\n" for name, t, x in rows)
+    s = read(folder / "t.csv", data.encode(), sequence="id", time="t")
+    assert s is not None and s["id"].tolist() == list(dict.fromkeys(r[0] for r in rows))
+    for name, x in zip(s["id"], s["x"], strict=True):
+        assert x.tolist() == [v for _, v in sorted(dict(groups[name]).items())]
+
+
+@given(
+    st.integers(1, 3).flatmap(
+        lambda width: st.lists(
+            st.lists(st.tuples(st.lists(FLOAT, min_size=width, max_size=width), CELL), min_size=1, max_size=4),
+            min_size=1,
+        )
+    )
+)
+def test_jsonl_round_trip(folder, sequences):
+    objects = [{"x": [x for x, _ in s], "w": [w for _, w in s], "n": len(s)} for s in sequences]
+    data = "".join(json.dumps(o, ensure_ascii=False) + "\n" for o in objects)
+    s = read(folder / "t.jsonl", data.encode())
+    assert s is not None and lists(s) == {key: [o[key] for o in objects] for key in ("x", "w", "n")}
+
+
+@given(st.lists(st.lists(st.tuples(WORD, WORD), min_size=1, max_size=4), min_size=1, max_size=4))
+def test_conll_round_trip(folder, sentences):
+    lines = [[f"{i}\t{w}\t_\t{t}\t_\t_\t_\t_\t_\t_" for i, (w, t) in enumerate(s, 1)] for s in sentences]
+    universal = "\n\n".join("# c\n" + "\n".join(s) for s in lines)
+    expected = [[[w for w, _ in s] for s in sentences], [[t for _, t in s] for s in sentences]]
+    s = read(folder / "t.conllu", universal.encode())
+    assert s is not None and list(lists(s).values()) == expected
+    plain = "\n\n".join("\n".join(f"{w}\t{t}" for w, t in s) for s in sentences) + "\n"
+    s = read(folder / "t.conll", plain.encode())
+    blank = any(not (w + t).strip(" ") for s in sentences for w, t in s)  # two spaces are no fields, but an empty line
+    assert blank or (s is not None and list(lists(s).values()) == expected)
+
+
+@given(
+    st.integers(1, 3), st.lists(st.tuples(st.integers(1, 4), st.sampled_from("ab")), min_size=1, max_size=5), st.data()
+)
+def test_ts_round_trip(folder, channels, series, data):
+    values = [
+        data.draw(st.lists(st.lists(FLOAT, min_size=n, max_size=n), min_size=channels, max_size=channels))
+        for n, _ in series
+    ]
+    text = "@missing false\n@classLabel true a b\n@data\n" + "".join(
+        ":".join(",".join(map(repr, channel)) for channel in v) + f":{label}\n"
+        for v, (_, label) in zip(values, series, strict=True)
+    )
+    s = read(folder / "t.ts", text.encode())
+    assert s is not None and s["label"].tolist() == [label for _, label in series]
+    assert [x.T.tolist() for x in s["value"]] == values
+
+
+# Anything at all.
+
+
+@given(st.sampled_from(NAMES), st.binary(max_size=300))
+@example("t.npy", b"\x93NUMPY\x01\x00\x08\x00" + b"(" * 8)
+@example("t.npz", b"PK\x05\x06" + b"\0" * 18)
+def test_any_bytes(folder, name, data):
+    if name == "t.parquet":
+        pytest.importorskip("pyarrow")
+    read(folder / name, data)
+    read(folder / name, gzip.compress(data))
+
+
+PIECES = ["a", "b", "1", "2", "-", ".5", "e9", ",", "\t", '"', "\n", "\r\n", ":", "?", "nan", "inf", "{", "}", "[", "]"]
+PIECES += [
+    '"a":',
+    "null",
+    "true",
+    "@data",
+    "@classLabel true a",
+    "# ",
+    "1-2",
+    "1.1",
+    "_",
+    " ",
+    "é",
+    "\u2028",
+    "\0",
+    "\ufeff",
+]
+
+
+@given(st.sampled_from(NAMES[:7]), st.lists(st.sampled_from(PIECES), max_size=60).map("".join), st.integers(0, 3))
+def test_any_text(folder, name, text, skip_bad):
+    s = read(folder / name, text.encode(), skip_bad=skip_bad)
+    assert s is None or (len(s) and len(s.skipped) <= skip_bad)
+
+
+HEADERS = ["(3,)", "(-1,)", "(9999999999999,)", "(3,3)", "()", "(True,)", "3", "None", "(2**9,)", "(1.0,)", "('a',)"]
+
+
+@given(
+    st.sampled_from(HEADERS),
+    st.sampled_from(["<f8", "O", "V8", "<U9999999", "|S3", "<c8", "zz", "<f8,<i4"]),
+    st.booleans(),
+)
+def test_any_array_header(folder, shape, kind, version):
+    header = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    size = len(header).to_bytes(4 if version else 2, "little")
+    data = b"\x93NUMPY" + (b"\x02\0" if version else b"\x01\0") + size + header + np.arange(3.0).tobytes()
+    s = read(folder / "t.npy", data)
+    assert (s is not None) == (shape == "(3,)" and kind == "<f8")
+
+
+# Real files, altered.
+
+
+def altered(data: bytes, draw) -> bytes:
+    """One to three small accidents."""
+    for _ in range(draw(st.integers(1, 3))):
+        at = draw(st.integers(0, len(data)))
+        size = draw(st.integers(1, 40))
+        kind = draw(st.sampled_from(["flip", "cut", "again", "insert", "end", "lines"]))
+        if kind == "flip" and at < len(data):
+            data = data[:at] + bytes([data[at] ^ (1 << size % 8)]) + data[at + 1 :]
+        elif kind == "cut":
+            data = data[:at] + data[at + size :]
+        elif kind == "again":
+            data = data[: at + size] + data[at:]
+        elif kind == "insert":
+            data = data[:at] + draw(st.sampled_from([p.encode() for p in PIECES] + [b"\xff", b"\xc3"])) + data[at:]
+        elif kind == "end":
+            data = data[: max(at, 1)]
+        else:
+            lines = data.split(b"\n")
+            lines.insert(draw(st.integers(0, len(lines) - 1)), lines.pop(draw(st.integers(0, len(lines) - 1))))
+            data = b"\n".join(lines)
+    return data
+
+
+def naive_csv(data: bytes):
+    """Columns of a table without quotation marks; cells that are no numbers as text."""
+    head, *rows = [line.removesuffix("\r").split(",") for line in data.decode("utf-8-sig").rstrip("\r\n").split("\n")]
+    return {name: [[row[j] for row in rows]] for j, name in enumerate(head)}
+
+
+def naive_conllu(data: bytes):
+    lines = [line.removesuffix("\r") for line in data.decode("utf-8-sig").split("\n")]
+    sentences: list = [[]]
+    for line in lines:
+        if not line.strip(" \t"):
+            sentences.append([])
+        elif re.match("[0-9]+\t", line):
+            sentences[-1].append(line.split("\t"))
+    return {name: [[w[j] for w in s] for s in sentences if s] for name, j in (("FORM", 1), ("UPOS", 3))}
+
+
+def naive_conll(data: bytes):
+    text = "\n".join(
+        line.removesuffix("\r").strip(" \t") and line.removesuffix("\r")
+        for line in data.decode("utf-8-sig").split("\n")
+    )
+    sentences = [[line.split("\t") for line in block.split("\n")] for block in re.split("\n\n+", text.strip("\n"))]
+    return {name: [[w[j] for w in s] for s in sentences] for name, j in (("token", 0), ("tag", 1))}
+
+
+def naive_ts(data: bytes):
+    lines = [line.removesuffix("\r") for line in data.decode("utf-8-sig").split("\n")]
+    body = lines[[line.strip() for line in lines].index("@data") + 1 :]
+    series = [line.split(":") for line in body if line.strip() and line[0] != "#"]
+    values = [[list(step) for step in zip(*(c.split(",") for c in s[:-1]), strict=True)] for s in series]
+    return {"value": values, "label": [s[-1].strip() for s in series]}
+
+
+def equal(read_value, naive):
+    """Numbers as numbers, text as text."""
+    if isinstance(naive, list):
+        assert len(read_value) == len(naive)
+        for a, b in zip(read_value, naive, strict=True):
+            equal(a, b)
+    elif isinstance(read_value, str):
+        assert read_value == naive
+    else:
+        assert read_value == (int(naive) if isinstance(read_value, int) else float(Decimal(naive.strip(" \t"))))
+
+
+FILES = {
+    "t.csv": ("timeseries-univariate/monthly-sunspots.csv", naive_csv, 60),
+    "t.conllu": ("ud-english-ewt/en_ewt-ud-dev.conllu", naive_conllu, 60),
+    "t.conll": ("wnut17-ner/wnut17train.conll", naive_conll, 60),
+    "t.ts": ("uea-japanesevowels/JapaneseVowels_TRAIN.ts", naive_ts, 24),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_altered_files_are_refused_or_read_as_they_are(folder, data_folder, name):
+    source, naive, lines = FILES[name]
+    whole = b"\n".join((data_folder / source).read_bytes().replace(b'"', b"").split(b"\n")[:lines]) + b"\n"
+    kept = 0
+
+    @given(st.data())
+    def law(data):
+        nonlocal kept
+        changed = altered(whole, data.draw)
+        s = read(folder / name, changed)
+        if s is not None and b'"' not in changed:
+            kept += 1
+            found = lists(s)
+            for column, expected in naive(changed).items():
+                equal(found[column or "column 1"], expected)
+
+    found = lists(read(folder / name, whole))
+    for column, expected in naive(whole).items():
+        equal(found[column], expected)
+    law()
+    assert kept
+
+
+@pytest.mark.parametrize("name", ["etth1/ETTh1.csv.gz", "m4-hourly/Hourly-train.csv.gz"])
+def test_altered_gzip_is_refused_or_the_same(folder, data_folder, name):
+    text = gzip.decompress((data_folder / name).read_bytes())[:20_000].rpartition(b"\n")[0] + b"\n"
+    packed = gzip.compress(text, mtime=0)
+    expected = lists(read(folder / "t.csv", packed))
+
+    @given(st.data())
+    def law(data):
+        s = read(folder / "t.csv", altered(packed, data.draw))
+        assert s is None or lists(s) == expected
+
+    law()
+
+
+def test_altered_npz_is_refused_or_the_same(folder, data_folder):
+    z = np.load(data_folder / "omniglot-strokes/omniglot.npz", allow_pickle=False)
+    n = z["valid_lengths"][:20]
+    out = io.BytesIO()
+    np.savez_compressed(out, p=z["valid_points"][: n.sum()], n=n)
+    expected = lists(read(folder / "t.npz", out.getvalue(), lengths="n"))
+
+    @given(st.data())
+    def law(data):
+        s = read(folder / "t.npz", altered(out.getvalue(), data.draw), lengths="n", columns=["p"])
+        assert s is None or lists(s) == expected
+
+    law()
+
+
+def test_altered_parquet_is_refused_or_of_the_right_size(folder):
+    """Parquet has no check sums of its own unless they were written, so that not every altered bit can be seen."""
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    out = io.BytesIO()
+    parquet.write_table(pyarrow.table({"x": np.arange(50.0), "s": list("ab" * 25)}), out)
+
+    @given(st.data())
+    def law(data):
+        s = read(folder / "t.parquet", altered(out.getvalue(), data.draw))
+        assert s is None or s.lengths.sum() <= 50 * 1000
+
+    law()
+
+
+@given(
+    st.integers(0, 199),
+    st.integers(1, 7),
+    st.sampled_from(["", "x", "1,5", "NaN", "inf", "1e400", "0x1", "1_0", "--1", "²"]),
+)
+def test_a_bad_cell_anywhere_is_named(folder, data_folder, row, column, cell):
+    lines = gzip.decompress((data_folder / "etth1/ETTh1.csv.gz").read_bytes())[:40_000].decode().split("\n")[:201]
+    fields = lines[row + 1].split(",")
+    lines[row + 1] = ",".join([*fields[:column], cell, *fields[column + 1 :]])
+    path = folder / "t.csv"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    names = lines[0].split(",")
+    place = f"line {row + 2}" + (", column " + f"{column + 1} ({names[column]})" if "," not in cell else "")
+    if row == 0 and cell not in ("1,5", "1e400"):
+        place = f"column '{names[column]}' begins with what is no number"
+    with pytest.raises(DataError, match=re.escape(place)):
+        readers.read(path)
+    if row:
+        s = readers.read(path, skip_bad=1)
+        assert s.lengths.sum() == 199 and len(s.skipped) == 1
+
+
+@given(st.integers(0, 10**6))
+def test_a_line_lost_inside_a_sentence_is_noticed(folder, data_folder, number):
+    lines = (data_folder / "ud-english-ewt/en_ewt-ud-dev.conllu").read_text(encoding="utf-8").split("\n")[:300]
+    tokens = [
+        i for i, line in enumerate(lines[:-1]) if re.match("[0-9]+\t", line) and re.match("[0-9]+\t", lines[i + 1])
+    ]
+    del lines[tokens[number % len(tokens)]]
+    assert read(folder / "t.conllu", "\n".join(lines).encode()) is None
+
+
+# Memory.
+
+N = 20_000
+GREEDY = {
+    "t.csv": [
+        b"x\n" + b"1\n" * N,
+        b"x\n" + b"".join(b"%x\n" % i for i in range(N)),
+        b"x\n" + b'"' + b"a\n" * N,
+        b"," * N,
+        b"\n" * N,
+        b"x\n" + b"1," * N,
+        b"a" * 10 * N,
+    ],
+    "t.tsv": [b"a\tb\n" + b"1\t2\n" * N, b"\t" * N],
+    "t.jsonl": [
+        b'{"x":[1]}\n' * N,
+        b'{"x":[' + b"1," * N + b"1]}",
+        b'{"x":[' + b"[1]," * N + b"[1]]}",
+        b'{"x":[' + b"{}," * N + b"{}]}",
+        b"{" + b",".join(b'"%x":1' % i for i in range(N)) + b"}",
+        b"[" * N,
+        b'{"x":' + b"9" * N + b"}",
+    ],
+    "t.conllu": [b"1" + b"\t_" * 9 + b"\n\n" * N, b"#\n" * N, b"1\t" * N],
+    "t.conll": [b"a b\n\n" * N, b"a " * N, b"".join(b"%x b\n" % i for i in range(N))],
+    "t.ts": [b"@classLabel true a\n@data\n" + b"1:a\n" * (N // 4), b"@data\n" + b"1," * N, b"@data\n" + b"1:" * N],
+    "t.txt": [b"\n" * N, b"".join(b"%x\n" % i for i in range(N))],
+}
+
+
+def peak(path: Path, data: bytes, **options) -> int:
+    """Bytes of memory at most, beyond those before."""
+    path.write_bytes(data)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        read(path, data, **options)
+        return tracemalloc.get_traced_memory()[1] - before - len(data)
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(("name", "number"), [(name, i) for name in GREEDY for i in range(len(GREEDY[name]))])
+def test_memory_is_a_fixed_multiple_of_the_file(folder, name, number):
+    data = GREEDY[name][number]
+    assert peak(folder / name, data) < MEMORY * len(data) + BESIDE
+
+
+def test_bombs_are_not_unpacked(folder):
+    """32 MiB in 32 KiB: refused after 200 times the file's size."""
+    text = b"a" * 2**20
+    for name, line in [("t.txt", text + b"\n"), ("t.jsonl", b'{"x": "' + text + b'"}\n')]:
+        packer = zlib.compressobj(wbits=31)
+        data = b"".join(packer.compress(line) for _ in range(32)) + packer.flush()
+        assert 200 * len(data) < 2**23
+        assert peak(folder / name, data) < 2**25
+        with pytest.raises(
+            DataError, match="unpacks to more than 200 times its size; if that is meant, unpack it first"
+        ):
+            readers.read(folder / name)
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("x.npy", "w") as member:
+        np.lib.format.write_array_header_1_0(member, {"descr": "<f8", "fortran_order": False, "shape": (2**23,)})
+        for _ in range(64):
+            member.write(b"\0" * 2**20)
+    assert peak(folder / "t.npz", out.getvalue()) < BESIDE
+    with pytest.raises(DataError, match=r"unpacks to more than 200 times its size; if that is meant, save it as \.npy"):
+        readers.read(folder / "t.npz")
+
+
+def test_mapped_arrays_stay_in_their_file(folder):
+    out = io.BytesIO()
+    np.save(out, np.zeros((2**20, 4)))
+    assert peak(folder / "t.npy", out.getvalue()) < BESIDE
+
+
+def test_parquet_of_more_rows_than_it_justifies(folder):
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    out = io.BytesIO()
+    parquet.write_table(pyarrow.table({"x": np.zeros(2**22)}), out)
+    assert read(folder / "t.parquet", out.getvalue()) is None
+    with pytest.raises(DataError, match="unpacks to more than 200 times its size"):
+        readers.read(folder / "t.parquet")
