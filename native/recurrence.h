@@ -224,9 +224,14 @@ void Recurrence<T, First, Second>::tabulate(Weights& w, const std::vector<const 
 
 template <class T, class First, class Second>
 void Recurrence<T, First, Second>::forward() {
+    const int64_t steps = p.steps * p.batch;
+    prefer_large_pages(p.y, steps * p.state);
+    prefer_large_pages(p.gates, steps * First::slots * p.hidden);
+    prefer_large_pages(p.cells, steps * p.hidden);
+    prefer_large_pages(p.mid, steps * p.hidden);
     Weights w;
     const auto inputs = input_columns();
-    const bool few = p.steps * p.batch <= 4;
+    const bool few = steps <= 4;
     const auto pack = [&](Packed<T>& out, std::vector<const T*> columns, int64_t depth, int width) {
         pack_all_columns(out, std::move(columns), depth, width, few, p.threads);
     };
@@ -317,8 +322,12 @@ void Recurrence<T, First, Second>::forward_rows(const Weights& w, const std::vec
 
 template <class T, class First, class Second>
 void Recurrence<T, First, Second>::backward() {
-    Weights w;
     const int64_t H = p.hidden, R = p.state;
+    prefer_large_pages(p.dgates, p.steps * p.batch * First::slots * H);
+    prefer_large_pages(p.dx, p.steps * p.batch * p.inputs);
+    prefer_large_pages(p.dw_ih, kInputGates * H * p.inputs);
+    prefer_large_pages(p.dw_hh, kInputGates * H * R);
+    Weights w;
     pack_all_rows(w.h, rows_of(p.w_hh, First::gates * H, R), R, p.threads);
     if (p.dx) pack_all_rows(w.x, input_columns(), p.inputs, p.threads);
     Buffer<T> dmid;
