@@ -13,6 +13,7 @@ namespace unspool::UNSPOOL_ISA {
 template <class T>
 struct Row {
     T* gates;         // slots x H: pre-activations, then gates
+    const T* start;   // slots x H: what the recurrent product is added to
     T* dgates;        // backward: their gradients
     const T* h;       // h[t-1]
     const T* fed;     // h[t-1] as it entered the recurrent product: times the dropout mask
@@ -61,7 +62,7 @@ struct ElmanCell {
     int64_t H;
     Activation activation;
 
-    UNSPOOL_INLINE Vec<T> start(const Row<T>& row, int, int64_t u, int64_t n) const { return load(row.gates + u, n); }
+    UNSPOOL_INLINE Vec<T> start(const Row<T>& row, int, int64_t u, int64_t n) const { return load(row.start + u, n); }
 
     UNSPOOL_INLINE Vec<T> forward(const Row<T>& row, const Vec<T>* a, int64_t u, int64_t n, bool save) const {
         const Vec<T> h = activate<T>(activation, a[0]);
@@ -97,7 +98,7 @@ struct LstmCell {
     const T* peephole;  // (i, f, o) or (i, o), each H; or null
 
     UNSPOOL_INLINE Vec<T> start(const Row<T>& row, int g, int64_t u, int64_t n) const {
-        return load(row.gates + g * H + u, n);
+        return load(row.start + g * H + u, n);
     }
     UNSPOOL_INLINE Vec<T> peep(int which, int64_t u, int64_t n) const { return load(peephole + which * H + u, n); }
 
@@ -158,7 +159,7 @@ struct GruCell {
     const T* bias_q;
 
     UNSPOOL_INLINE Vec<T> start(const Row<T>& row, int g, int64_t u, int64_t n) const {
-        if (g < 2) return load(row.gates + (1 + g) * H + u, n);
+        if (g < 2) return load(row.start + (1 + g) * H + u, n);
         return bias_q ? load(bias_q + u, n) : Vec<T>{};
     }
 
@@ -195,7 +196,7 @@ struct GruResetCell {
     int64_t H;
 
     UNSPOOL_INLINE Vec<T> start(const Row<T>& row, int g, int64_t u, int64_t n) const {
-        return load(row.gates + g * H + u, n);
+        return load(row.start + g * H + u, n);
     }
 
     UNSPOOL_INLINE Vec<T> forward(const Row<T>& row, const Vec<T>* a, int64_t u, int64_t n, bool) const {
@@ -221,7 +222,7 @@ struct GruNewCell {
     int64_t H;
 
     UNSPOOL_INLINE Vec<T> start(const Row<T>& row, int, int64_t u, int64_t n) const {
-        return load(row.gates + 2 * H + u, n);
+        return load(row.start + 2 * H + u, n);
     }
 
     UNSPOOL_INLINE Vec<T> forward(const Row<T>& row, const Vec<T>* a, int64_t u, int64_t n, bool save) const {

@@ -165,9 +165,9 @@ UNSPOOL_INLINE void multiply_panel(const Packed<T>& b, int64_t p, int64_t k0, in
                 for (int r = 0; r < R; ++r) acc[r][c / kLanes<T>][c % kLanes<T>] += dot(depth, a.row[r], column + k0);
 }
 
-// Panel p from columns given as contiguous vectors over k; null is a column of zeros.
+// Panel p over k0 ... k0 + depth, from columns given as contiguous vectors over k; null is a column of zeros.
 template <class T>
-void pack_columns(Packed<T>& out, int64_t p, const T* const* columns) {
+void pack_columns(Packed<T>& out, int64_t p, const T* const* columns, int64_t k0, int64_t depth) {
     constexpr int lanes = kLanes<T>;
     Buffer<T> zeros;
     for (int c = 0; c < out.width; c += lanes) {
@@ -176,12 +176,12 @@ void pack_columns(Packed<T>& out, int64_t p, const T* const* columns) {
             const int64_t index = p * out.width + c + lane;
             from[lane] = index < out.columns ? columns[index] : nullptr;
             if (from[lane]) continue;
-            zeros.resize(out.depth);
+            zeros.resize(depth);
             zeros.zero();
             from[lane] = zeros.data();
         }
-        T* to = out.panel(p) + c;
-        for (int64_t k = 0; k < out.depth; ++k, to += out.width) {
+        T* to = out.panel(p) + k0 * out.width + c;
+        for (int64_t k = 0; k < depth; ++k, to += out.width) {
             Vec<T> row;
 #pragma GCC unroll 16
             for (int lane = 0; lane < lanes; ++lane) row[lane] = from[lane][k];

@@ -46,7 +46,21 @@ void pack_all_columns(Packed<T>& out, std::vector<const T*> columns, int64_t dep
     out.resize(columns.size(), depth, width);
     const int tasks = out.columns * depth < 65536 ? 1 : threads;
     parallel(tasks, [&](int task) {
-        for (int64_t p = task; p < out.panels(); p += tasks) pack_columns(out, p, columns.data());
+        for (int64_t p = task; p < out.panels(); p += tasks) pack_columns(out, p, columns.data(), 0, depth);
+    });
+}
+
+// The columns of two matrices, one below the other.
+template <class T>
+void pack_all_columns(Packed<T>& out, const std::vector<const T*>& above, int64_t depth_above,
+                      const std::vector<const T*>& below, int64_t depth_below, int width, int threads) {
+    out.resize(above.size(), depth_above + depth_below, width);
+    const int tasks = out.columns * out.depth < 65536 ? 1 : threads;
+    parallel(tasks, [&](int task) {
+        for (int64_t p = task; p < out.panels(); p += tasks) {
+            pack_columns(out, p, above.data(), 0, depth_above);
+            pack_columns(out, p, below.data(), depth_above, depth_below);
+        }
     });
 }
 
@@ -66,6 +80,8 @@ std::vector<const T*> rows_of(const T* matrix, int64_t rows, int64_t columns) {
     return out;
 }
 
+constexpr int64_t kStepDepth = 2 * kDepth;  // few rows leave a panel more of the cache
+
 // One product of one time step and the cell on top of it, for all rows: operand[r] W', then Cell::forward.
 template <class T, class Cell>
 void step_forward(const Cell& cell, const std::vector<Row<T>>& rows, int64_t count, const T* const* operand,
@@ -74,8 +90,8 @@ void step_forward(const Cell& cell, const std::vector<Row<T>>& rows, int64_t cou
     constexpr int lanes = kLanes<T>;
     const int64_t H = cell.H;
     for (int64_t p = 0; p < w.panels(); ++p) {
-        for (int64_t k0 = 0; k0 < w.depth; k0 += kDepth) {
-            const int64_t depth = std::min(kDepth, w.depth - k0);
+        for (int64_t k0 = 0; k0 < w.depth; k0 += kStepDepth) {
+            const int64_t depth = std::min(kStepDepth, w.depth - k0);
             const bool last = k0 + depth == w.depth;
             for_tiles<kTileRows<F::vectors>>(0, count, [&]<int R>(int64_t r0) {
                 const Row<T>* row = &rows[r0];
@@ -128,6 +144,9 @@ class Recurrence {
     Second second;
     int workers;
     std::vector<std::vector<int64_t>> rows_of_worker;  // sequences of each thread, longest first
+    // Multiplies x in the product of the time step, [x h] by the weights of both: more weights to read at each step,
+    // which needs some rows to pay, but no pre-activations to write and read again.
+    bool joined;
 
     int64_t length(int64_t b) const { return p.lengths ? p.lengths[b] : p.steps; }
     int64_t time(int64_t b, int64_t s) const { return p.reverse ? length(b) - 1 - s : s; }
@@ -153,6 +172,7 @@ class Recurrence {
         if (p.lengths)
             std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return length(a) > length(b); });
         rows_of_worker.resize(workers);
+        joined = !kCarries && !p.tokens && p.batch >= 4 * workers;
         for (int64_t i = 0; i < p.batch; ++i) {
             const int64_t worker = p.lengths ? i % workers : i * workers / p.batch;
             rows_of_worker[worker].push_back(order[i]);
@@ -236,9 +256,15 @@ void Recurrence<T, First, Second>::forward() {
         pack_all_columns(out, std::move(columns), depth, width, few, p.threads);
     };
     input_bias(w.bias);
-    if (p.tokens) tabulate(w, inputs);
-    else pack(w.x, inputs, p.inputs, kPlainWidth<T>);
-    pack(w.h, Fused<T, First>::columns(p.w_hh, p.hidden, p.state), p.state, Fused<T, First>::width);
+    using F = Fused<T, First>;
+    const auto hidden = F::columns(p.w_hh, p.hidden, p.state);
+    if (joined) {
+        pack_all_columns(w.h, F::columns(p.w_ih, p.hidden, p.inputs), p.inputs, hidden, p.state, F::width, p.threads);
+    } else {
+        if (p.tokens) tabulate(w, inputs);
+        else pack(w.x, inputs, p.inputs, kPlainWidth<T>);
+        pack(w.h, hidden, p.state, F::width);
+    }
     if constexpr (kTwo) {
         const T* from = kReadout ? p.w_hr : p.w_hh + First::gates * p.hidden * p.state;
         pack(w.mid, Fused<T, Second>::columns(from, second.H, p.hidden), p.hidden, Fused<T, Second>::width);
@@ -251,8 +277,9 @@ void Recurrence<T, First, Second>::forward_rows(const Weights& w, const std::vec
     const int64_t n = rows.size(), H = p.hidden, R = p.state, gate_row = First::slots * H;
     if (n == 0) return;
     const bool save = p.gates != nullptr;
-    const int64_t chunk = std::max<int64_t>(1, 192 / n), longest = length(rows[0]);
-    Buffer<T> scratch, gates(save ? 0 : chunk * n * gate_row), cells(save || !p.c0 ? 0 : n * H);
+    const int64_t chunk = joined ? 1 : std::max<int64_t>(1, 192 / n), longest = length(rows[0]);
+    const int64_t depth = joined ? p.inputs + R : 0;
+    Buffer<T> scratch, both(n * depth), gates(save ? 0 : chunk * n * gate_row), cells(save || !p.c0 ? 0 : n * H);
     Buffer<T> mid(kTwo && !save ? n * H : 0), fed(p.mask ? 3 * n * R : 0);
     std::vector<Row<T>> row(n), next(n);
     std::vector<const T*> operand(n), a(chunk * n);
@@ -270,12 +297,12 @@ void Recurrence<T, First, Second>::forward_rows(const Weights& w, const std::vec
         };
         int64_t projected = 0;
         for (int64_t s = s0; s < std::min(s0 + chunk, longest); ++s)
-            for (int64_t r = 0; r < n && s < length(rows[r]); ++r, ++projected) {
+            for (int64_t r = 0; r < n && s < length(rows[r]) && !joined; ++r, ++projected) {
                 c[projected] = gates_at(r, s);
                 if (p.tokens) std::copy_n(table_row(w, at(rows[r], s)), kInputGates * H, c[projected]);
                 else a[projected] = p.x + at(rows[r], s) * p.inputs;
             }
-        if (!p.tokens) product(projected, a.data(), w.x, c.data(), w.bias.data(), false, scratch);
+        if (!p.tokens && !joined) product(projected, a.data(), w.x, c.data(), w.bias.data(), false, scratch);
 
         for (int64_t s = s0; s < std::min(s0 + chunk, longest); ++s) {
             int64_t count = 0;
@@ -283,6 +310,7 @@ void Recurrence<T, First, Second>::forward_rows(const Weights& w, const std::vec
                 const int64_t r = count, b = rows[r], here = at(b, s);
                 Row<T>& step = row[r] = Row<T>{};
                 step.gates = gates_at(r, s);
+                step.start = joined ? w.bias.data() : step.gates;
                 step.h = step.fed = previous_h(b, s);
                 step.out = p.y + here * R;
                 if (p.mask) {
@@ -291,6 +319,11 @@ void Recurrence<T, First, Second>::forward_rows(const Weights& w, const std::vec
                     step.fed_next = &fed[((s + 1) % 2 * n + r) * R];
                 }
                 operand[r] = step.fed;
+                if (joined) {
+                    operand[r] = &both[r * depth];
+                    std::copy_n(p.x + here * p.inputs, p.inputs, &both[r * depth]);
+                    std::copy_n(step.fed, R, &both[r * depth + p.inputs]);
+                }
                 if (p.c0) {
                     const bool kept = save || s == 0 || resets(b, s);
                     step.c_prev = kept ? previous_c(b, s) : &cells[r * H];
