@@ -102,7 +102,8 @@ struct LstmCell {
     }
     UNSPOOL_INLINE Vec<T> peep(int which, int64_t u, int64_t n) const { return load(peephole + which * H + u, n); }
 
-    UNSPOOL_INLINE Vec<T> forward(const Row<T>& row, const Vec<T>* a, int64_t u, int64_t n, bool save) const {
+    // Leaves c and o in a[G] and a[O].
+    UNSPOOL_INLINE void carry(const Row<T>& row, Vec<T>* a, int64_t u, int64_t n, bool save) const {
         const Vec<T> c_prev = load(row.c_prev + u, n);
         Vec<T> ai = a[I], ao = a[O], f, c;
         if (peephole) ai += peep(0, u, n) * c_prev;
@@ -124,7 +125,11 @@ struct LstmCell {
             store(row.gates + G * H + u, g, n);
             store(row.gates + O * H + u, o, n);
         }
-        return o * tanh(c);
+        a[G] = c;
+        a[O] = o;
+    }
+    UNSPOOL_INLINE Vec<T> forward(const Row<T>&, const Vec<T>* a, int64_t, int64_t, bool) const {
+        return a[O] * tanh(a[G]);
     }
 
     UNSPOOL_INLINE void backward(const Row<T>& row, int64_t u, int64_t n) const {
@@ -163,15 +168,21 @@ struct GruCell {
         return bias_q ? load(bias_q + u, n) : Vec<T>{};
     }
 
-    UNSPOOL_INLINE Vec<T> forward(const Row<T>& row, const Vec<T>* a, int64_t u, int64_t n, bool save) const {
-        const Vec<T> r = sigmoid(a[0]), z = sigmoid(a[1]), new_h = tanh(load<T>(row.gates + u, n) + r * a[2]);
+    // The pre-activation of n, of which x makes a part and h another, and z; in a[0] and a[1].
+    UNSPOOL_INLINE void carry(const Row<T>& row, Vec<T>* a, int64_t u, int64_t n, bool save) const {
+        const Vec<T> r = sigmoid(a[0]);
+        a[1] = sigmoid(a[1]);
+        a[0] = load<T>(row.gates + u, n) + r * a[2];
         if (save) {
-            store(row.gates + u, new_h, n);
             store(row.gates + H + u, r, n);
-            store(row.gates + 2 * H + u, z, n);
+            store(row.gates + 2 * H + u, a[1], n);
             store(row.gates + 3 * H + u, a[2], n);
         }
-        return new_h + z * (load(row.h + u, n) - new_h);
+    }
+    UNSPOOL_INLINE Vec<T> forward(const Row<T>& row, const Vec<T>* a, int64_t u, int64_t n, bool save) const {
+        const Vec<T> new_h = tanh(a[0]);
+        if (save) store(row.gates + u, new_h, n);
+        return new_h + a[1] * (load(row.h + u, n) - new_h);
     }
 
     UNSPOOL_INLINE void backward(const Row<T>& row, int64_t u, int64_t n) const {

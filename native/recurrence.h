@@ -106,6 +106,12 @@ void step_forward(const Cell& cell, const std::vector<Row<T>>& rows, int64_t cou
                                               : load<T>(slot(r, g) + u, n);
                     }
                 multiply_panel<T, R, F::vectors>(w, p, k0, depth, LeftRows<T, R>(operand + r0, k0), acc);
+                if constexpr (F::unit_vectors == 1 && requires { cell.carry(row[0], acc[0], 0, 0, save); })
+                    if (last) {
+#pragma GCC unroll 12
+                        for (int r = 0; r < R; ++r) cell.carry(row[r], acc[r], p * F::units, H - p * F::units, save);
+                    }
+#pragma GCC unroll 12
                 for (int r = 0; r < R; ++r)
                     for (int i = 0; i < F::unit_vectors; ++i) {
                         const int64_t u = p * F::units + i * lanes, n = H - u;
