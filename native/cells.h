@@ -167,6 +167,13 @@ struct GruCell {
         if (g < 2) return load(row.start + (1 + g) * H + u, n);
         return bias_q ? load(bias_q + u, n) : Vec<T>{};
     }
+    // Where the bias of gate g is.
+    static constexpr int input_slot(int g) { return (g + 1) % 3; }
+    // Between the products with x and with h, when one follows the other: a_n is put away, q begins.
+    UNSPOOL_INLINE void between(const Row<T>& row, Vec<T>* a, int64_t u, int64_t n) const {
+        store(row.gates + u, a[2], n);
+        a[2] = bias_q ? load(bias_q + u, n) : Vec<T>{};
+    }
 
     // The pre-activation of n, of which x makes a part and h another, and z; in a[0] and a[1].
     UNSPOOL_INLINE void carry(const Row<T>& row, Vec<T>* a, int64_t u, int64_t n, bool save) const {

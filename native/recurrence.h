@@ -82,12 +82,14 @@ std::vector<const T*> rows_of(const T* matrix, int64_t rows, int64_t columns) {
 
 constexpr int64_t kStepDepth = 2 * kDepth;  // few rows leave a panel more of the cache
 
-// One product of one time step and the cell on top of it, for all rows: operand[r] W', then Cell::forward.
+// One product of one time step and the cell on top of it, for all rows: operand[r] W', then Cell::forward. The first
+// `inputs` columns of the operand are x.
 template <class T, class Cell>
 void step_forward(const Cell& cell, const std::vector<Row<T>>& rows, int64_t count, const T* const* operand,
-                  const Packed<T>& w, bool save) {
+                  const Packed<T>& w, bool save, int64_t inputs) {
     using F = Fused<T, Cell>;
     constexpr int lanes = kLanes<T>;
+    constexpr bool divided = requires(Vec<T>* a) { cell.between(rows[0], a, 0, 0); };
     const int64_t H = cell.H;
     for (int64_t p = 0; p < w.panels(); ++p) {
         for (int64_t k0 = 0; k0 < w.depth; k0 += kStepDepth) {
@@ -104,8 +106,17 @@ void step_forward(const Cell& cell, const std::vector<Row<T>>& rows, int64_t cou
                         acc[r][v] = n <= 0    ? Vec<T>{}
                                     : k0 == 0 ? cell.start(row[r], g, u, n)
                                               : load<T>(slot(r, g) + u, n);
+                        if constexpr (divided)
+                            if (inputs) acc[r][v] = load(row[r].start + Cell::input_slot(g) * H + u, n);
                     }
-                multiply_panel<T, R, F::vectors>(w, p, k0, depth, LeftRows<T, R>(operand + r0, k0), acc);
+                int64_t k = k0;
+                if constexpr (divided)
+                    if (inputs) {
+                        multiply_panel<T, R, F::vectors>(w, p, 0, inputs, LeftRows<T, R>(operand + r0, 0), acc);
+                        for (int r = 0; r < R; ++r) cell.between(row[r], acc[r], p * F::units, H - p * F::units);
+                        k = inputs;
+                    }
+                multiply_panel<T, R, F::vectors>(w, p, k, k0 + depth - k, LeftRows<T, R>(operand + r0, k), acc);
                 if constexpr (F::unit_vectors == 1 && requires { cell.carry(row[0], acc[0], 0, 0, save); })
                     if (last) {
 #pragma GCC unroll 12
@@ -178,7 +189,8 @@ class Recurrence {
         if (p.lengths)
             std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return length(a) > length(b); });
         rows_of_worker.resize(workers);
-        joined = !kCarries && !p.tokens && p.batch >= 4 * workers;
+        const bool fits = !kGru || p.inputs + p.state <= kStepDepth;
+        joined = kInputGates == First::gates && fits && !p.tokens && p.batch >= 4 * workers;
         for (int64_t i = 0; i < p.batch; ++i) {
             const int64_t worker = p.lengths ? i % workers : i * workers / p.batch;
             rows_of_worker[worker].push_back(order[i]);
@@ -342,10 +354,10 @@ void Recurrence<T, First, Second>::forward_rows(const Weights& w, const std::vec
                     step.fed_next = nullptr;
                 }
             }
-            step_forward(first, row, count, operand.data(), w.h, save);
+            step_forward(first, row, count, operand.data(), w.h, save, joined ? p.inputs : 0);
             if constexpr (kTwo) {
                 for (int64_t r = 0; r < count; ++r) operand[r] = row[r].out;
-                step_forward(second, next, count, operand.data(), w.mid, save);
+                step_forward(second, next, count, operand.data(), w.mid, save, 0);
             }
             for (int64_t r = 0; r < count; ++r) {
                 const int64_t b = rows[r];
