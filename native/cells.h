@@ -13,6 +13,7 @@ namespace unspool::UNSPOOL_ISA {
 template <class T>
 struct Row {
     T* gates;         // slots x H: pre-activations, then gates
+    const T* start;   // slots x H: what the recurrent product is added to
     T* dgates;        // backward: their gradients
     const T* h;       // h[t-1]
     const T* fed;     // h[t-1] as it entered the recurrent product: times the dropout mask
@@ -61,7 +62,7 @@ struct ElmanCell {
     int64_t H;
     Activation activation;
 
-    UNSPOOL_INLINE Vec<T> start(const Row<T>& row, int, int64_t u, int64_t n) const { return load(row.gates + u, n); }
+    UNSPOOL_INLINE Vec<T> start(const Row<T>& row, int, int64_t u, int64_t n) const { return load(row.start + u, n); }
 
     UNSPOOL_INLINE Vec<T> forward(const Row<T>& row, const Vec<T>* a, int64_t u, int64_t n, bool save) const {
         const Vec<T> h = activate<T>(activation, a[0]);
@@ -97,11 +98,12 @@ struct LstmCell {
     const T* peephole;  // (i, f, o) or (i, o), each H; or null
 
     UNSPOOL_INLINE Vec<T> start(const Row<T>& row, int g, int64_t u, int64_t n) const {
-        return load(row.gates + g * H + u, n);
+        return load(row.start + g * H + u, n);
     }
     UNSPOOL_INLINE Vec<T> peep(int which, int64_t u, int64_t n) const { return load(peephole + which * H + u, n); }
 
-    UNSPOOL_INLINE Vec<T> forward(const Row<T>& row, const Vec<T>* a, int64_t u, int64_t n, bool save) const {
+    // Leaves c and o in a[G] and a[O].
+    UNSPOOL_INLINE void carry(const Row<T>& row, Vec<T>* a, int64_t u, int64_t n, bool save) const {
         const Vec<T> c_prev = load(row.c_prev + u, n);
         Vec<T> ai = a[I], ao = a[O], f, c;
         if (peephole) ai += peep(0, u, n) * c_prev;
@@ -123,7 +125,11 @@ struct LstmCell {
             store(row.gates + G * H + u, g, n);
             store(row.gates + O * H + u, o, n);
         }
-        return o * tanh(c);
+        a[G] = c;
+        a[O] = o;
+    }
+    UNSPOOL_INLINE Vec<T> forward(const Row<T>&, const Vec<T>* a, int64_t, int64_t, bool) const {
+        return a[O] * tanh(a[G]);
     }
 
     UNSPOOL_INLINE void backward(const Row<T>& row, int64_t u, int64_t n) const {
@@ -158,19 +164,32 @@ struct GruCell {
     const T* bias_q;
 
     UNSPOOL_INLINE Vec<T> start(const Row<T>& row, int g, int64_t u, int64_t n) const {
-        if (g < 2) return load(row.gates + (1 + g) * H + u, n);
+        if (g < 2) return load(row.start + (1 + g) * H + u, n);
         return bias_q ? load(bias_q + u, n) : Vec<T>{};
     }
+    // Where the bias of gate g is.
+    static constexpr int input_slot(int g) { return (g + 1) % 3; }
+    // Between the products with x and with h, when one follows the other: a_n is put away, q begins.
+    UNSPOOL_INLINE void between(const Row<T>& row, Vec<T>* a, int64_t u, int64_t n) const {
+        store(row.gates + u, a[2], n);
+        a[2] = bias_q ? load(bias_q + u, n) : Vec<T>{};
+    }
 
-    UNSPOOL_INLINE Vec<T> forward(const Row<T>& row, const Vec<T>* a, int64_t u, int64_t n, bool save) const {
-        const Vec<T> r = sigmoid(a[0]), z = sigmoid(a[1]), new_h = tanh(load<T>(row.gates + u, n) + r * a[2]);
+    // The pre-activation of n, of which x makes a part and h another, and z; in a[0] and a[1].
+    UNSPOOL_INLINE void carry(const Row<T>& row, Vec<T>* a, int64_t u, int64_t n, bool save) const {
+        const Vec<T> r = sigmoid(a[0]);
+        a[1] = sigmoid(a[1]);
+        a[0] = load<T>(row.gates + u, n) + r * a[2];
         if (save) {
-            store(row.gates + u, new_h, n);
             store(row.gates + H + u, r, n);
-            store(row.gates + 2 * H + u, z, n);
+            store(row.gates + 2 * H + u, a[1], n);
             store(row.gates + 3 * H + u, a[2], n);
         }
-        return new_h + z * (load(row.h + u, n) - new_h);
+    }
+    UNSPOOL_INLINE Vec<T> forward(const Row<T>& row, const Vec<T>* a, int64_t u, int64_t n, bool save) const {
+        const Vec<T> new_h = tanh(a[0]);
+        if (save) store(row.gates + u, new_h, n);
+        return new_h + a[1] * (load(row.h + u, n) - new_h);
     }
 
     UNSPOOL_INLINE void backward(const Row<T>& row, int64_t u, int64_t n) const {
@@ -195,7 +214,7 @@ struct GruResetCell {
     int64_t H;
 
     UNSPOOL_INLINE Vec<T> start(const Row<T>& row, int g, int64_t u, int64_t n) const {
-        return load(row.gates + g * H + u, n);
+        return load(row.start + g * H + u, n);
     }
 
     UNSPOOL_INLINE Vec<T> forward(const Row<T>& row, const Vec<T>* a, int64_t u, int64_t n, bool) const {
@@ -221,7 +240,7 @@ struct GruNewCell {
     int64_t H;
 
     UNSPOOL_INLINE Vec<T> start(const Row<T>& row, int, int64_t u, int64_t n) const {
-        return load(row.gates + 2 * H + u, n);
+        return load(row.start + 2 * H + u, n);
     }
 
     UNSPOOL_INLINE Vec<T> forward(const Row<T>& row, const Vec<T>* a, int64_t u, int64_t n, bool save) const {

@@ -8,9 +8,27 @@
 #include <utility>
 #include <vector>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include "simd.h"
 
 namespace unspool::UNSPOOL_ISA {
+
+// Asks for large pages where a large array is about to be written for the first time: the kernel takes as long to find
+// the small pages of fresh memory, one by one, as the kernels need to fill them.
+template <class T>
+void prefer_large_pages(T* data, int64_t size) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    constexpr std::uintptr_t page = 1 << 21;
+    const auto begin = (reinterpret_cast<std::uintptr_t>(data) + page - 1) / page * page;
+    const auto end = reinterpret_cast<std::uintptr_t>(data + size) / page * page;
+    if (data && begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);  // a wish: may fail
+#else
+    (void)data, (void)size;
+#endif
+}
 
 constexpr int64_t kDepth = 512;  // of a packed block: its panels stream from the L2 cache faster than they are used
 constexpr int kAccumulators = UNSPOOL_REGISTERS >= 32 ? 24 : 12;
@@ -39,6 +57,7 @@ class Buffer {
         size_ = 0;
         data_ = static_cast<T*>(::operator new(size * sizeof(T), kLine));
         size_ = size;
+        prefer_large_pages(data_, size);
     }
     void zero() { std::fill_n(data_, size_, T(0)); }
     T* data() { return data_; }
@@ -146,9 +165,9 @@ UNSPOOL_INLINE void multiply_panel(const Packed<T>& b, int64_t p, int64_t k0, in
                 for (int r = 0; r < R; ++r) acc[r][c / kLanes<T>][c % kLanes<T>] += dot(depth, a.row[r], column + k0);
 }
 
-// Panel p from columns given as contiguous vectors over k; null is a column of zeros.
+// Panel p over k0 ... k0 + depth, from columns given as contiguous vectors over k; null is a column of zeros.
 template <class T>
-void pack_columns(Packed<T>& out, int64_t p, const T* const* columns) {
+void pack_columns(Packed<T>& out, int64_t p, const T* const* columns, int64_t k0, int64_t depth) {
     constexpr int lanes = kLanes<T>;
     Buffer<T> zeros;
     for (int c = 0; c < out.width; c += lanes) {
@@ -157,12 +176,12 @@ void pack_columns(Packed<T>& out, int64_t p, const T* const* columns) {
             const int64_t index = p * out.width + c + lane;
             from[lane] = index < out.columns ? columns[index] : nullptr;
             if (from[lane]) continue;
-            zeros.resize(out.depth);
+            zeros.resize(depth);
             zeros.zero();
             from[lane] = zeros.data();
         }
-        T* to = out.panel(p) + c;
-        for (int64_t k = 0; k < out.depth; ++k, to += out.width) {
+        T* to = out.panel(p) + k0 * out.width + c;
+        for (int64_t k = 0; k < depth; ++k, to += out.width) {
             Vec<T> row;
 #pragma GCC unroll 16
             for (int lane = 0; lane < lanes; ++lane) row[lane] = from[lane][k];

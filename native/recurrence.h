@@ -46,7 +46,21 @@ void pack_all_columns(Packed<T>& out, std::vector<const T*> columns, int64_t dep
     out.resize(columns.size(), depth, width);
     const int tasks = out.columns * depth < 65536 ? 1 : threads;
     parallel(tasks, [&](int task) {
-        for (int64_t p = task; p < out.panels(); p += tasks) pack_columns(out, p, columns.data());
+        for (int64_t p = task; p < out.panels(); p += tasks) pack_columns(out, p, columns.data(), 0, depth);
+    });
+}
+
+// The columns of two matrices, one below the other.
+template <class T>
+void pack_all_columns(Packed<T>& out, const std::vector<const T*>& above, int64_t depth_above,
+                      const std::vector<const T*>& below, int64_t depth_below, int width, int threads) {
+    out.resize(above.size(), depth_above + depth_below, width);
+    const int tasks = out.columns * out.depth < 65536 ? 1 : threads;
+    parallel(tasks, [&](int task) {
+        for (int64_t p = task; p < out.panels(); p += tasks) {
+            pack_columns(out, p, above.data(), 0, depth_above);
+            pack_columns(out, p, below.data(), depth_above, depth_below);
+        }
     });
 }
 
@@ -66,16 +80,20 @@ std::vector<const T*> rows_of(const T* matrix, int64_t rows, int64_t columns) {
     return out;
 }
 
-// One product of one time step and the cell on top of it, for all rows: operand[r] W', then Cell::forward.
+constexpr int64_t kStepDepth = 2 * kDepth;  // few rows leave a panel more of the cache
+
+// One product of one time step and the cell on top of it, for all rows: operand[r] W', then Cell::forward. The first
+// `inputs` columns of the operand are x.
 template <class T, class Cell>
 void step_forward(const Cell& cell, const std::vector<Row<T>>& rows, int64_t count, const T* const* operand,
-                  const Packed<T>& w, bool save) {
+                  const Packed<T>& w, bool save, int64_t inputs) {
     using F = Fused<T, Cell>;
     constexpr int lanes = kLanes<T>;
+    constexpr bool divided = requires(Vec<T>* a) { cell.between(rows[0], a, 0, 0); };
     const int64_t H = cell.H;
     for (int64_t p = 0; p < w.panels(); ++p) {
-        for (int64_t k0 = 0; k0 < w.depth; k0 += kDepth) {
-            const int64_t depth = std::min(kDepth, w.depth - k0);
+        for (int64_t k0 = 0; k0 < w.depth; k0 += kStepDepth) {
+            const int64_t depth = std::min(kStepDepth, w.depth - k0);
             const bool last = k0 + depth == w.depth;
             for_tiles<kTileRows<F::vectors>>(0, count, [&]<int R>(int64_t r0) {
                 const Row<T>* row = &rows[r0];
@@ -88,8 +106,23 @@ void step_forward(const Cell& cell, const std::vector<Row<T>>& rows, int64_t cou
                         acc[r][v] = n <= 0    ? Vec<T>{}
                                     : k0 == 0 ? cell.start(row[r], g, u, n)
                                               : load<T>(slot(r, g) + u, n);
+                        if constexpr (divided)
+                            if (inputs) acc[r][v] = load(row[r].start + Cell::input_slot(g) * H + u, n);
                     }
-                multiply_panel<T, R, F::vectors>(w, p, k0, depth, LeftRows<T, R>(operand + r0, k0), acc);
+                int64_t k = k0;
+                if constexpr (divided)
+                    if (inputs) {
+                        multiply_panel<T, R, F::vectors>(w, p, 0, inputs, LeftRows<T, R>(operand + r0, 0), acc);
+                        for (int r = 0; r < R; ++r) cell.between(row[r], acc[r], p * F::units, H - p * F::units);
+                        k = inputs;
+                    }
+                multiply_panel<T, R, F::vectors>(w, p, k, k0 + depth - k, LeftRows<T, R>(operand + r0, k), acc);
+                if constexpr (F::unit_vectors == 1 && requires { cell.carry(row[0], acc[0], 0, 0, save); })
+                    if (last) {
+#pragma GCC unroll 12
+                        for (int r = 0; r < R; ++r) cell.carry(row[r], acc[r], p * F::units, H - p * F::units, save);
+                    }
+#pragma GCC unroll 12
                 for (int r = 0; r < R; ++r)
                     for (int i = 0; i < F::unit_vectors; ++i) {
                         const int64_t u = p * F::units + i * lanes, n = H - u;
@@ -128,6 +161,9 @@ class Recurrence {
     Second second;
     int workers;
     std::vector<std::vector<int64_t>> rows_of_worker;  // sequences of each thread, longest first
+    // Multiplies x in the product of the time step, [x h] by the weights of both: more weights to read at each step,
+    // which needs some rows to pay, but no pre-activations to write and read again.
+    bool joined;
 
     int64_t length(int64_t b) const { return p.lengths ? p.lengths[b] : p.steps; }
     int64_t time(int64_t b, int64_t s) const { return p.reverse ? length(b) - 1 - s : s; }
@@ -153,6 +189,8 @@ class Recurrence {
         if (p.lengths)
             std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return length(a) > length(b); });
         rows_of_worker.resize(workers);
+        const bool fits = !kGru || p.inputs + p.state <= kStepDepth;
+        joined = kInputGates == First::gates && fits && !p.tokens && p.batch >= 4 * workers;
         for (int64_t i = 0; i < p.batch; ++i) {
             const int64_t worker = p.lengths ? i % workers : i * workers / p.batch;
             rows_of_worker[worker].push_back(order[i]);
@@ -224,16 +262,27 @@ void Recurrence<T, First, Second>::tabulate(Weights& w, const std::vector<const 
 
 template <class T, class First, class Second>
 void Recurrence<T, First, Second>::forward() {
+    const int64_t steps = p.steps * p.batch;
+    prefer_large_pages(p.y, steps * p.state);
+    prefer_large_pages(p.gates, steps * First::slots * p.hidden);
+    prefer_large_pages(p.cells, steps * p.hidden);
+    prefer_large_pages(p.mid, steps * p.hidden);
     Weights w;
     const auto inputs = input_columns();
-    const bool few = p.steps * p.batch <= 4;
+    const bool few = steps <= 4;
     const auto pack = [&](Packed<T>& out, std::vector<const T*> columns, int64_t depth, int width) {
         pack_all_columns(out, std::move(columns), depth, width, few, p.threads);
     };
     input_bias(w.bias);
-    if (p.tokens) tabulate(w, inputs);
-    else pack(w.x, inputs, p.inputs, kPlainWidth<T>);
-    pack(w.h, Fused<T, First>::columns(p.w_hh, p.hidden, p.state), p.state, Fused<T, First>::width);
+    using F = Fused<T, First>;
+    const auto hidden = F::columns(p.w_hh, p.hidden, p.state);
+    if (joined) {
+        pack_all_columns(w.h, F::columns(p.w_ih, p.hidden, p.inputs), p.inputs, hidden, p.state, F::width, p.threads);
+    } else {
+        if (p.tokens) tabulate(w, inputs);
+        else pack(w.x, inputs, p.inputs, kPlainWidth<T>);
+        pack(w.h, hidden, p.state, F::width);
+    }
     if constexpr (kTwo) {
         const T* from = kReadout ? p.w_hr : p.w_hh + First::gates * p.hidden * p.state;
         pack(w.mid, Fused<T, Second>::columns(from, second.H, p.hidden), p.hidden, Fused<T, Second>::width);
@@ -246,8 +295,9 @@ void Recurrence<T, First, Second>::forward_rows(const Weights& w, const std::vec
     const int64_t n = rows.size(), H = p.hidden, R = p.state, gate_row = First::slots * H;
     if (n == 0) return;
     const bool save = p.gates != nullptr;
-    const int64_t chunk = std::max<int64_t>(1, 192 / n), longest = length(rows[0]);
-    Buffer<T> scratch, gates(save ? 0 : chunk * n * gate_row), cells(save || !p.c0 ? 0 : n * H);
+    const int64_t chunk = joined ? 1 : std::max<int64_t>(1, 192 / n), longest = length(rows[0]);
+    const int64_t depth = joined ? p.inputs + R : 0;
+    Buffer<T> scratch, both(n * depth), gates(save ? 0 : chunk * n * gate_row), cells(save || !p.c0 ? 0 : n * H);
     Buffer<T> mid(kTwo && !save ? n * H : 0), fed(p.mask ? 3 * n * R : 0);
     std::vector<Row<T>> row(n), next(n);
     std::vector<const T*> operand(n), a(chunk * n);
@@ -265,12 +315,12 @@ void Recurrence<T, First, Second>::forward_rows(const Weights& w, const std::vec
         };
         int64_t projected = 0;
         for (int64_t s = s0; s < std::min(s0 + chunk, longest); ++s)
-            for (int64_t r = 0; r < n && s < length(rows[r]); ++r, ++projected) {
+            for (int64_t r = 0; r < n && s < length(rows[r]) && !joined; ++r, ++projected) {
                 c[projected] = gates_at(r, s);
                 if (p.tokens) std::copy_n(table_row(w, at(rows[r], s)), kInputGates * H, c[projected]);
                 else a[projected] = p.x + at(rows[r], s) * p.inputs;
             }
-        if (!p.tokens) product(projected, a.data(), w.x, c.data(), w.bias.data(), false, scratch);
+        if (!p.tokens && !joined) product(projected, a.data(), w.x, c.data(), w.bias.data(), false, scratch);
 
         for (int64_t s = s0; s < std::min(s0 + chunk, longest); ++s) {
             int64_t count = 0;
@@ -278,6 +328,7 @@ void Recurrence<T, First, Second>::forward_rows(const Weights& w, const std::vec
                 const int64_t r = count, b = rows[r], here = at(b, s);
                 Row<T>& step = row[r] = Row<T>{};
                 step.gates = gates_at(r, s);
+                step.start = joined ? w.bias.data() : step.gates;
                 step.h = step.fed = previous_h(b, s);
                 step.out = p.y + here * R;
                 if (p.mask) {
@@ -286,6 +337,11 @@ void Recurrence<T, First, Second>::forward_rows(const Weights& w, const std::vec
                     step.fed_next = &fed[((s + 1) % 2 * n + r) * R];
                 }
                 operand[r] = step.fed;
+                if (joined) {
+                    operand[r] = &both[r * depth];
+                    std::copy_n(p.x + here * p.inputs, p.inputs, &both[r * depth]);
+                    std::copy_n(step.fed, R, &both[r * depth + p.inputs]);
+                }
                 if (p.c0) {
                     const bool kept = save || s == 0 || resets(b, s);
                     step.c_prev = kept ? previous_c(b, s) : &cells[r * H];
@@ -298,10 +354,10 @@ void Recurrence<T, First, Second>::forward_rows(const Weights& w, const std::vec
                     step.fed_next = nullptr;
                 }
             }
-            step_forward(first, row, count, operand.data(), w.h, save);
+            step_forward(first, row, count, operand.data(), w.h, save, joined ? p.inputs : 0);
             if constexpr (kTwo) {
                 for (int64_t r = 0; r < count; ++r) operand[r] = row[r].out;
-                step_forward(second, next, count, operand.data(), w.mid, save);
+                step_forward(second, next, count, operand.data(), w.mid, save, 0);
             }
             for (int64_t r = 0; r < count; ++r) {
                 const int64_t b = rows[r];
@@ -317,8 +373,12 @@ void Recurrence<T, First, Second>::forward_rows(const Weights& w, const std::vec
 
 template <class T, class First, class Second>
 void Recurrence<T, First, Second>::backward() {
-    Weights w;
     const int64_t H = p.hidden, R = p.state;
+    prefer_large_pages(p.dgates, p.steps * p.batch * First::slots * H);
+    prefer_large_pages(p.dx, p.steps * p.batch * p.inputs);
+    prefer_large_pages(p.dw_ih, kInputGates * H * p.inputs);
+    prefer_large_pages(p.dw_hh, kInputGates * H * R);
+    Weights w;
     pack_all_rows(w.h, rows_of(p.w_hh, First::gates * H, R), R, p.threads);
     if (p.dx) pack_all_rows(w.x, input_columns(), p.inputs, p.threads);
     Buffer<T> dmid;
