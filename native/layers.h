@@ -40,18 +40,36 @@ struct Scratch {
     Sources<W> x, h, mid;
     std::vector<Sources<W>> taps;
     std::vector<const typename W::Source*> tap_lists;
-    Buffer<float> gates, middle;
+    Buffer<float> sums, gates, middle;
     bool backwards = false;
 };
 
-template <int NV, class Body>
-UNSPOOL_INLINE void sweep(std::int64_t rows, std::int64_t panels, bool backwards, const Body& body) {
+// For all panels and rows, product<R>(p, r, acc) makes pre-activations and cell(p, r, acc[r]) uses them. Of a single row
+// the products come first and then the cells, whose long chains of operations hide each other.
+template <class W, int NV, class Product, class CellStep>
+UNSPOOL_INLINE void sweep(std::int64_t rows, std::int64_t panels, Scratch<W>& scratch, const Product& product,
+                          const CellStep& cell) {
     constexpr int tile = kAccumulators / NV;
-    for (std::int64_t i = 0; i < panels; ++i) {
-        const std::int64_t p = backwards ? panels - 1 - i : i;
-        std::int64_t r = 0;
-        for (; r + tile <= rows; r += tile) body.template operator()<tile>(p, r);
-        for (; r < rows; ++r) body.template operator()<1>(p, r);
+    const auto panel = [&](std::int64_t i) { return scratch.backwards ? panels - 1 - i : i; };
+    std::int64_t single = rows / tile * tile;
+    for (std::int64_t i = 0; single && i < panels; ++i)
+        for (std::int64_t r = 0; r < single; r += tile) {
+            Floats acc[tile][NV];
+            product.template operator()<tile>(panel(i), r, acc);
+#pragma GCC unroll 1
+            for (int k = 0; k < tile; ++k) cell(panel(i), r + k, acc[k]);
+        }
+    scratch.sums.resize(panels * NV * kVector);
+    for (std::int64_t r = single; r < rows; ++r) {
+        Floats acc[1][NV];
+        for (std::int64_t i = 0; i < panels; ++i) {
+            product.template operator()<1>(panel(i), r, acc);
+            for (int v = 0; v < NV; ++v) store(&scratch.sums[(panel(i) * NV + v) * kVector], acc[0][v]);
+        }
+        for (std::int64_t p = 0; p < panels; ++p) {
+            for (int v = 0; v < NV; ++v) acc[0][v] = load(&scratch.sums[(p * NV + v) * kVector]);
+            cell(p, r, acc[0]);
+        }
     }
 }
 
@@ -65,6 +83,8 @@ struct UnitRows {
         return unit < H ? first + v / Each * H + unit : -1;
     }
 };
+
+constexpr int kEach = kVector >= 16 ? 2 : 4;  // vectors of units in a panel of one gate
 
 // A vector of numbers for each panel: biases, or the products of one token.
 template <int NV>
@@ -167,17 +187,18 @@ struct Linear {
     }
     std::int64_t size() const { return rows.panels() * 2 * kVector; }
     template <class From>
-    void operator()(std::int64_t count, Sources<W>& sources, const From& from, float* const* outs,
-                    bool backwards) const {
-        const auto* x = sources.prepare(count, weights.depth(), from);
-        sweep<2>(count, rows.panels(), backwards, [&]<int R>(std::int64_t p, std::int64_t r0) {
-            Floats acc[R][2];
-            begin(bias, p, acc);
-            weights.template multiply<R>(p, x + r0, acc);
-            for (int r = 0; r < R; ++r)
+    void operator()(std::int64_t count, Scratch<W>& scratch, const From& from, float* const* outs) const {
+        const auto* x = scratch.mid.prepare(count, weights.depth(), from);
+        sweep<W, 2>(
+            count, rows.panels(), scratch,
+            [&]<int R>(std::int64_t p, std::int64_t r0, Floats(&acc)[R][2]) {
+                begin(bias, p, acc);
+                weights.template multiply<R>(p, x + r0, acc);
+            },
+            [&](std::int64_t p, std::int64_t r, const Floats* a) {
                 for (int v = 0; v < 2; ++v)
-                    store(outs[r0 + r] + (2 * p + v) * kVector, activate<float>(activation, acc[r][v]));
-        });
+                    store(outs[r] + (2 * p + v) * kVector, activate<float>(activation, a[v]));
+            });
         clear_tails(count, [&](std::int64_t r) { return outs[r]; }, size(), padded(size()));
     }
 };
@@ -185,10 +206,11 @@ struct Linear {
 // Elman, and Jordan, whose output is fed back.
 template <class W>
 class PlainLayer final : public Layer<W> {
-    UnitRows<1, 2> rows_;
-    Input<W, 2> input_;
-    Panels<W, 2> hidden_;
-    Starts<2> bias_;
+    static constexpr int NV = kEach;
+    UnitRows<1, NV> rows_;
+    Input<W, NV> input_;
+    Panels<W, NV> hidden_;
+    Starts<NV> bias_;
     Linear<W> readout_;
     ElmanCell<float> cell_;
     std::int64_t size_;
@@ -196,7 +218,7 @@ class PlainLayer final : public Layer<W> {
 
   public:
     PlainLayer(const LayerWeights& w, Activation phi, Activation psi, bool jordan)
-        : rows_{w.H}, cell_{w.H, phi}, size_(rows_.panels() * 2 * kVector), jordan_(jordan) {
+        : rows_{w.H}, cell_{w.H, phi}, size_(rows_.panels() * NV * kVector), jordan_(jordan) {
         input_.pack(w.w_ih, w.I, rows_, w.products, w.rows);
         hidden_.pack(w.w_hh, w.R, 1, 0, rows_.panels(), rows_);
         bias_.pack(rows_, w.b_ih, w.b_hh);
@@ -213,19 +235,21 @@ class PlainLayer final : public Layer<W> {
         const auto target = [&](std::int64_t r) { return jordan_ ? &scratch.middle[r * stride] : outs[r]; };
         const auto* x = input_.prepare(scratch.x, rows, feed);
         const auto* h = scratch.h.prepare(rows, hidden_.depth(), [&](std::int64_t r) { return states[r]; });
-        sweep<2>(rows, rows_.panels(), scratch.backwards, [&]<int R>(std::int64_t p, std::int64_t r0) {
-            Floats acc[R][2];
-            begin(bias_, p, acc);
-            input_.template add<R>(p, feed, x, r0, acc);
-            hidden_.template multiply<R>(p, h + r0, acc);
-            for (int r = 0; r < R; ++r)
-                for (int v = 0; v < 2; ++v) {
-                    const std::int64_t u = (2 * p + v) * kVector;
-                    store(target(r0 + r) + u, cell_.forward(Row<float>{}, &acc[r][v], u, kVector, false));
+        sweep<W, NV>(
+            rows, rows_.panels(), scratch,
+            [&]<int R>(std::int64_t p, std::int64_t r0, Floats(&acc)[R][NV]) {
+                begin(bias_, p, acc);
+                input_.template add<R>(p, feed, x, r0, acc);
+                hidden_.template multiply<R>(p, h + r0, acc);
+            },
+            [&](std::int64_t p, std::int64_t r, const Floats* a) {
+                for (int v = 0; v < NV; ++v) {
+                    const std::int64_t u = (NV * p + v) * kVector;
+                    store(target(r) + u, cell_.forward(Row<float>{}, a + v, u, kVector, false));
                 }
-        });
+            });
         clear_tails(rows, target, size_, stride);
-        if (jordan_) readout_(rows, scratch.mid, target, outs, scratch.backwards);
+        if (jordan_) readout_(rows, scratch, target, outs);
         for (std::int64_t r = 0; r < rows; ++r) std::copy_n(outs[r], this->state, states[r]);
     }
 };
@@ -269,19 +293,20 @@ class LstmLayer final : public Layer<W> {
         const auto target = [&](std::int64_t r) { return projects_ ? &scratch.middle[r * stride] : outs[r]; };
         const auto* x = input_.prepare(scratch.x, rows, feed);
         const auto* h = scratch.h.prepare(rows, hidden_.depth(), [&](std::int64_t r) { return states[r]; });
-        sweep<G>(rows, rows_.panels(), scratch.backwards, [&]<int R>(std::int64_t p, std::int64_t r0) {
-            Floats acc[R][G];
-            begin(bias_, p, acc);
-            input_.template add<R>(p, feed, x, r0, acc);
-            hidden_.template multiply<R>(p, h + r0, acc);
-            for (int r = 0; r < R; ++r) {
+        sweep<W, G>(
+            rows, rows_.panels(), scratch,
+            [&]<int R>(std::int64_t p, std::int64_t r0, Floats(&acc)[R][G]) {
+                begin(bias_, p, acc);
+                input_.template add<R>(p, feed, x, r0, acc);
+                hidden_.template multiply<R>(p, h + r0, acc);
+            },
+            [&](std::int64_t p, std::int64_t r, const Floats* a) {
                 Row<float> row{};
-                row.c_prev = row.c = states[r0 + r] + this->out;
-                store(target(r0 + r) + p * kVector, cell_.forward(row, acc[r], p * kVector, kVector, false));
-            }
-        });
+                row.c_prev = row.c = states[r] + this->out;
+                store(target(r) + p * kVector, cell_.forward(row, a, p * kVector, kVector, false));
+            });
         clear_tails(rows, target, size_, stride);
-        if (projects_) projection_(rows, scratch.mid, target, outs, scratch.backwards);
+        if (projects_) projection_(rows, scratch, target, outs);
         for (std::int64_t r = 0; r < rows; ++r) std::copy_n(outs[r], this->out, states[r]);
     }
 };
@@ -309,21 +334,23 @@ class GruLayer final : public Layer<W> {
               Scratch<W>& scratch) const override {
         const auto* x = input_.prepare(scratch.x, rows, feed);
         const auto* h = scratch.h.prepare(rows, hidden_.depth(), [&](std::int64_t r) { return states[r]; });
-        scratch.gates.resize(this->out);
-        sweep<3>(rows, rows_.panels(), scratch.backwards, [&]<int R>(std::int64_t p, std::int64_t r0) {
-            const std::int64_t u = p * kVector;
-            Floats acc[R][3], new_x[R];
-            begin(bias_, p, acc);
-            input_.template add<R>(p, feed, x, r0, acc);
-            for (int r = 0; r < R; ++r) new_x[r] = std::exchange(acc[r][2], bias_q_(p, 2));
-            hidden_.template multiply<R>(p, h + r0, acc);
-            for (int r = 0; r < R; ++r) {
+        scratch.gates.resize(kRows * this->out);
+        sweep<W, 3>(
+            rows, rows_.panels(), scratch,
+            [&]<int R>(std::int64_t p, std::int64_t r0, Floats(&acc)[R][3]) {
+                begin(bias_, p, acc);
+                input_.template add<R>(p, feed, x, r0, acc);
+                for (int r = 0; r < R; ++r) {
+                    store(&scratch.gates[(r0 + r) * this->out + p * kVector], acc[r][2]);
+                    acc[r][2] = bias_q_(p, 2);
+                }
+                hidden_.template multiply<R>(p, h + r0, acc);
+            },
+            [&](std::int64_t p, std::int64_t r, const Floats* a) {
                 Row<float> row{};
-                row.gates = scratch.gates.data(), row.h = states[r0 + r];
-                store(row.gates + u, new_x[r]);
-                store(outs[r0 + r] + u, cell_.forward(row, acc[r], u, kVector, false));
-            }
-        });
+                row.gates = &scratch.gates[r * this->out], row.h = states[r];
+                store(outs[r] + p * kVector, cell_.forward(row, a, p * kVector, kVector, false));
+            });
         clear_tails(rows, [&](std::int64_t r) { return outs[r]; }, cell_.H, this->out);
         for (std::int64_t r = 0; r < rows; ++r) std::copy_n(outs[r], this->out, states[r]);
     }
@@ -371,28 +398,30 @@ class GruResetLayer final : public Layer<W> {
         const GruNewCell<float> next{stride};
         const auto* x = input_.prepare(scratch.x, rows, feed);
         const auto* h = scratch.h.prepare(rows, hidden_.depth(), [&](std::int64_t r) { return states[r]; });
-        sweep<2>(rows, rows_.panels(), scratch.backwards, [&]<int R>(std::int64_t p, std::int64_t r0) {
-            Floats acc[R][2];
-            begin(bias_, p, acc);
-            input_.template add<R>(p, feed, x, r0, acc);
-            hidden_.template multiply<R>(p, h + r0, acc);
-            for (int r = 0; r < R; ++r) {
-                const std::int64_t u = p * kVector;
-                store(middle(r0 + r) + u, reset.forward(row_of(r0 + r), acc[r], u, kVector, false));
-            }
-        });
+        sweep<W, 2>(
+            rows, rows_.panels(), scratch,
+            [&]<int R>(std::int64_t p, std::int64_t r0, Floats(&acc)[R][2]) {
+                begin(bias_, p, acc);
+                input_.template add<R>(p, feed, x, r0, acc);
+                hidden_.template multiply<R>(p, h + r0, acc);
+            },
+            [&](std::int64_t p, std::int64_t r, const Floats* a) {
+                store(middle(r) + p * kVector, reset.forward(row_of(r), a, p * kVector, kVector, false));
+            });
         const auto* s = scratch.mid.prepare(rows, new_hidden_.depth(), middle);
-        sweep<2>(rows, new_rows_.panels(), scratch.backwards, [&]<int R>(std::int64_t p, std::int64_t r0) {
-            Floats acc[R][2];
-            begin(new_bias_, p, acc);
-            new_input_.template add<R>(p, feed, x, r0, acc);
-            new_hidden_.template multiply<R>(p, s + r0, acc);
-            for (int r = 0; r < R; ++r)
+        sweep<W, 2>(
+            rows, new_rows_.panels(), scratch,
+            [&]<int R>(std::int64_t p, std::int64_t r0, Floats(&acc)[R][2]) {
+                begin(new_bias_, p, acc);
+                new_input_.template add<R>(p, feed, x, r0, acc);
+                new_hidden_.template multiply<R>(p, s + r0, acc);
+            },
+            [&](std::int64_t p, std::int64_t r, const Floats* a) {
                 for (int v = 0; v < 2; ++v) {
                     const std::int64_t u = (2 * p + v) * kVector;
-                    store(outs[r0 + r] + u, next.forward(row_of(r0 + r), &acc[r][v], u, kVector, false));
+                    store(outs[r] + u, next.forward(row_of(r), a + v, u, kVector, false));
                 }
-        });
+            });
         clear_tails(rows, [&](std::int64_t r) { return outs[r]; }, size_, this->out);
         for (std::int64_t r = 0; r < rows; ++r) std::copy_n(outs[r], this->out, states[r]);
     }
@@ -439,14 +468,16 @@ class TimeDelayLayer final : public Layer<W> {
                 return states[r] + kPlace + (place(states[r]) + ahead) % past() * inputs_;
             });
         }
-        sweep<2>(rows, rows_.panels(), scratch.backwards, [&]<int R>(std::int64_t p, std::int64_t r0) {
-            Floats acc[R][2];
-            begin(bias_, p, acc);
-            for (std::size_t k = 0; k < taps_.size(); ++k) taps_[k].template multiply<R>(p, x[k] + r0, acc);
-            for (int r = 0; r < R; ++r)
+        sweep<W, 2>(
+            rows, rows_.panels(), scratch,
+            [&]<int R>(std::int64_t p, std::int64_t r0, Floats(&acc)[R][2]) {
+                begin(bias_, p, acc);
+                for (std::size_t k = 0; k < taps_.size(); ++k) taps_[k].template multiply<R>(p, x[k] + r0, acc);
+            },
+            [&](std::int64_t p, std::int64_t r, const Floats* a) {
                 for (int v = 0; v < 2; ++v)
-                    store(outs[r0 + r] + (2 * p + v) * kVector, activate<float>(activation_, acc[r][v]));
-        });
+                    store(outs[r] + (2 * p + v) * kVector, activate<float>(activation_, a[v]));
+            });
         clear_tails(rows, [&](std::int64_t r) { return outs[r]; }, rows_.panels() * 2 * kVector, this->out);
         for (std::int64_t r = 0; past() && r < rows; ++r) {
             const std::int64_t oldest = place(states[r]), next = (oldest + 1) % past();

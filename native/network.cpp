@@ -363,7 +363,7 @@ void PackedSessions<W>::head(std::int64_t rows, float* y) {
     const std::int64_t stride = padded(net_.head_.size());
     std::vector<float*>& outs = state_;
     for (std::int64_t r = 0; r < rows; ++r) outs[r] = &head_[r * stride];
-    net_.head_(rows, scratch_.x, [&](std::int64_t r) { return feed_[r].x; }, outs.data(), scratch_.backwards);
+    net_.head_(rows, scratch_, [&](std::int64_t r) { return feed_[r].x; }, outs.data());
     for (std::int64_t r = 0; r < rows; ++r) finish(net_.architecture, outs[r], y + r * net_.architecture.outputs);
 }
 

@@ -68,7 +68,6 @@ struct Float32 {
     UNSPOOL_INLINE static float factor(const Source& x, std::int64_t k) { return x.data[k]; }
     UNSPOOL_INLINE static Floats weights(const float* w) { return load(w); }
     UNSPOOL_INLINE static void add(Sum& sum, float x, Floats w) { sum += x * w; }
-    UNSPOOL_INLINE static Floats value(Sum sum) { return sum; }
 };
 
 struct Bfloat16 {
@@ -95,7 +94,6 @@ struct Bfloat16 {
         sum += x.first * w.first;
         sum += x.second * w.second;
     }
-    UNSPOOL_INLINE static Floats value(Sum sum) { return sum; }
 };
 
 // x is rounded to integers of 16 bits, less where the sum of so many products could leave 32.
@@ -162,7 +160,6 @@ struct Int8 {
         sum += multiply_pairs(x.odd, w.odd);
 #endif
     }
-    UNSPOOL_INLINE static Floats value(Sum sum) { return __builtin_convertvector(sum, Floats); }
 };
 
 // Rows of a matrix, packed. `row(panel, v, lane)` says which row goes where; -1 is a row of zeros.
@@ -204,6 +201,11 @@ class Panels {
     UNSPOOL_INLINE void multiply(std::int64_t p, const typename W::Source* x, Floats (&acc)[R][NV]) const {
         constexpr int split = R * NV >= 8 ? 1 : R * NV >= 4 ? 2 : 4;  // chains, to hide the latency of an addition
         typename W::Sum sum[split][R][NV] = {};
+        if constexpr (std::is_same_v<typename W::Sum, Floats>)
+#pragma GCC unroll 12
+            for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+                for (int v = 0; v < NV; ++v) sum[0][r][v] = acc[r][v];
         const auto* w = data_.data() + p * groups_ * width * W::group;
         // kPad features make a number of groups that split divides.
         for (std::int64_t k = 0; k < groups_; k += split)
@@ -225,10 +227,11 @@ class Panels {
             for (int v = 0; v < NV; ++v) {
 #pragma GCC unroll 4
                 for (int s = 1; s < split; ++s) sum[0][r][v] += sum[s][r][v];
-                if constexpr (W::number == Number::int8)
-                    acc[r][v] += W::value(sum[0][r][v]) * (x[r].scale * load(&scales_[p * width + v * kVector]));
+                if constexpr (std::is_same_v<typename W::Sum, Floats>)
+                    acc[r][v] = sum[0][r][v];
                 else
-                    acc[r][v] += W::value(sum[0][r][v]);
+                    acc[r][v] += __builtin_convertvector(sum[0][r][v], Floats) *
+                                 (x[r].scale * load(&scales_[p * width + v * kVector]));
             }
     }
 
