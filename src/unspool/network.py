@@ -12,6 +12,7 @@ from torch.nn import functional
 from . import nn
 from .architecture import Architecture, parse
 from .errors import UnspoolError
+from .packing import float32
 
 CELLS = {"elman": nn.Elman, "jordan": nn.Jordan, "gru": nn.GRU, "lstm": nn.LSTM, "tdnn": nn.TDNN}
 
@@ -102,8 +103,9 @@ def restore(config: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> Net
     """The network of a configuration with these weights; nothing is allocated before all their shapes agree.
 
     Raises:
-        UnspoolError: weights are missing, too many, of another shape, or not float32.
+        UnspoolError: weights are missing, too many, of another shape, or neither float32 nor packed.
     """
+    weights = float32(weights)
     with torch.device("meta"):
         network = Network(config)
     wanted = {name: (tuple(value.shape), np.float32) for name, value in network.state_dict().items()}

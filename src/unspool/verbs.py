@@ -118,6 +118,44 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="text in UTF-8, or python-stdlib")
 
 
+def pack(network: str, weights: str, out: str | None, file: str | None, force: bool) -> None:
+    """Save a network once more, with weights of 16 or 8 bits; with --file, print what it costs on that text."""
+    from . import packing
+
+    to = out or f"{network.rstrip('/')}-{weights}"
+    packing.pack(network, to, weights, force=force)
+    before, after = (_size(folder) for folder in (network, to))
+    print(f"saved in   {to}, weights {after:,} bytes instead of {before:,}")
+    if file is not None:
+        _print_loss(network, to, file)
+
+
+def _print_loss(network: str, packed: str, file: str) -> None:
+    """What a text costs with the network's weights, and with the small ones."""
+    from .data import text as texts
+    from .data.vocabulary import UNITS
+    from .tasks.text_stream import TextStream
+
+    models = [TextStream(folder) for folder in (network, packed)]
+    level = models[0].vocabulary.level
+    text = texts.read(file, level)
+    before, after = (model.evaluate(text).network.bits for model in models)
+    print(f"float32    {before:.4f} bits/{UNITS[level]} on {file}")
+    print(f"packed     {after:.4f} bits/{UNITS[level]}, {after - before:+.4f} ({100 * (after / before - 1):+.2f} %)")
+
+
+def _size(network: str) -> int:
+    return os.path.getsize(os.path.join(network, "model.safetensors"))
+
+
+def _pack(parser: argparse.ArgumentParser) -> None:
+    _folder(parser)
+    parser.add_argument("--weights", choices=("bf16", "int8"), required=True, help="bits of a weight")
+    parser.add_argument("--out", metavar="DIR", help="folder to save into (DIR-bf16 or DIR-int8)")
+    parser.add_argument("--file", metavar="FILE", help="text to measure the loss on, or python-stdlib")
+    parser.add_argument("--force", action="store_true", help="replace the network in --out")
+
+
 def _folder(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("network", metavar="DIR", help="folder of a saved network")
 
@@ -148,4 +186,5 @@ def _drop_output() -> None:
 VERBS: dict[str, tuple[Callable[..., int | None], Callable[[argparse.ArgumentParser], None]]] = {
     "generate": (generate, _generate),
     "evaluate": (evaluate, _evaluate),
+    "pack": (pack, _pack),
 }
