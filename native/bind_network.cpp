@@ -142,7 +142,8 @@ class BoundSessions {
     nb::object owner_;
     const Network& net_;
     std::unique_ptr<Sessions> sessions_;
-    nb::object empty_, float32_, one_shape_;
+    nb::object empty_, float32_, one_shape_, kept_[2];
+    std::vector<std::int64_t> one_input_;
     std::vector<char> seen_;
     bool busy_ = false;
 
@@ -154,6 +155,7 @@ class BoundSessions {
         const nb::module_ numpy = nb::module_::import_("numpy");
         empty_ = numpy.attr("empty"), float32_ = numpy.attr("dtype")("float32");
         one_shape_ = nb::int_(net_.architecture.outputs);
+        one_input_ = {net_.architecture.inputs};
         seen_.resize(count);
     }
     std::int64_t count() const { return sessions_->count(); }
@@ -169,15 +171,15 @@ class BoundSessions {
     nb::object step(nb::handle x) {
         check_one_way("step");
         check_idle();
-        nb::object y = outputs(one_shape_);
-        const View to(y, PyBUF_WRITABLE);
         if (net_.architecture.tokens) {
             const std::int64_t token = one_token(x);
-            sessions_->step(1, nullptr, nullptr, &token, to.data<float>());
-        } else {
-            const View from = features(x, {net_.architecture.inputs}, "x");
-            sessions_->step(1, nullptr, from.data<float>(), nullptr, to.data<float>());
+            const auto [y, to] = fresh_output();
+            sessions_->step(1, nullptr, nullptr, &token, to);
+            return y;
         }
+        const View from = features(x, one_input_, "x");
+        const auto [y, to] = fresh_output();
+        sessions_->step(1, nullptr, from.data<float>(), nullptr, to);
         return y;
     }
     nb::object step_many(nb::handle x, nb::handle which) {
@@ -243,6 +245,27 @@ class BoundSessions {
     }
 
   private:
+    // An array of outputs that nobody holds any more, or a new one. Two are kept, as the one from the step before is
+    // often still somebody's. That nobody has changed its shape in place is asked of the array itself.
+    std::pair<nb::object, float*> fresh_output() {
+        for (nb::object& kept : kept_) {
+            if (!kept.is_valid() || Py_REFCNT(kept.ptr()) != 1) continue;
+            Py_buffer buffer;
+            if (PyObject_GetBuffer(kept.ptr(), &buffer, PyBUF_ND | PyBUF_WRITABLE) != 0) {
+                PyErr_Clear();
+                continue;
+            }
+            const bool same = buffer.ndim == 1 && buffer.shape[0] == net_.architecture.outputs && buffer.itemsize == 4;
+            float* data = static_cast<float*>(buffer.buf);
+            PyBuffer_Release(&buffer);
+            if (same) return {kept, data};
+        }
+        nb::object y = outputs(one_shape_);
+        float* data = View(y, PyBUF_WRITABLE).data<float>();
+        std::swap(kept_[0], kept_[1]);
+        kept_[0] = y;
+        return {y, data};
+    }
     nb::object outputs(nb::handle shape) const {
         PyObject* arguments[] = {shape.ptr(), float32_.ptr()};
         return nb::steal(check(PyObject_Vectorcall(empty_.ptr(), arguments, 2, nullptr)));

@@ -150,6 +150,7 @@ class PackedNetwork final : public Network {
     }
 
   private:
+    static constexpr std::int64_t kPast = 1 << 20;  // steps that a small file could otherwise make memory of
     static constexpr std::int64_t kTable = 1 << 20, kWork = 1 << 27;  // numbers of a table, and products to make it
 
     // Reads the front end; decides on a table for tokens.
@@ -263,6 +264,8 @@ class PackedNetwork final : public Network {
             const std::string name = "recurrent.layers." + std::to_string(l);
             const std::int64_t I = l ? a.hidden : a.inputs;
             const Tensor w = reader.matrix(name + ".weight", {a.hidden, I, a.window[l]});
+            if ((a.window[l] - 1) * a.dilation[l] > kPast)
+                throw std::invalid_argument("window and dilation reach more than 2^20 steps back");
             auto layer = std::make_unique<TimeDelayLayer<W>>(
                 w, a.bias ? reader.floats(name + ".bias", {a.hidden}) : nullptr, a.activation, a.dilation[l]);
             delays_.push_back({layer.get(), I});

@@ -3,7 +3,9 @@
 
 namespace unspool {
 
-#if defined(__x86_64__) || defined(_M_X64)
+// Whoever compiles for one machine may name its sets.
+#if defined(UNSPOOL_SETS)
+#elif defined(__x86_64__) || defined(_M_X64)
 #define UNSPOOL_SETS(set) set(avx512) set(avx2) set(baseline)
 #elif defined(__aarch64__)
 #define UNSPOOL_SETS(set) set(neon)

@@ -211,14 +211,27 @@ class Panels {
         for (std::int64_t k = 0; k < groups_; k += split)
 #pragma GCC unroll 4
             for (int s = 0; s < split; ++s, w += width * W::group) {
-                decltype(W::factor(x[0], 0)) factor[R];
-#pragma GCC unroll 12
-                for (int r = 0; r < R; ++r) factor[r] = W::factor(x[r], k + s);
+                // The fewer of the two stay in registers beside the sums.
+                if constexpr (R > NV) {
+                    decltype(W::weights(w)) weights[NV];
 #pragma GCC unroll 4
-                for (int v = 0; v < NV; ++v) {
-                    const auto weights = W::weights(w + v * kVector * W::group);
+                    for (int v = 0; v < NV; ++v) weights[v] = W::weights(w + v * kVector * W::group);
 #pragma GCC unroll 12
-                    for (int r = 0; r < R; ++r) W::add(sum[s][r][v], factor[r], weights);
+                    for (int r = 0; r < R; ++r) {
+                        const auto factor = W::factor(x[r], k + s);
+#pragma GCC unroll 4
+                        for (int v = 0; v < NV; ++v) W::add(sum[s][r][v], factor, weights[v]);
+                    }
+                } else {
+                    decltype(W::factor(x[0], 0)) factor[R];
+#pragma GCC unroll 12
+                    for (int r = 0; r < R; ++r) factor[r] = W::factor(x[r], k + s);
+#pragma GCC unroll 4
+                    for (int v = 0; v < NV; ++v) {
+                        const auto weights = W::weights(w + v * kVector * W::group);
+#pragma GCC unroll 12
+                        for (int r = 0; r < R; ++r) W::add(sum[s][r][v], factor[r], weights);
+                    }
                 }
             }
 #pragma GCC unroll 12
