@@ -27,6 +27,10 @@ def guarded(call: Callable[[], Any]) -> int:
         return status or 0
     except (UsageError, UnspoolError) as error:
         return _complain(str(error))
+    except ModuleNotFoundError as error:
+        if error.name not in ("onnx", "onnxruntime"):
+            raise
+        return _complain(f"{error.name} is not installed; pip install 'unspool[onnx]' brings it")
     except BrokenPipeError:
         # Whoever reads has enough; typer too leaves with 1.
         _drop_output()
@@ -156,6 +160,22 @@ def _pack(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="replace the network in --out")
 
 
+def export(network: str, file: str, force: bool) -> None:
+    """Write the network into an ONNX file, after its outputs have been compared with ours."""
+    from .export import export
+
+    difference = export(network, file, force=force)
+    print(
+        f"saved in   {file}, {os.path.getsize(file):,} bytes; in onnxruntime it differs from ours by {difference:.1g}"
+    )
+
+
+def _export(parser: argparse.ArgumentParser) -> None:
+    _folder(parser)
+    parser.add_argument("file", metavar="FILE", help="model.onnx")
+    parser.add_argument("--force", action="store_true", help="replace the file")
+
+
 def _folder(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("network", metavar="DIR", help="folder of a saved network")
 
@@ -187,4 +207,5 @@ VERBS: dict[str, tuple[Callable[..., int | None], Callable[[argparse.ArgumentPar
     "generate": (generate, _generate),
     "evaluate": (evaluate, _evaluate),
     "pack": (pack, _pack),
+    "export": (export, _export),
 }
