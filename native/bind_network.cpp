@@ -355,6 +355,13 @@ class BoundSessions {
 };
 
 void bind_network(nb::module_& m) {
+    m.def(
+        "read_bandwidth",
+        [](std::int64_t bytes, double seconds) {
+            nb::gil_scoped_release released;
+            return network_sets().front()->read_bandwidth(bytes, seconds);
+        },
+        nb::arg("bytes"), nb::arg("seconds"), "Bytes a second that one core reads of an array of this size, measured.");
     nb::class_<BoundNetwork>(m, "Network", "The packed weights of a saved network.")
         .def(nb::init<const nb::dict&, const nb::dict&, const std::string&>(), nb::arg("architecture"),
              nb::arg("weights"), nb::arg("instruction_set") = "")
@@ -383,7 +390,7 @@ void bind_network(nb::module_& m) {
         .def("run_many", [](BoundSessions& s, nb::handle xs) { return s.run(xs, true); }, nb::arg("xs").none())
         .def("reset", &BoundSessions::reset, nb::arg("session"))
         .def("read", &BoundSessions::read, nb::arg("session"), nb::arg("field"), nb::arg("to"))
-        .def("write", &BoundSessions::write, nb::arg("session"), nb::arg("field"), nb::arg("from"));
+        .def("write", &BoundSessions::write);
 }
 
 }  // namespace unspool

@@ -1,6 +1,7 @@
 // Compiled once for each instruction set, as kernels.cpp is: networks made of layers.
 #include "network.h"
 
+#include <chrono>
 #include <cmath>
 #include <stdexcept>
 
@@ -448,9 +449,32 @@ static std::unique_ptr<Network> make(const Architecture& a, const Tensors& tenso
     }
 }
 
+static double read_bandwidth(std::int64_t bytes, double seconds) {
+    using Clock = std::chrono::steady_clock;
+    constexpr std::int64_t block = 16 * kVector;
+    const std::int64_t count = padded(std::max<std::int64_t>(bytes / 4, block), block);
+    Buffer<float> data(count);
+    std::fill_n(data.data(), count, 1.0f);
+    Floats sums[16] = {};
+    double best = 0;
+    const auto end = Clock::now() + std::chrono::duration<double>(seconds);
+    do {
+        const auto begin = Clock::now();
+        std::int64_t read = 0;
+        for (; read < 1 << 21; read += count)
+            for (std::int64_t i = 0; i < count; i += block)
+#pragma GCC unroll 16
+                for (int j = 0; j < 16; ++j) sums[j] += load(&data[i + j * kVector]);
+        best = std::max(best, 4.0 * double(read) / std::chrono::duration<double>(Clock::now() - begin).count());
+    } while (Clock::now() < end);
+    float sum = 0;
+    for (const Floats& s : sums) sum += s[0];
+    return sum > 0 ? best : 0;
+}
+
 #define UNSPOOL_TEXT_(x) #x
 #define UNSPOOL_TEXT(x) UNSPOOL_TEXT_(x)
 extern const NetworkSet network_set;
-const NetworkSet network_set{UNSPOOL_TEXT(UNSPOOL_ISA), supported, make};
+const NetworkSet network_set{UNSPOOL_TEXT(UNSPOOL_ISA), supported, make, read_bandwidth};
 
 }  // namespace unspool::UNSPOOL_ISA

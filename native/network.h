@@ -83,6 +83,7 @@ struct NetworkSet {
     const char* name;
     bool (*supported)();
     std::unique_ptr<Network> (*make)(const Architecture&, const Tensors&);
+    double (*read_bandwidth)(std::int64_t bytes, double seconds);  // bytes a second of one core, over so many again
 };
 
 // The instruction sets that this machine can run, best first.

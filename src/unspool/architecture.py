@@ -82,10 +82,7 @@ def parse(config: Any) -> Architecture:
         UnspoolError: it is not of the form above.
     """
     front, recurrent, head = (_section(config, name) for name in ("front", "recurrent", "head"))
-    kind, cell, head_kind = front.get("kind"), recurrent.get("cell"), head.get("kind")
-    one_of("kind", kind, FRONTS)
-    one_of("cell", cell, CELLS)
-    one_of("kind", head_kind, HEADS)
+    kind, cell, head_kind = _word(front, "kind", FRONTS), _word(recurrent, "cell", CELLS), _word(head, "kind", HEADS)
     _known("front", front, ("kind", *_SECTIONS["front"][kind]))
     _known("recurrent", recurrent, ("cell", "hidden_size", "num_layers", "dropout", *OPTIONS[cell]))
     _known("head", head, ("kind", *_SECTIONS["head"][head_kind]))
@@ -94,9 +91,7 @@ def parse(config: Any) -> Architecture:
     dropout = number("dropout", recurrent.get("dropout", 0.0), below=1)
     options = _options(cell, recurrent, hidden, layers)
     feedback = options.get("output_size") or options.get("proj_size") or hidden
-    family = head.get("family")
-    if head_kind == "distribution":
-        one_of("family", family, tuple(FAMILIES))
+    family = _word(head, "family", tuple(FAMILIES)) if head_kind == "distribution" else None
     return Architecture(
         kind,
         {"one-hot": inputs, "embedding": _size(front, "tokens") if kind == "embedding" else 0, "dense": 0}[kind],
@@ -142,6 +137,11 @@ def _section(config: Any, name: str) -> Mapping[str, Any]:
     if not isinstance(config, Mapping) or not isinstance(config.get(name), Mapping):
         raise UnspoolError(f"network must have a section {name!r}; got {config!r:.80}")
     return config[name]
+
+
+def _word(section: Mapping[str, Any], name: str, words: tuple[str, ...]) -> str:
+    one_of(name, section.get(name), words)
+    return section[name]
 
 
 def _known(name: str, section: Mapping[str, Any], names: tuple[str, ...]) -> None:

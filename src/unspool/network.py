@@ -20,6 +20,9 @@ CELLS = {"elman": nn.Elman, "jordan": nn.Jordan, "gru": nn.GRU, "lstm": nn.LSTM,
 class Scale(torch.nn.Module):
     """e = (x - mean) / std, feature by feature; `mean` and `std`, (I,), are saved with the weights and not trained."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, size: int):
         super().__init__()
         self.register_buffer("mean", torch.zeros(size))
@@ -80,7 +83,7 @@ class Network(torch.nn.Module):
         if not tokens or dropped or x.numel() < self.inputs:
             return self.recurrent(self.dropout(self.front(x)), state, **options)
         # Fewer tokens in the vocabulary than in x: W_ih e once for each of those, and x goes in 1-of-k.
-        names = ["weight_ih_l0", "weight_ih_l0_reverse"][: 1 + self.recurrent.bidirectional]
+        names = ["weight_ih_l0", "weight_ih_l0_reverse"][: 1 + self.architecture.bidirectional]
         w_ih = {name: getattr(self.recurrent, name) @ self.front.weight.T for name in names}
         return functional_call(self.recurrent, w_ih, (x, state), options)
 
