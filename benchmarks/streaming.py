@@ -134,9 +134,10 @@ def our_side(path: Path, x: np.ndarray) -> Step:
 
 def agree(net: Network, path: Path, sides: dict[str, Step], x: np.ndarray) -> None:
     """Three steps of every side, against the network's own: the layer's output, or the head's."""
+    assert net.front is not None
     xs = torch.from_numpy(np.repeat(x[None, None], 3, 0))
     with torch.no_grad():
-        y, _ = net.recurrent(net.front(xs))  # pyright: ignore[reportOptionalCall]
+        y, _ = net.recurrent(net.front(xs))
         layer, head = y[-1, 0].numpy(), net.head(y)[-1, 0].numpy()
     for name, step in sides.items():
         out = np.asarray([step() for _ in range(3)][-1]).reshape(-1)

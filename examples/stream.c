@@ -9,7 +9,7 @@
 
 #include "unspool.h"
 
-static int step(unspool_stream *stream, float *x, float *y, char *error, size_t size) {
+static int step(unspool_stream* stream, float* x, float* y, char* error, size_t size) {
     long long token;
     int64_t i, inputs = unspool_inputs(stream);
     if (unspool_tokens(stream)) {
@@ -21,9 +21,9 @@ static int step(unspool_stream *stream, float *x, float *y, char *error, size_t 
     return unspool_step(stream, x, y, error, size);
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
     char error[256] = "usage: stream DIR < inputs > outputs";
-    unspool_stream *stream = argc == 2 ? unspool_load(argv[1], error, sizeof error) : NULL;
+    unspool_stream* stream = argc == 2 ? unspool_load(argv[1], error, sizeof error) : NULL;
     int status = -1;
     if (stream) {
         int64_t outputs = unspool_outputs(stream), o;

@@ -88,9 +88,7 @@ class BoundNetwork {
         const Tensors tensors = [&](const std::string& name) { return tensor(name, weights, held); };
         try {
             network = set->make(read_architecture(architecture), tensors);
-        } catch (const std::invalid_argument& error) {
-            refuse(error.what());
-        }
+        } catch (const std::invalid_argument& error) { refuse(error.what()); }
     }
 
   private:
@@ -148,8 +146,7 @@ class BoundSessions {
     bool busy_ = false;
 
   public:
-    BoundSessions(nb::object owner, std::int64_t count)
-        : owner_(owner), net_(*nb::cast<BoundNetwork&>(owner).network) {
+    BoundSessions(nb::object owner, std::int64_t count) : owner_(owner), net_(*nb::cast<BoundNetwork&>(owner).network) {
         if (count < 1) refuse("n must be at least 1 session; got " + std::to_string(count));
         sessions_ = net_.sessions(count);
         const nb::module_ numpy = nb::module_::import_("numpy");
@@ -164,7 +161,8 @@ class BoundSessions {
     }
     void check_one_way(const char* verb) const {
         if (net_.architecture.bidirectional)
-            refuse(std::string(verb) + " needs a network of one direction, and this one is bidirectional, so that its "
+            refuse(std::string(verb) +
+                   " needs a network of one direction, and this one is bidirectional, so that its "
                    "outputs depend on what is still to come; give run whole sequences");
     }
 
@@ -195,8 +193,7 @@ class BoundSessions {
             const std::int64_t i = index[marked];
             if (i < 0 || i >= count())
                 complaint = "sessions must be in 0.." + std::to_string(count() - 1) + "; got " + std::to_string(i);
-            else if (seen_[i]++)
-                complaint = "sessions must be different; got " + std::to_string(i) + " twice";
+            else if (seen_[i]++) complaint = "sessions must be different; got " + std::to_string(i) + " twice";
         }
         for (std::int64_t k = 0; k < marked; ++k)
             if (index[k] >= 0 && index[k] < count()) seen_[index[k]] = 0;
@@ -386,8 +383,10 @@ void bind_network(nb::module_& m) {
         .def_prop_ro("count", &BoundSessions::count)
         .def("step", &BoundSessions::step, nb::arg("x").none())
         .def("step_many", &BoundSessions::step_many, nb::arg("x").none(), nb::arg("sessions").none())
-        .def("run", [](BoundSessions& s, nb::handle xs) { return s.run(xs, false); }, nb::arg("xs").none())
-        .def("run_many", [](BoundSessions& s, nb::handle xs) { return s.run(xs, true); }, nb::arg("xs").none())
+        .def(
+            "run", [](BoundSessions& s, nb::handle xs) { return s.run(xs, false); }, nb::arg("xs").none())
+        .def(
+            "run_many", [](BoundSessions& s, nb::handle xs) { return s.run(xs, true); }, nb::arg("xs").none())
         .def("reset", &BoundSessions::reset, nb::arg("session"))
         .def("read", &BoundSessions::read, nb::arg("session"), nb::arg("field"), nb::arg("to"))
         .def("write", &BoundSessions::write);

@@ -74,9 +74,16 @@ class JsonReader {
             case '{': return object(depth);
             case '[': return array(depth);
             case '"': out.kind = Json::Kind::string, out.string = string(); return out;
-            case 'n': if (!word("null")) refuse(); return out;
-            case 't': if (!word("true")) refuse(); out.boolean = true; break;
-            case 'f': if (!word("false")) refuse(); break;
+            case 'n':
+                if (!word("null")) refuse();
+                return out;
+            case 't':
+                if (!word("true")) refuse();
+                out.boolean = true;
+                break;
+            case 'f':
+                if (!word("false")) refuse();
+                break;
             default: return number();
         }
         out.kind = Json::Kind::boolean;
@@ -108,7 +115,8 @@ class JsonReader {
     }
     Json number() {
         const std::size_t begin = at_;
-        while (at_ < text_.size() && std::string_view("+-0123456789.eE").find(text_[at_]) != std::string_view::npos) ++at_;
+        while (at_ < text_.size() && std::string_view("+-0123456789.eE").find(text_[at_]) != std::string_view::npos)
+            ++at_;
         const std::string digits(text_.substr(begin, at_ - begin));
         char* end = nullptr;
         Json out;
@@ -134,7 +142,9 @@ class JsonReader {
         const char c = peek();
         ++at_;
         switch (c) {
-            case '"': case '\\': case '/': return c;
+            case '"':
+            case '\\':
+            case '/': return c;
             case 'b': return '\b';
             case 'f': return '\f';
             case 'n': return '\n';
@@ -146,7 +156,10 @@ class JsonReader {
         int code = 0;
         for (int i = 0; i < 4; ++i, ++at_) {
             const char h = peek();
-            const int digit = h >= '0' && h <= '9' ? h - '0' : h >= 'a' && h <= 'f' ? h - 'a' + 10 : h >= 'A' && h <= 'F' ? h - 'A' + 10 : -1;
+            const int digit = h >= '0' && h <= '9'   ? h - '0'
+                              : h >= 'a' && h <= 'f' ? h - 'a' + 10
+                              : h >= 'A' && h <= 'F' ? h - 'A' + 10
+                                                     : -1;
             if (digit < 0) refuse();
             code = code * 16 + digit;
         }

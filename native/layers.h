@@ -9,7 +9,8 @@
 
 namespace unspool::UNSPOOL_ISA {
 
-constexpr std::int64_t kRows = 96;  // sessions that go through the network together: their features stay in the L2 cache
+constexpr std::int64_t kRows =
+    96;  // sessions that go through the network together: their features stay in the L2 cache
 
 struct Feed {
     const float* x;      // padded features, or null for
@@ -44,30 +45,40 @@ struct Scratch {
     bool backwards = false;
 };
 
-// For all panels and rows, product<R>(p, r, acc) makes pre-activations and cell(p, r, acc[r]) uses them. Of a single row
-// the products come first and then the cells, whose long chains of operations hide each other.
-template <class W, int NV, class Product, class CellStep>
+// For all panels and rows, product<R>(part, p, r, acc) makes pre-activations and cell(p, r, acc[r]) uses them. The
+// parts follow each other, for all rows, so that the weights of each stay in the L1 cache. Of a single row all products
+// come first and then the cells, whose long chains of operations hide each other.
+template <int Parts, class W, int NV, class Product, class CellStep>
 UNSPOOL_INLINE void sweep(std::int64_t rows, std::int64_t panels, Scratch<W>& scratch, const Product& product,
                           const CellStep& cell) {
     constexpr int tile = kAccumulators / NV;
     const auto panel = [&](std::int64_t i) { return scratch.backwards ? panels - 1 - i : i; };
-    std::int64_t single = rows / tile * tile;
-    for (std::int64_t i = 0; single && i < panels; ++i)
-        for (std::int64_t r = 0; r < single; r += tile) {
-            Floats acc[tile][NV];
-            product.template operator()<tile>(panel(i), r, acc);
+    const auto sums = [&](std::int64_t i, int v) { return &scratch.sums[(i * NV + v) * kVector]; };
+    const std::int64_t tiled = rows / tile * tile;
+    scratch.sums.resize(std::max(panels, tiled) * NV * kVector);
+    for (std::int64_t i = 0; tiled && i < panels; ++i)
+        for (int part = 0; part < Parts; ++part)
+            for (std::int64_t r = 0; r < tiled; r += tile) {
+                Floats acc[tile][NV];
+                for (int k = 0; part && k < tile; ++k)
+                    for (int v = 0; v < NV; ++v) acc[k][v] = load(sums(r + k, v));
+                product.template operator()<tile>(part, panel(i), r, acc);
+                if (part + 1 == Parts) {
 #pragma GCC unroll 1
-            for (int k = 0; k < tile; ++k) cell(panel(i), r + k, acc[k]);
-        }
-    scratch.sums.resize(panels * NV * kVector);
-    for (std::int64_t r = single; r < rows; ++r) {
+                    for (int k = 0; k < tile; ++k) cell(panel(i), r + k, acc[k]);
+                } else {
+                    for (int k = 0; k < tile; ++k)
+                        for (int v = 0; v < NV; ++v) store(sums(r + k, v), acc[k][v]);
+                }
+            }
+    for (std::int64_t r = tiled; r < rows; ++r) {
         Floats acc[1][NV];
         for (std::int64_t i = 0; i < panels; ++i) {
-            product.template operator()<1>(panel(i), r, acc);
-            for (int v = 0; v < NV; ++v) store(&scratch.sums[(panel(i) * NV + v) * kVector], acc[0][v]);
+            for (int part = 0; part < Parts; ++part) product.template operator()<1>(part, panel(i), r, acc);
+            for (int v = 0; v < NV; ++v) store(sums(panel(i), v), acc[0][v]);
         }
         for (std::int64_t p = 0; p < panels; ++p) {
-            for (int v = 0; v < NV; ++v) acc[0][v] = load(&scratch.sums[(p * NV + v) * kVector]);
+            for (int v = 0; v < NV; ++v) acc[0][v] = load(sums(p, v));
             cell(p, r, acc[0]);
         }
     }
@@ -189,15 +200,14 @@ struct Linear {
     template <class From>
     void operator()(std::int64_t count, Scratch<W>& scratch, const From& from, float* const* outs) const {
         const auto* x = scratch.mid.prepare(count, weights.depth(), from);
-        sweep<W, 2>(
+        sweep<1, W, 2>(
             count, rows.panels(), scratch,
-            [&]<int R>(std::int64_t p, std::int64_t r0, Floats(&acc)[R][2]) {
+            [&]<int R>(int, std::int64_t p, std::int64_t r0, Floats(&acc)[R][2]) {
                 begin(bias, p, acc);
                 weights.template multiply<R>(p, x + r0, acc);
             },
             [&](std::int64_t p, std::int64_t r, const Floats* a) {
-                for (int v = 0; v < 2; ++v)
-                    store(outs[r] + (2 * p + v) * kVector, activate<float>(activation, a[v]));
+                for (int v = 0; v < 2; ++v) store(outs[r] + (2 * p + v) * kVector, activate<float>(activation, a[v]));
             });
         clear_tails(count, [&](std::int64_t r) { return outs[r]; }, size(), padded(size()));
     }
@@ -235,12 +245,12 @@ class PlainLayer final : public Layer<W> {
         const auto target = [&](std::int64_t r) { return jordan_ ? &scratch.middle[r * stride] : outs[r]; };
         const auto* x = input_.prepare(scratch.x, rows, feed);
         const auto* h = scratch.h.prepare(rows, hidden_.depth(), [&](std::int64_t r) { return states[r]; });
-        sweep<W, NV>(
+        sweep<2, W, NV>(
             rows, rows_.panels(), scratch,
-            [&]<int R>(std::int64_t p, std::int64_t r0, Floats(&acc)[R][NV]) {
+            [&]<int R>(int part, std::int64_t p, std::int64_t r0, Floats(&acc)[R][NV]) {
+                if (part) return hidden_.template multiply<R>(p, h + r0, acc);
                 begin(bias_, p, acc);
                 input_.template add<R>(p, feed, x, r0, acc);
-                hidden_.template multiply<R>(p, h + r0, acc);
             },
             [&](std::int64_t p, std::int64_t r, const Floats* a) {
                 for (int v = 0; v < NV; ++v) {
@@ -293,12 +303,12 @@ class LstmLayer final : public Layer<W> {
         const auto target = [&](std::int64_t r) { return projects_ ? &scratch.middle[r * stride] : outs[r]; };
         const auto* x = input_.prepare(scratch.x, rows, feed);
         const auto* h = scratch.h.prepare(rows, hidden_.depth(), [&](std::int64_t r) { return states[r]; });
-        sweep<W, G>(
+        sweep<2, W, G>(
             rows, rows_.panels(), scratch,
-            [&]<int R>(std::int64_t p, std::int64_t r0, Floats(&acc)[R][G]) {
+            [&]<int R>(int part, std::int64_t p, std::int64_t r0, Floats(&acc)[R][G]) {
+                if (part) return hidden_.template multiply<R>(p, h + r0, acc);
                 begin(bias_, p, acc);
                 input_.template add<R>(p, feed, x, r0, acc);
-                hidden_.template multiply<R>(p, h + r0, acc);
             },
             [&](std::int64_t p, std::int64_t r, const Floats* a) {
                 Row<float> row{};
@@ -335,16 +345,16 @@ class GruLayer final : public Layer<W> {
         const auto* x = input_.prepare(scratch.x, rows, feed);
         const auto* h = scratch.h.prepare(rows, hidden_.depth(), [&](std::int64_t r) { return states[r]; });
         scratch.gates.resize(kRows * this->out);
-        sweep<W, 3>(
+        sweep<2, W, 3>(
             rows, rows_.panels(), scratch,
-            [&]<int R>(std::int64_t p, std::int64_t r0, Floats(&acc)[R][3]) {
+            [&]<int R>(int part, std::int64_t p, std::int64_t r0, Floats(&acc)[R][3]) {
+                if (part) return hidden_.template multiply<R>(p, h + r0, acc);
                 begin(bias_, p, acc);
                 input_.template add<R>(p, feed, x, r0, acc);
                 for (int r = 0; r < R; ++r) {
                     store(&scratch.gates[(r0 + r) * this->out + p * kVector], acc[r][2]);
                     acc[r][2] = bias_q_(p, 2);
                 }
-                hidden_.template multiply<R>(p, h + r0, acc);
             },
             [&](std::int64_t p, std::int64_t r, const Floats* a) {
                 Row<float> row{};
@@ -398,23 +408,23 @@ class GruResetLayer final : public Layer<W> {
         const GruNewCell<float> next{stride};
         const auto* x = input_.prepare(scratch.x, rows, feed);
         const auto* h = scratch.h.prepare(rows, hidden_.depth(), [&](std::int64_t r) { return states[r]; });
-        sweep<W, 2>(
+        sweep<2, W, 2>(
             rows, rows_.panels(), scratch,
-            [&]<int R>(std::int64_t p, std::int64_t r0, Floats(&acc)[R][2]) {
+            [&]<int R>(int part, std::int64_t p, std::int64_t r0, Floats(&acc)[R][2]) {
+                if (part) return hidden_.template multiply<R>(p, h + r0, acc);
                 begin(bias_, p, acc);
                 input_.template add<R>(p, feed, x, r0, acc);
-                hidden_.template multiply<R>(p, h + r0, acc);
             },
             [&](std::int64_t p, std::int64_t r, const Floats* a) {
                 store(middle(r) + p * kVector, reset.forward(row_of(r), a, p * kVector, kVector, false));
             });
         const auto* s = scratch.mid.prepare(rows, new_hidden_.depth(), middle);
-        sweep<W, 2>(
+        sweep<2, W, 2>(
             rows, new_rows_.panels(), scratch,
-            [&]<int R>(std::int64_t p, std::int64_t r0, Floats(&acc)[R][2]) {
+            [&]<int R>(int part, std::int64_t p, std::int64_t r0, Floats(&acc)[R][2]) {
+                if (part) return new_hidden_.template multiply<R>(p, s + r0, acc);
                 begin(new_bias_, p, acc);
                 new_input_.template add<R>(p, feed, x, r0, acc);
-                new_hidden_.template multiply<R>(p, s + r0, acc);
             },
             [&](std::int64_t p, std::int64_t r, const Floats* a) {
                 for (int v = 0; v < 2; ++v) {
@@ -468,15 +478,14 @@ class TimeDelayLayer final : public Layer<W> {
                 return states[r] + kPlace + (place(states[r]) + ahead) % past() * inputs_;
             });
         }
-        sweep<W, 2>(
+        sweep<1, W, 2>(
             rows, rows_.panels(), scratch,
-            [&]<int R>(std::int64_t p, std::int64_t r0, Floats(&acc)[R][2]) {
+            [&]<int R>(int, std::int64_t p, std::int64_t r0, Floats(&acc)[R][2]) {
                 begin(bias_, p, acc);
                 for (std::size_t k = 0; k < taps_.size(); ++k) taps_[k].template multiply<R>(p, x[k] + r0, acc);
             },
             [&](std::int64_t p, std::int64_t r, const Floats* a) {
-                for (int v = 0; v < 2; ++v)
-                    store(outs[r] + (2 * p + v) * kVector, activate<float>(activation_, a[v]));
+                for (int v = 0; v < 2; ++v) store(outs[r] + (2 * p + v) * kVector, activate<float>(activation_, a[v]));
             });
         clear_tails(rows, [&](std::int64_t r) { return outs[r]; }, rows_.panels() * 2 * kVector, this->out);
         for (std::int64_t r = 0; past() && r < rows; ++r) {

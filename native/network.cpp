@@ -131,13 +131,10 @@ class PackedNetwork final : public Network {
     PackedNetwork(const Architecture& a, const Reader& reader) {
         architecture = a;
         const std::vector<float> products = front(reader);
-        if (a.time_delay)
-            make_delays(reader);
-        else
-            make_layers(reader, tokens_to_layer && a.front == Front::embedding ? &products : nullptr);
-        head_.pack(reader.matrix("head.weight", {a.outputs, a.feedback * a.directions()}),
-                   a.feedback * a.directions(), a.outputs, reader.floats("head.bias", {a.outputs}),
-                   Activation::identity);
+        if (a.time_delay) make_delays(reader);
+        else make_layers(reader, tokens_to_layer && a.front == Front::embedding ? &products : nullptr);
+        head_.pack(reader.matrix("head.weight", {a.outputs, a.feedback * a.directions()}), a.feedback * a.directions(),
+                   a.outputs, reader.floats("head.bias", {a.outputs}), Activation::identity);
         width = std::max({width, padded(a.inputs), padded(a.feedback * a.directions())});
         set_fields();
     }
@@ -224,8 +221,7 @@ class PackedNetwork final : public Network {
                 w.I = l ? R * a.directions() : a.inputs, w.H = H, w.R = R, w.rows = G * H;
                 w.w_ih = reader.matrix(name("weight_ih"), {G * H, w.I});
                 w.w_hh = reader.matrix(name(jordan ? "weight_yh" : "weight_hh"), {G * H, R});
-                if (jordan || a.projection)
-                    w.w_hr = reader.matrix(name(jordan ? "weight_hy" : "weight_hr"), {R, H});
+                if (jordan || a.projection) w.w_hr = reader.matrix(name(jordan ? "weight_hy" : "weight_hr"), {R, H});
                 if (a.bias) {
                     w.b_ih = reader.floats(name(jordan ? "bias_h" : "bias_ih"), {G * H});
                     if (jordan) w.b_hr = reader.floats(name("bias_y"), {R});
@@ -256,7 +252,8 @@ class PackedNetwork final : public Network {
             case Cell::gru_reset_before: return std::make_unique<GruResetLayer<W>>(w);
             case Cell::lstm: return std::make_unique<LstmLayer<W, true>>(w);
             case Cell::lstm_without_forget: return std::make_unique<LstmLayer<W, false>>(w);
-            default: return std::make_unique<PlainLayer<W>>(w, a.activation, a.output_activation, a.cell == Cell::jordan);
+            default:
+                return std::make_unique<PlainLayer<W>>(w, a.activation, a.output_activation, a.cell == Cell::jordan);
         }
     }
     void make_delays(const Reader& reader) {

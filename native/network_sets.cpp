@@ -13,8 +13,8 @@ namespace unspool {
 #define UNSPOOL_SETS(set) set(baseline)
 #endif
 
-#define UNSPOOL_DECLARE(isa)           \
-    namespace isa {                    \
+#define UNSPOOL_DECLARE(isa)             \
+    namespace isa {                      \
     extern const NetworkSet network_set; \
     }
 UNSPOOL_SETS(UNSPOOL_DECLARE)

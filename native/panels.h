@@ -96,7 +96,8 @@ struct Bfloat16 {
     }
 };
 
-// x is rounded to integers of 16 bits, less where the sum of so many products could leave 32.
+// x is rounded to integers of 16 bits, less where the sum of so many products could leave 32. Weights of even k are
+// stored with 128 added, which a mask, cheaper than shifts, leaves as it is; `offset` takes it off the sum.
 struct Int8 {
     static constexpr Number number = Number::int8;
     static constexpr int group = 4;
@@ -105,6 +106,7 @@ struct Int8 {
     struct Source {
         const std::int16_t* data;
         float scale;
+        std::int32_t offset;  // 128 times the sum of the even ones
     };
     static constexpr bool copies = true;
 
@@ -117,12 +119,13 @@ struct Int8 {
         }
         float largest = 0;
         for (int lane = 0; lane < kVector; ++lane) largest = std::max(largest, most[lane]);
-        const float range = std::min(32767.0, 2147483647.0 / (127.0 * double(count)));
-        if (!(largest > 0)) return std::fill_n(to, count, std::int16_t(0)), Source{to, 0};
+        const float range = std::min(32767.0, 2147483647.0 / (191.0 * double(count)));  // (127 + 255) / 2
+        if (!(largest > 0)) return std::fill_n(to, count, std::int16_t(0)), Source{to, 0, 0};
         const float times = std::floor(range) / largest;
-        if (!(times < 3e38f)) return std::fill_n(to, count, std::int16_t(0)), Source{to, 0};
+        if (!(times < 3e38f)) return std::fill_n(to, count, std::int16_t(0)), Source{to, 0, 0};
         constexpr float shifter = 12582912.0f;  // 1.5 * 2^23: adding it rounds to the nearest integer
         alignas(64) std::int32_t integers[kPad];
+        std::int32_t even = 0;
         for (std::int64_t i = 0; i < count; i += kPad) {
             for (std::int64_t j = 0; j < kPad; j += kVector) {
                 const Words w = (Words)(load(x + i + j) * times + shifter);
@@ -133,9 +136,10 @@ struct Int8 {
                 to[i + j + 1] = std::int16_t(integers[j + 2]);
                 to[i + j + 2] = std::int16_t(integers[j + 1]);
                 to[i + j + 3] = std::int16_t(integers[j + 3]);
+                even += to[i + j] + to[i + j + 1];
             }
         }
-        return {to, 1 / times};
+        return {to, 1 / times, 128 * even};
     }
 
     struct Pairs {
@@ -149,7 +153,7 @@ struct Int8 {
     }
     UNSPOOL_INLINE static Pairs weights(const std::int8_t* w) {
         const Halves both = (Halves)load_words(w);
-        return {(both << 8) >> 8, both >> 8};
+        return {both & std::int16_t(0xff), both >> 8};
     }
     UNSPOOL_INLINE static void add(Sum& sum, const Pairs& x, const Pairs& w) {
 #if defined(__AVX512VNNI__)
@@ -174,11 +178,13 @@ class Panels {
     static constexpr int tile = kAccumulators / NV;  // rows that share a pass over the weights
 
     template <class Row>
-    void pack(const Tensor& matrix, std::int64_t columns, std::int64_t stride, std::int64_t offset,
-              std::int64_t panels, const Row& row) {
+    void pack(const Tensor& matrix, std::int64_t columns, std::int64_t stride, std::int64_t offset, std::int64_t panels,
+              const Row& row) {
         panels_ = panels, groups_ = padded(columns) / W::group;
         data_.resize(panels * groups_ * W::group * width);
         data_.zero();
+        if constexpr (W::number == Number::int8)
+            for (std::int64_t i = 0; i < panels * groups_ * W::group * width; i += 2) data_[i] = -128;
         if (W::number == Number::int8) scales_.resize(panels * width), scales_.zero();
         const auto* from = static_cast<const typename W::Stored*>(matrix.data);
         const std::int64_t length = matrix_columns(matrix);
@@ -188,8 +194,8 @@ class Panels {
                 if (r < 0) continue;
                 if (W::number == Number::int8) scales_[p * width + j] = matrix.scale[r];
                 for (std::int64_t k = 0; k < columns; ++k)
-                    data_[((p * groups_ + k / W::group) * width + j) * W::group + k % W::group] =
-                        from[r * length + k * stride + offset];
+                    put(((p * groups_ + k / W::group) * width + j) * W::group + k % W::group,
+                        from[r * length + k * stride + offset]);
             }
     }
     std::int64_t panels() const { return panels_; }
@@ -240,15 +246,19 @@ class Panels {
             for (int v = 0; v < NV; ++v) {
 #pragma GCC unroll 4
                 for (int s = 1; s < split; ++s) sum[0][r][v] += sum[s][r][v];
-                if constexpr (std::is_same_v<typename W::Sum, Floats>)
-                    acc[r][v] = sum[0][r][v];
+                if constexpr (std::is_same_v<typename W::Sum, Floats>) acc[r][v] = sum[0][r][v];
                 else
-                    acc[r][v] += __builtin_convertvector(sum[0][r][v], Floats) *
+                    acc[r][v] += __builtin_convertvector(sum[0][r][v] - x[r].offset, Floats) *
                                  (x[r].scale * load(&scales_[p * width + v * kVector]));
             }
     }
 
   private:
+    void put(std::int64_t at, typename W::Stored value) {
+        data_[at] = value;
+        if constexpr (W::number == Number::int8)
+            if (at % 2 == 0) data_[at] = std::int8_t(value ^ -128);
+    }
     static std::int64_t matrix_columns(const Tensor& matrix) {
         std::int64_t n = 1;
         for (std::size_t i = 1; i < matrix.shape.size(); ++i) n *= matrix.shape[i];

@@ -85,7 +85,8 @@ class Section {
     static std::int64_t whole(const Json* value, const char* name, std::int64_t least, std::int64_t most) {
         if (!value || value->kind != Json::Kind::number || !(value->number >= double(least)) ||
             !(value->number <= double(most)) || value->number != std::floor(value->number))
-            refuse(std::string(name) + " must be an integer from " + std::to_string(least) + " to " + std::to_string(most));
+            refuse(std::string(name) + " must be an integer from " + std::to_string(least) + " to " +
+                   std::to_string(most));
         return std::int64_t(value->number);
     }
 };
@@ -98,8 +99,11 @@ Enum one_of(const char* name, const std::string& word, const std::vector<std::pa
 }
 
 Activation activation(const char* name, const std::string& word) {
-    return one_of<Activation>(name, word, {{"tanh", Activation::tanh}, {"relu", Activation::relu},
-                                           {"sigmoid", Activation::sigmoid}, {"identity", Activation::identity}});
+    return one_of<Activation>(name, word,
+                              {{"tanh", Activation::tanh},
+                               {"relu", Activation::relu},
+                               {"sigmoid", Activation::sigmoid},
+                               {"identity", Activation::identity}});
 }
 
 constexpr std::int64_t kSize = 1 << 24;
@@ -114,8 +118,12 @@ void read_recurrent(const Json& config, Architecture& a) {
         a.bidirectional = r.flag("bidirectional", false), a.initial = r.flag("learn_initial_state", false);
     if (cell == "elman" || cell == "jordan" || a.time_delay)
         a.activation = activation("nonlinearity", r.word("nonlinearity", "tanh"));
-    a.cell = one_of<Cell>("cell", cell, {{"elman", Cell::elman}, {"tdnn", Cell::elman}, {"jordan", Cell::jordan},
-                                         {"gru", Cell::gru}, {"lstm", Cell::lstm}});
+    a.cell = one_of<Cell>("cell", cell,
+                          {{"elman", Cell::elman},
+                           {"tdnn", Cell::elman},
+                           {"jordan", Cell::jordan},
+                           {"gru", Cell::gru},
+                           {"lstm", Cell::lstm}});
     if (a.cell == Cell::jordan) {
         a.feedback = r.integer("output_size", 1, kSize, a.hidden);
         a.output_activation = activation("output_nonlinearity", r.word("output_nonlinearity", "identity"));
@@ -141,12 +149,16 @@ Architecture read_architecture(const Json& config) {
     if (a.front == Front::one_hot) a.tokens = a.inputs;
     front.end();
     read_recurrent(config, a);
-    a.head = one_of<Head>("kind", head.word("kind", ""), {{"linear", Head::linear}, {"softmax", Head::softmax},
-                          {"logistic", Head::logistic}, {"distribution", Head::distribution}});
+    a.head = one_of<Head>("kind", head.word("kind", ""),
+                          {{"linear", Head::linear},
+                           {"softmax", Head::softmax},
+                           {"logistic", Head::logistic},
+                           {"distribution", Head::distribution}});
     a.outputs = head.integer("size", 1, kSize);
     if (a.head == Head::distribution) {
-        a.family = one_of<Family>("family", head.word("family", ""), {{"normal", Family::normal},
-                                  {"laplace", Family::laplace}, {"poisson", Family::poisson}});
+        a.family =
+            one_of<Family>("family", head.word("family", ""),
+                           {{"normal", Family::normal}, {"laplace", Family::laplace}, {"poisson", Family::poisson}});
         if (a.family != Family::poisson) a.outputs *= 2;
     }
     head.end();
@@ -187,15 +199,16 @@ class Weights {
         const Json *type = entry.find("dtype"), *shape = entry.find("shape"), *offsets = entry.find("data_offsets");
         if (!type || !shape || !offsets || offsets->array.size() != 2) refuse("model.safetensors has a bad header");
         Tensor out;
-        out.number = one_of<Number>("dtype", type->string, {{"F32", Number::float32}, {"U16", Number::bfloat16},
-                                                            {"I8", Number::int8}});
+        out.number = one_of<Number>("dtype", type->string,
+                                    {{"F32", Number::float32}, {"U16", Number::bfloat16}, {"I8", Number::int8}});
         const std::int64_t bytes = out.number == Number::float32 ? 4 : out.number == Number::bfloat16 ? 2 : 1;
         std::uint64_t count = 1;
         for (const Json& axis : shape->array) {
             if (!(axis.number >= 0 && axis.number < 1e12) || axis.number != std::floor(axis.number))
                 refuse("model.safetensors has a bad shape");
             out.shape.push_back(std::int64_t(axis.number));
-            if (__builtin_mul_overflow(count, std::uint64_t(axis.number), &count)) refuse("model.safetensors has a bad shape");
+            if (__builtin_mul_overflow(count, std::uint64_t(axis.number), &count))
+                refuse("model.safetensors has a bad shape");
         }
         const double from = offsets->array[0].number, to = offsets->array[1].number;
         const std::uint64_t room = data_.size() - begin;
@@ -225,9 +238,7 @@ int guarded(char* error, size_t size, const Call& call) {
     try {
         call();
         return 0;
-    } catch (const std::exception& problem) {
-        return complain(problem.what(), error, size);
-    }
+    } catch (const std::exception& problem) { return complain(problem.what(), error, size); }
 }
 
 }  // namespace
