@@ -185,6 +185,23 @@ def test_a_session_moves_into_a_stream(networks):
     assert_array_equal(sessions.step(xs[:1], np.array([1]))[0], stream.step(xs[0]))
 
 
+def test_outputs_are_the_callers(networks):
+    """Their memory is used again, but not before nobody holds it, or a view of it."""
+    path, front = networks["lstm"]
+    stream, xs = load(path), saved.inputs(front, 30)
+    wanted = load(path).run(xs)
+    views = [stream.step(x)[1:] for x in xs]
+    assert_array_equal(views, wanted[:, 1:])
+    stream.reset()
+    y = None
+    for x, w in zip(xs, wanted, strict=True):
+        before = y
+        y = stream.step(x)
+        assert before is not y
+        assert_array_equal(y, w)
+        y[:] = np.nan
+
+
 def test_state_is_that_of_the_layers(tmp_path):
     net, path = saved.saved(tmp_path / "m", saved.config(proj_size=3))
     stream, xs = load(path), saved.inputs(DENSE, 20)
@@ -305,7 +322,12 @@ def test_sessions_that_are_refused(networks, sessions, complaint):
         with pytest.raises(UnspoolError, match=complaint):
             streams.step(saved.inputs(front, 2), np.array(sessions))
     assert all((streams.state(s)["h"] == 0).all() for s in range(3))
-    for call in (lambda: streams.reset(3), lambda: streams.state(-1), lambda: load(path).streams(0)):
+    for call in (
+        lambda: streams.reset(3),
+        lambda: streams.state(-1),
+        lambda: load(path).streams(0),
+        lambda: load(path).streams(1.5),
+    ):
         with pytest.raises(UnspoolError, match="must be"):
             call()
 

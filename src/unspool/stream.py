@@ -17,6 +17,7 @@ from safetensors import numpy as safetensors
 
 from . import _native, folder
 from .architecture import FAMILIES, FRONTS, HEADS, Architecture, parse
+from .arguments import integer
 from .errors import FolderError, UnspoolError
 
 State = dict[str, np.ndarray]
@@ -89,7 +90,7 @@ class Streams(_native.Sessions):
     def __init__(self, network: "Packed", n: int):
         if network.architecture.bidirectional:
             raise UnspoolError("streams needs a network of one direction; a bidirectional one has run")
-        super().__init__(network.native, n)
+        super().__init__(network.native, integer("n", n, 1, 2**31))
         self.network = network
 
     def __len__(self) -> int:
