@@ -14,7 +14,7 @@ build: .venv/.built
 	touch $@
 
 .venv/.built: .venv/.tools CMakeLists.txt $(wildcard native/*)
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) --no-build-isolation --editable '.[train,dev]'
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) --no-build-isolation --editable '.[train,parquet,track,onnx,dev]'
 	touch $@
 
 check: build
@@ -29,7 +29,9 @@ docs: build
 	$(BIN)/python -m pytest -q src tests/test_examples.py
 
 bench: build
+	$(PIP) openvino
 	$(BIN)/python benchmarks/layers.py --json build/layers.json
+	$(BIN)/python benchmarks/streaming.py --json build/streaming.json
 
 demo: build
 	rm -rf build/demo

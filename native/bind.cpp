@@ -108,10 +108,13 @@ void call(bool float64, const nb::tuple& sizes, const nb::tuple& addresses) {
     }
 }
 
+void bind_network(nb::module_& m);  // bind_network.cpp
+
 }  // namespace unspool
 
 NB_MODULE(_native, m) {
     using namespace unspool;
+    bind_network(m);
     nb::list arrays;
     for (const char* name : kArrays) arrays.append(name);
     m.attr("ARRAYS") = nb::tuple(arrays);

@@ -1,5 +1,6 @@
 """The command line."""
 
+import argparse
 import inspect
 import json
 import os
@@ -10,7 +11,7 @@ import sys
 import pytest
 import torch
 
-from unspool import LanguageModel, cli
+from unspool import LanguageModel, cli, verbs
 
 RHYME = "the rain in spain stays mainly in the plain.\n" * 30
 SMALL = "--hidden-size 16 --embedding-size 8 --tbptt 16 --batch-size 4 --learning-rate 0.02 --epochs 2".split()
@@ -64,8 +65,10 @@ def test_flags_are_the_keywords_with_their_defaults():
     assert {name: keywords[name].default for name in defaults} == defaults
     assert int(flags["tbptt"].default) == keywords["tbptt"].default
     options = dict(list(inspect.signature(LanguageModel.pieces).parameters.items())[1:])
-    flags = dict(list(inspect.signature(cli.generate).parameters.items())[1:])
-    assert {n: p.default for n, p in options.items()} == {n: p.default for n, p in flags.items()}
+    parser = argparse.ArgumentParser()
+    verbs.VERBS["generate"][1](parser)
+    flags = vars(parser.parse_args(["DIR"]))
+    assert {"network": "DIR"} | {n: p.default for n, p in options.items()} == flags
 
 
 def test_fit_saves_and_compares(text, network, capsys, tmp_path):
@@ -167,7 +170,7 @@ def test_nothing_is_replaced_unless_forced(text, network, capsys, tmp_path):
         (["generate", "missing"], "missing: no such folder; give the folder of a saved network"),
         (["generate", "NETWORK", "--top-p", "2"], "top_p must be a number more than 0"),
         (["generate", "NETWORK", "--temperature", "inf"], "temperature must be a number"),
-        (["generate", "NETWORK", "--top-k", "0"], "'--top-k'"),
+        (["generate", "NETWORK", "--top-k", "0"], "Argument --top-k: 0 is less than 1. Try 'unspool generate --help'"),
         (["evaluate", "missing", "FILE"], "missing: no such folder"),
         (["evaluate", "NETWORK", "missing.txt"], "missing.txt: no such file"),
         (["evaluate", "NETWORK", "NETWORK"], "network: cannot be read"),

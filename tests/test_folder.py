@@ -28,7 +28,7 @@ def contents(path):
 def test_what_is_written_is_read(tmp_path):
     write(tmp_path / "a" / "b")
     saved = folder.read(tmp_path / "a" / "b", "t", ("vocabulary.json",))
-    assert saved.config["format"] == 1 and saved.config["task"] == "t"
+    assert saved.config["format"] == 2 and saved.config["task"] == "t"
     np.testing.assert_array_equal(saved.weights["w"], WEIGHTS["w"])
     assert saved.files == {"vocabulary.json": b"[]"}
     assert os.listdir(tmp_path / "a") == ["b"]
@@ -114,8 +114,8 @@ def test_format_task_and_files_are_checked(tmp_path):
         folder.read(path, "classifier")
     with pytest.raises(FolderError, match=r"metrics\.json: is missing"):
         folder.read(path, "t", ("metrics.json",))
-    edit_config(path, format=2)
-    with pytest.raises(FolderError, match="m: has format 2, and this unspool reads 1; install a newer unspool"):
+    edit_config(path, format=3)
+    with pytest.raises(FolderError, match="m: has format 3, and this unspool reads 2; install a newer unspool"):
         folder.read(path, "t")
 
 

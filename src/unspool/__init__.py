@@ -18,10 +18,12 @@ from .errors import UnspoolError as UnspoolError
 if TYPE_CHECKING:
     from . import nn as nn
     from . import ops as ops
+    from .stream import Stream as Stream
+    from .stream import load as load
     from .tasks.language_model import LanguageModel as LanguageModel
 
 _MODULES = ("nn", "ops")
-_NAMES = {"LanguageModel": "tasks.language_model"}
+_NAMES = {"LanguageModel": "tasks.language_model", "Stream": "stream", "load": "stream"}
 
 
 def __getattr__(name: str):

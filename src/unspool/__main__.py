@@ -4,6 +4,11 @@ import sys
 
 
 def main() -> None:
+    from .verbs import VERBS, run, speak_utf8
+
+    if sys.argv[1:2] and sys.argv[1] in VERBS:
+        speak_utf8()
+        sys.exit(run(sys.argv[1:]))
     try:
         from .cli import app
 

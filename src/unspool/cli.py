@@ -1,7 +1,5 @@
 """The command line: one verb per thing a person does. Flags have the names of the keywords in Python."""
 
-import io
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -9,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from . import runs
+from . import verbs as running
 from .data import text as texts
 from .data.vocabulary import UNITS
 from .errors import DataError, DivergedError, UnspoolError
@@ -28,52 +27,31 @@ verbs.add_typer(fit, name="fit")
 Optimiser = Literal["adam", "adamw", "nadam", "rmsprop", "adagrad", "sgd"]
 Schedule = Literal["cosine", "linear", "constant"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a saved network.")]
 Source = Annotated[str, typer.Argument(metavar="FILE", help=f"Text in UTF-8, or {texts.STDLIB}.")]
 
 _EACH_TIME = ("devices", "nodes", "precision", "tensorboard")  # may be others when a run goes on
 
 
 def app() -> None:
-    """What the shell calls. Text is UTF-8, whatever the locale says."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8", errors="surrogateescape")
+    """What the shell calls."""
+    running.speak_utf8()
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
-    """Run a command; its exit status. What a person can mend is one line on standard error, and status 2."""
+    """Run a command; its exit status."""
+    if arguments and arguments[0] in running.VERBS:
+        return running.run(arguments)
+    return running.guarded(lambda: _run(arguments))
+
+
+def _run(arguments: list[str]) -> int:
     try:
-        status = verbs(args=arguments, prog_name="unspool", standalone_mode=False)
-        sys.stdout.flush()
-        return status or 0
+        return verbs(args=arguments, prog_name="unspool", standalone_mode=False)
     except _UsageError as error:
-        return _complain(f"{error.format_message()} Try 'unspool --help'.")
-    except UnspoolError as error:
-        return _complain(str(error))
-    except BrokenPipeError:
-        # Whoever reads has enough; typer too leaves with 1.
-        _drop_output()
-        return 1
-    except OSError as error:
-        if error.filename is None:
-            _drop_output()
-        return _complain(
-            f"{error.filename or 'standard output'}: {error.strerror or error}; make room, or choose another"
-        )
-    except (KeyboardInterrupt, typer.Abort):
+        raise running.UsageError(f"{error.format_message()} Try 'unspool --help'.") from None
+    except typer.Abort:
         return 130
-
-
-def _complain(message: str) -> int:
-    print("unspool:", " ".join(message.split()), file=sys.stderr)
-    return 2
-
-
-def _drop_output() -> None:
-    """What is left in the buffer could not be written: it must not be tried again at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @fit.callback()
@@ -204,53 +182,9 @@ def _report(model: "LanguageModel", out: Path) -> int:
     return 130 if metrics["training"]["stopped"] == "interrupted" else 0
 
 
-@verbs.command()
-def generate(
-    network: Folder,
-    prompt: Annotated[str, typer.Option(help="Text to go on from.")] = "",
-    length: Annotated[int, typer.Option(help="Tokens to make.", min=0)] = 500,
-    temperature: Annotated[float, typer.Option(help="Below 1 likelier, above 1 more varied.", min=0)] = 1.0,
-    top_k: Annotated[int | None, typer.Option(help="Draw from the k likeliest tokens only.", min=1)] = None,
-    top_p: Annotated[float | None, typer.Option(help="Draw from the likeliest, up to this probability.")] = None,
-    seed: Annotated[int | None, typer.Option(help="The same seed, the same text.", min=0)] = None,
-) -> None:
-    """Write text as it is made, the prompt first."""
-    model = _load(network)
-    if unknown := model.unknown(prompt):
-        print(f"unspool: {unknown} of the prompt's tokens are unknown to the network", file=sys.stderr)
-    pieces = model.pieces(prompt, length=length, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
-    for piece in pieces:
-        sys.stdout.write(piece)
-        sys.stdout.flush()
-    print()
-
-
-@verbs.command()
-def evaluate(network: Folder, file: Source) -> None:
-    """Score a text; of the text that the network was trained on, only the part that was held out."""
-    model = _load(network)
-    try:
-        result = model.evaluate(texts.read(file, model.vocabulary_.level))
-    except DataError as error:
-        raise DataError(str(error) if str(error).startswith(file) else f"{file}: {error}") from None
-    unit, score = UNITS[model.vocabulary_.level], result.network
-    part = "held out when it was trained on this text" if result.held_out else "the whole text"
-    print(
-        f"{file}     {score.tokens:,} {unit}s, {part}; {score.unknown:,} of them unknown, scored as the unknown token"
-    )
-    print(f"network    {score.bits:.4f} bits/{unit}, perplexity {score.perplexity:.4g}")
-    name = model.metrics_["baseline"]["name"]
-    if result.baseline is not None:
-        print(f"baseline   {result.baseline:.4f} bits/{unit}, perplexity {2**result.baseline:.4g}, {name}")
-    else:
-        held_out, baseline = model.metrics_["validation"]["bits"], model.metrics_["baseline"]["bits"]
-        print(f"when trained, held out: network {held_out:.4f}, {name} {baseline:.4f} bits/{unit}")
-
-
-def _load(network: Path) -> "LanguageModel":
-    from .tasks.language_model import LanguageModel
-
-    return LanguageModel.load(network)
+# For the list of commands; `run` and `__main__` call them before typer could.
+for _name, (_verb, _) in running.VERBS.items():
+    verbs.command(_name, help=_verb.__doc__)(lambda: None)
 
 
 class _Bar:

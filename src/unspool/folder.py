@@ -22,12 +22,15 @@ from safetensors import numpy as safetensors
 
 from .errors import FolderError
 
-FORMAT = 1
+FORMAT = 2  # 1 had language models only, with fewer options; what it had means the same
 _LARGEST_JSON = 2**26  # bytes
 
 
 class Saved(NamedTuple):
-    """What a folder holds: config.json, the weights by name, and the other files that were asked for."""
+    """What a folder holds: config.json, the weights by name, and the other files that were asked for.
+
+    A weight is float32; or, packed, uint16 with the bits of bfloat16, or int8 with a float32 array `<name>.scale`.
+    """
 
     config: dict[str, Any]
     weights: dict[str, np.ndarray]
@@ -94,12 +97,12 @@ def write(
         ) from None
 
 
-def read(path: str | Path, task: str, files: tuple[str, ...] = ()) -> Saved:
+def read(path: str | Path, task: str | None = None, files: tuple[str, ...] = ()) -> Saved:
     """Read a network that `write` saved.
 
     Args:
         path: the folder.
-        task: that it must have been trained for.
+        task: that it must have been trained for; None: any.
         files: further files that are wanted.
     Raises:
         FolderError: a file is missing, damaged, of another task, or of a newer format.
@@ -113,7 +116,7 @@ def read(path: str | Path, task: str, files: tuple[str, ...] = ()) -> Saved:
         raise FolderError(f"{path / 'config.json'}: has no format number and checksums; save the network again")
     if version > FORMAT:
         raise FolderError(f"{path}: has format {version}, and this unspool reads {FORMAT}; install a newer unspool")
-    if config.get("task") != task:
+    if task is not None and config.get("task") != task:
         raise FolderError(f"{path}: was saved by the task {config.get('task')!r:.40}; a {task} is needed here")
     contents = {name: _read_file(path / name) for name in ("model.safetensors", *files)}
     for name, data in contents.items():
@@ -197,7 +200,8 @@ def _weights(data: bytes, name: Path) -> dict[str, np.ndarray]:
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise FolderError(f"{name}: cannot be read ({error}); save the network again") from None
     for key, value in weights.items():
-        if value.dtype.kind == "f" and not np.isfinite(value).all():
+        finite = (value & 0x7F80) != 0x7F80 if value.dtype == np.uint16 else np.isfinite(value)
+        if not finite.all():
             raise FolderError(f"{name}: {key} has values that are not finite; train the network again")
     return weights
 

@@ -1,11 +1,9 @@
 """Language models: the next character, byte or word of a text."""
 
-import codecs
 import json
-import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,38 +16,19 @@ from ..arguments import integer, number, one_of
 from ..data import text as texts
 from ..data import vocabulary as vocabularies
 from ..data.batches import NO_TARGET, Chunks, Overlapping
-from ..errors import DataError, DivergedError, FolderError, UnspoolError
+from ..errors import DataError, DivergedError, UnspoolError
 from ..fit import fit
 from ..flow import as_tensor
-from ..network import CELLS, Network, restore
+from ..network import Network, restore
 from ..plan import OPTIMISERS, SCHEDULES, Outcome, Plan, Progress
-from . import sampling
+from . import text_stream
 from .ngram import NGram
+from .text_stream import LN2, TASK, Evaluation, Score, Texts
+from .text_stream import as_list as _list
+from .text_stream import source as _source
 
-TASK = "language_model"
-LN2 = math.log(2)
-_ROWS, _TOKENS_PER_ROW = 64, 4096  # of a text that is scored
-_LOGITS = 2**25  # numbers at a time, when scoring
+_CELLS = ("elman", "jordan", "gru", "lstm")
 _CHECKED = 2**16  # tokens of the validation part, at each check of a training run
-
-Texts = str | bytes | Sequence[str] | Sequence[bytes]
-
-
-class Score(NamedTuple):
-    """How well a text was predicted: bits a token, perplexity = 2^bits, tokens predicted, and how many were unknown."""
-
-    bits: float
-    perplexity: float
-    tokens: int
-    unknown: int
-
-
-class Evaluation(NamedTuple):
-    """A text's score; whether only its held-out part was scored; the 5-gram's bits on that part, None without it."""
-
-    network: Score
-    held_out: bool
-    baseline: float | None
 
 
 class LanguageModel(BaseEstimator):
@@ -191,13 +170,7 @@ class LanguageModel(BaseEstimator):
         score. A long text is cut into up to 64 rows, each of which begins with a zero state.
         """
         check_is_fitted(self, "network_")
-        parts = _list(text)
-        if self.source_["sha256"] != texts.digest(parts) or self.source_["validation"] is None:
-            return Evaluation(self._score(self._encode(text)), False, None)
-        training, held_out = texts.split(parts, self.source_["validation"])
-        valid = self.vocabulary_.encode(held_out)
-        baseline = NGram(self.vocabulary_.encode(training), len(self.vocabulary_))
-        return Evaluation(self._score(valid), True, baseline.bits(valid))
+        return text_stream.evaluate(self.vocabulary_, self.source_, self._score, text)
 
     def generate(self, prompt: str = "", **options: Any) -> str:
         """The prompt and what follows it; options as for `pieces`."""
@@ -225,27 +198,20 @@ class LanguageModel(BaseEstimator):
             seed: the same seed gives the same text; by default each call gives another.
         """
         check_is_fitted(self, "network_")
-        sampling.check(temperature, top_k, top_p)
-        integer("length", length, 0)
-        if seed is not None:
-            integer("seed", seed, 0)
-        rng = np.random.default_rng(seed)
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        tokens = self.vocabulary_.encode(prompt)
-        if not len(tokens):
-            tokens = np.maximum(self.vocabulary_.encode("\n"), 1)
-        yield prompt
         state = None
-        for _ in range(length):
-            logits, state = self.network_(torch.from_numpy(tokens.astype(np.int64))[:, None], state)
-            number = sampling.sample(self._allowed(logits[-1, 0].numpy()), rng, temperature, top_k, top_p)
-            yield decoder.decode(self.vocabulary_.piece(number))
-            tokens = np.array([number])
-        yield decoder.decode(b"", final=True)
+
+        def logits(tokens: np.ndarray) -> np.ndarray:
+            nonlocal state
+            s, state = self.network_(torch.from_numpy(tokens)[:, None], state)
+            return s[-1, 0].numpy()
+
+        options = {"length": length, "temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
+        yield from text_stream.write(self.vocabulary_, logits, prompt, **options)
 
     def unknown(self, text: Texts) -> int:
         """How many of a text's tokens are not in the vocabulary."""
-        return self._count_unknown(self._encode(text))
+        tokens = self._encode(text)
+        return text_stream.count_unknown(self.vocabulary_, tokens)
 
     def save(self, path: str | Path, *, force: bool = False) -> None:
         """Save into a folder, which must not exist; or replace the network there, by force.
@@ -283,23 +249,18 @@ class LanguageModel(BaseEstimator):
             model.set_params(**saved.config["parameters"])
             model._check(None)
             model.source_ = _source(**saved.config["preprocessing"]["source"])
-            model.vocabulary_ = vocabularies.from_json(saved.files["vocabulary.json"])
-            for part in ("validation", "baseline"):
-                number(f"bits of the {part}", model.metrics_[part]["bits"])
             model.history_ = [json.loads(line) for line in saved.files["history.jsonl"].splitlines()]
             model.network_ = restore(saved.config["network"], saved.weights)
-            tokens = len(model.vocabulary_)
-            if {tokens} != {model.network_.inputs, model.network_.outputs}:
-                raise FolderError(f"a vocabulary of {tokens} and the network do not fit together")
+            sizes = model.network_.inputs, model.network_.outputs
+            model.vocabulary_ = text_stream.vocabulary_of(saved, model.metrics_, *sizes)
         except (KeyError, TypeError, ValueError, RecursionError) as error:
-            what = f"{error} is missing" if isinstance(error, KeyError) else error
-            raise FolderError(f"{path}: is not a saved language model ({what}); save it again") from None
+            raise text_stream.not_a_model(path, error) from None
         return model
 
     def _check(self, minutes: float | None) -> tuple[int, int]:
         """Raise UnspoolError unless the parameters can be used; tbptt's k1 and k2."""
         one_of("level", self.level, vocabularies.LEVELS)
-        one_of("cell", self.cell, tuple(CELLS))
+        one_of("cell", self.cell, _CELLS)
         for name in ("hidden_size", "num_layers", "batch_size", "epochs", "vocabulary_size"):
             integer(name, getattr(self, name), 1)
         for name in ("seed", "embedding_size", "patience"):
@@ -379,23 +340,13 @@ class LanguageModel(BaseEstimator):
         parts = _list(text)
         return self.vocabulary_.encode(parts[0][:0].join(parts))
 
-    def _count_unknown(self, tokens: np.ndarray) -> int:
-        return 0 if self.vocabulary_.unknown is None else int(np.count_nonzero(tokens == self.vocabulary_.unknown))
-
     def _score(self, tokens: np.ndarray) -> Score:
-        if len(tokens) < 2:
-            unit = vocabularies.UNITS[self.vocabulary_.level]
-            raise DataError(f"text must have at least 2 {unit}s to be scored; got {len(tokens)}: give a longer text")
-        bits = self._nats(tokens) / LN2
-        if not math.isfinite(bits):
-            raise UnspoolError("the network's outputs are not finite: its weights are damaged; train it again")
-        return Score(bits, 2 ** min(bits, 1000), len(tokens) - 1, self._count_unknown(tokens[1:]))
+        return text_stream.score(self.vocabulary_, tokens, self._nats)
 
     @torch.no_grad()
     def _nats(self, tokens: np.ndarray, at_most: int | None = None) -> float:
         """Mean nats a token, of all, or of about so many from the beginnings of the rows."""
-        rows = max(1, min(_ROWS, len(tokens) // _TOKENS_PER_ROW))
-        chunks = Chunks(tokens, rows, max(1, min(128, _LOGITS // (rows * len(self.vocabulary_)))))
+        chunks = text_stream.scoring_chunks(tokens, len(self.vocabulary_))
         state, total, count, weight = None, 0.0, 0, next(self.network_.parameters())
         for batch in chunks:
             logits, state = self.network_(as_tensor(batch.inputs, weight), state)
@@ -404,14 +355,6 @@ class LanguageModel(BaseEstimator):
             if at_most is not None and count >= at_most:
                 break
         return total / count
-
-    def _allowed(self, logits: np.ndarray) -> np.ndarray:
-        """The logits, the unknown token's made -inf."""
-        if not np.isfinite(logits).all():
-            raise UnspoolError("the network's outputs are not finite: its weights are damaged; train it again")
-        if self.vocabulary_.unknown is not None:
-            logits[self.vocabulary_.unknown] = -np.inf
-        return logits
 
     def _title(self) -> str:
         return f"{self.metrics_['unit'].capitalize()}-level language model, {self.cell} {self.hidden_size}"
@@ -447,23 +390,6 @@ def _tbptt(value: int | Sequence[int]) -> tuple[int, int]:
     return k1, integer("k2 of tbptt", pair[1], k1)
 
 
-def _source(sha256: str, validation: float | None) -> dict[str, Any]:
-    """By what a text can be known again, and the part of it that was held out."""
-    if validation is not None:
-        validation = number("validation", validation, above=True, below=1)
-    return {"sha256": sha256, "validation": validation}
-
-
 def _bits(progress: Progress) -> Progress:
     validation = progress.validation
     return progress._replace(loss=progress.loss / LN2, validation=None if validation is None else validation / LN2)
-
-
-def _list(text: Texts) -> list[Any]:
-    """The texts, all str or all bytes, at least one."""
-    parts = [text] if isinstance(text, str | bytes) else list(text)
-    kinds = {type(part) for part in parts}
-    if kinds not in ({str}, {bytes}):
-        came = " and ".join(sorted(kind.__name__ for kind in kinds)) or "none"
-        raise DataError(f"text must be a str, or bytes, or a list of one of them; got {came}")
-    return parts

@@ -29,12 +29,20 @@ def sample(
         top_k: draw from the k likeliest only.
         top_p: draw from the fewest of the likeliest whose probabilities reach p together (Holtzman et al. 2020).
     """
-    order = np.argsort(-logits, kind="stable")[:top_k]
     if temperature == 0:
-        return int(order[0])
+        return int(logits.argmax())
+    if top_k is None and top_p is None:
+        p = np.exp((logits.astype(np.float64) - logits.max()) / temperature)
+        return _draw(p.cumsum(), rng)
+    order = np.argsort(-logits, kind="stable")[:top_k]
     ranked = logits[order].astype(np.float64)
     p = np.exp((ranked - ranked[0]) / temperature)
     upto = np.cumsum(p / p.sum())
     if top_p is not None:
         upto = upto[: np.searchsorted(upto, top_p) + 1]
-    return int(order[min(np.searchsorted(upto, rng.random() * upto[-1], side="right"), len(upto) - 1)])
+    return int(order[_draw(upto, rng)])
+
+
+def _draw(upto: np.ndarray, rng: np.random.Generator) -> int:
+    """A number with the probabilities whose sums these are, times a constant; never one of probability 0."""
+    return min(int(upto.searchsorted(rng.random() * upto[-1], side="right")), len(upto) - 1)

@@ -1,0 +1,395 @@
+// Saved networks as Python objects: checks of what comes in, and one call into the core for each step.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+
+#include <cstring>
+#include <map>
+#include <stdexcept>
+
+#include "network.h"
+
+namespace nb = nanobind;
+
+namespace unspool {
+
+[[noreturn]] static void refuse(const std::string& message) {
+    const nb::object type = nb::module_::import_("unspool.errors").attr("UnspoolError");
+    PyErr_SetString(type.ptr(), message.c_str());
+    throw nb::python_error();
+}
+
+static std::string text(nb::handle value) { return nb::cast<std::string>(nb::str(value)); }
+
+// A contiguous array of somebody else's, for as long as this lives.
+class View {
+  public:
+    Py_buffer buffer;
+
+    View(nb::handle object, int flags) {
+        if (PyObject_GetBuffer(object.ptr(), &buffer, flags | PyBUF_FORMAT | PyBUF_C_CONTIGUOUS) != 0)
+            throw nb::python_error();
+    }
+    explicit View(const Py_buffer& taken) : buffer(taken) {}
+    View(View&& other) : buffer(other.buffer) { other.buffer.obj = nullptr; }
+    ~View() { PyBuffer_Release(&buffer); }
+
+    bool holds(char kind, std::int64_t bytes) const {
+        const char* format = buffer.format;
+        if (*format == '<' || *format == '=' || *format == '@') ++format;
+        const bool integer = *format == 'q' || *format == 'l';
+        return buffer.itemsize == bytes && format[1] == 0 && (kind == 'q' ? integer : *format == kind);
+    }
+    bool has_shape(const std::vector<std::int64_t>& shape) const {
+        if (std::size_t(buffer.ndim) != shape.size()) return false;
+        for (std::size_t i = 0; i < shape.size(); ++i)
+            if (shape[i] >= 0 && buffer.shape[i] != shape[i]) return false;
+        return true;
+    }
+    std::int64_t size() const { return buffer.len / buffer.itemsize; }
+    template <class T>
+    T* data() const {
+        return static_cast<T*>(buffer.buf);
+    }
+};
+
+static std::string shape_text(const std::vector<std::int64_t>& shape, const char* any) {
+    std::string out = "(";
+    for (std::size_t i = 0; i < shape.size(); ++i)
+        out += (i ? ", " : "") + (shape[i] < 0 ? std::string(any) : std::to_string(shape[i]));
+    return out + (shape.size() == 1 ? ",)" : ")");
+}
+
+static bool finite(const float* x, std::int64_t size) {
+    std::uint32_t most = 0;
+    for (std::int64_t i = 0; i < size; ++i) {
+        std::uint32_t bits;
+        std::memcpy(&bits, x + i, sizeof bits);
+        most = std::max(most, bits & 0x7fffffffu);
+    }
+    return most < 0x7f800000u;
+}
+
+static std::string described(nb::handle x) {
+    if (nb::hasattr(x, "dtype") && nb::hasattr(x, "shape")) return text(x.attr("dtype")) + " " + text(x.attr("shape"));
+    return text(nb::repr(x)).substr(0, 40) + " of type " + text(x.type().attr("__name__"));
+}
+
+class BoundNetwork {
+  public:
+    std::unique_ptr<Network> network;
+    std::map<std::string, bool> names;  // that were asked for
+
+    BoundNetwork(const nb::dict& architecture, const nb::dict& weights, const std::string& set_name) {
+        const NetworkSet* set = nullptr;
+        for (const NetworkSet* candidate : network_sets())
+            if (!set && (set_name.empty() || set_name == candidate->name)) set = candidate;
+        if (!set) refuse("instruction_set must be one that this machine has; got " + set_name);
+        std::vector<std::unique_ptr<View>> held;
+        const Tensors tensors = [&](const std::string& name) { return tensor(name, weights, held); };
+        try {
+            network = set->make(read_architecture(architecture), tensors);
+        } catch (const std::invalid_argument& error) { refuse(error.what()); }
+    }
+
+  private:
+    Tensor tensor(const std::string& name, const nb::dict& weights, std::vector<std::unique_ptr<View>>& held) {
+        Tensor out;
+        names[name] = true;
+        if (!weights.contains(name.c_str())) return out;
+        const auto view = [&](const std::string& key) -> View& {
+            held.push_back(std::make_unique<View>(weights[key.c_str()], 0));
+            return *held.back();
+        };
+        const View& array = view(name);
+        if (array.holds('f', 4)) out.number = Number::float32;
+        else if (array.holds('H', 2)) out.number = Number::bfloat16;
+        else if (array.holds('b', 1)) out.number = Number::int8;
+        else throw std::invalid_argument(name + " has numbers of an unknown type");
+        out.shape.assign(array.buffer.shape, array.buffer.shape + array.buffer.ndim);
+        if (out.number == Number::int8) {
+            const std::string scale = name + ".scale";
+            names[scale] = true;
+            if (!weights.contains(scale.c_str())) throw std::invalid_argument(scale + " is missing");
+            const View& scales = view(scale);
+            if (out.shape.empty() || !scales.holds('f', 4) || !scales.has_shape({out.shape[0]}))
+                throw std::invalid_argument(scale + " must have a number for each row");
+            out.scale = scales.data<float>();
+        }
+        out.data = array.data<void>();
+        return out;
+    }
+    static Architecture read_architecture(const nb::dict& d) {
+        const auto integer = [&](const char* name) { return nb::cast<std::int64_t>(d[name]); };
+        const auto flag = [&](const char* name) { return nb::cast<bool>(d[name]); };
+        Architecture a{};
+        a.front = Front(integer("front")), a.tokens = integer("tokens"), a.inputs = integer("inputs");
+        a.time_delay = flag("time_delay"), a.cell = Cell(integer("cell"));
+        a.activation = Activation(integer("activation"));
+        a.output_activation = Activation(integer("output_activation"));
+        a.hidden = integer("hidden"), a.layers = integer("layers"), a.feedback = integer("feedback");
+        a.bias = flag("bias"), a.bidirectional = flag("bidirectional"), a.initial = flag("initial");
+        a.projection = flag("projection"), a.peephole = flag("peephole");
+        for (nb::handle item : nb::cast<nb::tuple>(d["window"])) a.window.push_back(nb::cast<std::int64_t>(item));
+        for (nb::handle item : nb::cast<nb::tuple>(d["dilation"])) a.dilation.push_back(nb::cast<std::int64_t>(item));
+        a.head = Head(integer("head")), a.family = Family(integer("family")), a.outputs = integer("outputs");
+        return a;
+    }
+};
+
+class BoundSessions {
+    nb::object owner_;
+    const Network& net_;
+    std::unique_ptr<Sessions> sessions_;
+    nb::object empty_, float32_, one_shape_, kept_[2];
+    std::vector<std::int64_t> one_input_;
+    std::vector<char> seen_;
+    bool busy_ = false;
+
+  public:
+    BoundSessions(nb::object owner, std::int64_t count) : owner_(owner), net_(*nb::cast<BoundNetwork&>(owner).network) {
+        if (count < 1) refuse("n must be at least 1 session; got " + std::to_string(count));
+        sessions_ = net_.sessions(count);
+        const nb::module_ numpy = nb::module_::import_("numpy");
+        empty_ = numpy.attr("empty"), float32_ = numpy.attr("dtype")("float32");
+        one_shape_ = nb::int_(net_.architecture.outputs);
+        one_input_ = {net_.architecture.inputs};
+        seen_.resize(count);
+    }
+    std::int64_t count() const { return sessions_->count(); }
+    void check_idle() const {
+        if (busy_) refuse("the stream is running in another thread; give each thread a stream of its own");
+    }
+    void check_one_way(const char* verb) const {
+        if (net_.architecture.bidirectional)
+            refuse(std::string(verb) +
+                   " needs a network of one direction, and this one is bidirectional, so that its "
+                   "outputs depend on what is still to come; give run whole sequences");
+    }
+
+    nb::object step(nb::handle x) {
+        check_one_way("step");
+        check_idle();
+        if (net_.architecture.tokens) {
+            const std::int64_t token = one_token(x);
+            const auto [y, to] = fresh_output();
+            sessions_->step(1, nullptr, nullptr, &token, to);
+            return y;
+        }
+        const View from = features(x, one_input_, "x");
+        const auto [y, to] = fresh_output();
+        sessions_->step(1, nullptr, from.data<float>(), nullptr, to);
+        return y;
+    }
+    nb::object step_many(nb::handle x, nb::handle which) {
+        check_one_way("step");
+        check_idle();
+        if (which.is_none()) return steps(x, nullptr, count());
+        const View indices = integers(which, "sessions", "(rows,)");
+        const std::int64_t rows = indices.size();
+        const std::int64_t* index = indices.data<std::int64_t>();
+        std::string complaint;
+        std::int64_t marked = 0;
+        for (; marked < rows && complaint.empty(); ++marked) {
+            const std::int64_t i = index[marked];
+            if (i < 0 || i >= count())
+                complaint = "sessions must be in 0.." + std::to_string(count() - 1) + "; got " + std::to_string(i);
+            else if (seen_[i]++) complaint = "sessions must be different; got " + std::to_string(i) + " twice";
+        }
+        for (std::int64_t k = 0; k < marked; ++k)
+            if (index[k] >= 0 && index[k] < count()) seen_[index[k]] = 0;
+        if (!complaint.empty()) refuse(complaint);
+        return steps(x, index, rows);
+    }
+    nb::object run(nb::handle xs, bool many) {
+        check_idle();
+        const std::int64_t n = count();
+        std::vector<std::int64_t> shape{-1};
+        if (many) shape.push_back(n);
+        const bool tokens = net_.architecture.tokens > 0;
+        if (!tokens) shape.push_back(net_.architecture.inputs);
+        const View from = tokens ? tokens_of(xs, shape, "xs") : features(xs, shape, "xs");
+        const std::int64_t steps = from.buffer.shape[0], O = net_.architecture.outputs;
+        nb::object y = outputs(many ? nb::make_tuple(steps, n, O) : nb::make_tuple(steps, O));
+        const View to(y, PyBUF_WRITABLE);
+        busy_ = true;
+        try {
+            nb::gil_scoped_release released;
+            if (tokens) sessions_->run(steps, nullptr, from.data<std::int64_t>(), to.data<float>());
+            else sessions_->run(steps, from.data<float>(), nullptr, to.data<float>());
+        } catch (...) {
+            busy_ = false;
+            throw;
+        }
+        busy_ = false;
+        return y;
+    }
+    void reset(std::int64_t session) {
+        check_idle();
+        check_session(session);
+        sessions_->reset(session);
+    }
+    void read(std::int64_t session, std::int64_t field, nb::handle to) {
+        check_idle();
+        const View view(to, PyBUF_WRITABLE);
+        check_field(session, field, view);
+        sessions_->read(session, field, view.data<float>());
+    }
+    void write(std::int64_t session, std::int64_t field, nb::handle from) {
+        check_idle();
+        const View view(from, 0);
+        check_field(session, field, view);
+        sessions_->write(session, field, view.data<float>());
+    }
+
+  private:
+    // An array of outputs that nobody holds any more, or a new one. Two are kept, as the one from the step before is
+    // often still somebody's. That nobody has changed its shape in place is asked of the array itself.
+    std::pair<nb::object, float*> fresh_output() {
+        for (nb::object& kept : kept_) {
+            if (!kept.is_valid() || Py_REFCNT(kept.ptr()) != 1) continue;
+            Py_buffer buffer;
+            if (PyObject_GetBuffer(kept.ptr(), &buffer, PyBUF_ND | PyBUF_WRITABLE) != 0) {
+                PyErr_Clear();
+                continue;
+            }
+            const bool same = buffer.ndim == 1 && buffer.shape[0] == net_.architecture.outputs && buffer.itemsize == 4;
+            float* data = static_cast<float*>(buffer.buf);
+            PyBuffer_Release(&buffer);
+            if (same) return {kept, data};
+        }
+        nb::object y = outputs(one_shape_);
+        float* data = View(y, PyBUF_WRITABLE).data<float>();
+        std::swap(kept_[0], kept_[1]);
+        kept_[0] = y;
+        return {y, data};
+    }
+    nb::object outputs(nb::handle shape) const {
+        PyObject* arguments[] = {shape.ptr(), float32_.ptr()};
+        return nb::steal(check(PyObject_Vectorcall(empty_.ptr(), arguments, 2, nullptr)));
+    }
+    static PyObject* check(PyObject* made) {
+        if (!made) throw nb::python_error();
+        return made;
+    }
+    nb::object steps(nb::handle x, const std::int64_t* which, std::int64_t rows) {
+        nb::object y = outputs(nb::make_tuple(rows, net_.architecture.outputs));
+        const View to(y, PyBUF_WRITABLE);
+        if (net_.architecture.tokens) {
+            const View from = tokens_of(x, {rows}, "x");
+            sessions_->step(rows, which, nullptr, from.data<std::int64_t>(), to.data<float>());
+        } else {
+            const View from = features(x, {rows, net_.architecture.inputs}, "x");
+            sessions_->step(rows, which, from.data<float>(), nullptr, to.data<float>());
+        }
+        return y;
+    }
+    std::string rule(const char* name, const char* kind, const std::string& shape) const {
+        return std::string(name) + " must be a contiguous NumPy array of " + kind + " of shape " + shape;
+    }
+    View features(nb::handle x, const std::vector<std::int64_t>& shape, const char* name) const {
+        if (PyObject_CheckBuffer(x.ptr())) {
+            View view = contiguous(x, [&] { return rule(name, "float32", shape_text(shape, "T")); });
+            if (view.holds('f', 4) && view.has_shape(shape)) {
+                if (!finite(view.data<float>(), view.size()))
+                    refuse(std::string(name) + " must be finite numbers; got NaN or infinity: the state is as it was");
+                return view;
+            }
+        }
+        refuse(rule(name, "float32", shape_text(shape, "T")) + "; got " + described(x));
+    }
+    View integers(nb::handle x, const char* name, const std::string& shape) const {
+        if (PyObject_CheckBuffer(x.ptr())) {
+            View view = contiguous(x, [&] { return rule(name, "int64", shape); });
+            if (view.holds('q', 8)) return view;
+        }
+        refuse(rule(name, "int64", shape) + "; got " + described(x));
+    }
+    template <class Rule>
+    static View contiguous(nb::handle x, const Rule& rule) {
+        Py_buffer probe;
+        if (PyObject_GetBuffer(x.ptr(), &probe, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS) != 0) {
+            PyErr_Clear();
+            refuse(rule() + "; got one that is not contiguous, " + described(x));
+        }
+        return View(probe);
+    }
+    View tokens_of(nb::handle x, const std::vector<std::int64_t>& shape, const char* name) const {
+        View view = integers(x, name, shape_text(shape, "T"));
+        if (!view.has_shape(shape)) refuse(rule(name, "int64", shape_text(shape, "T")) + "; got " + described(x));
+        for (std::int64_t i = 0; i < view.size(); ++i) check_token(view.data<std::int64_t>()[i]);
+        return view;
+    }
+    void check_token(std::int64_t token) const {
+        if (token < 0 || token >= net_.architecture.tokens)
+            refuse("x must be a token in 0.." + std::to_string(net_.architecture.tokens - 1) + "; got " +
+                   std::to_string(token));
+    }
+    std::int64_t one_token(nb::handle x) const {
+        const auto complain = [&] {
+            PyErr_Clear();
+            refuse("x must be a token, an integer in 0.." + std::to_string(net_.architecture.tokens - 1) + "; got " +
+                   described(x));
+        };
+        if (PyBool_Check(x.ptr())) complain();
+        PyObject* index = PyNumber_Index(x.ptr());
+        if (!index) complain();
+        const long long token = PyLong_AsLongLong(index);
+        Py_DECREF(index);
+        if (token == -1 && PyErr_Occurred()) complain();
+        check_token(token);
+        return token;
+    }
+    void check_session(std::int64_t session) const {
+        if (session < 0 || session >= count())
+            refuse("session must be in 0.." + std::to_string(count() - 1) + "; got " + std::to_string(session));
+    }
+    void check_field(std::int64_t session, std::int64_t field, const View& view) const {
+        check_session(session);
+        if (field < 0 || field >= std::int64_t(net_.fields.size())) refuse("the state has no such array");
+        if (!view.holds('f', 4) || !view.has_shape(net_.fields[field].shape))
+            refuse(net_.fields[field].name + " must be float32 of shape " + shape_text(net_.fields[field].shape, ""));
+    }
+};
+
+void bind_network(nb::module_& m) {
+    m.def(
+        "read_bandwidth",
+        [](std::int64_t bytes, double seconds) {
+            nb::gil_scoped_release released;
+            return network_sets().front()->read_bandwidth(bytes, seconds);
+        },
+        nb::arg("bytes"), nb::arg("seconds"), "Bytes a second that one core reads of an array of this size, measured.");
+    nb::class_<BoundNetwork>(m, "Network", "The packed weights of a saved network.")
+        .def(nb::init<const nb::dict&, const nb::dict&, const std::string&>(), nb::arg("architecture"),
+             nb::arg("weights"), nb::arg("instruction_set") = "")
+        .def_prop_ro("bytes", [](const BoundNetwork& n) { return n.network->bytes(); })
+        .def_prop_ro("names",
+                     [](const BoundNetwork& n) {
+                         nb::list out;
+                         for (const auto& [name, _] : n.names) out.append(name);
+                         return nb::frozenset(out);
+                     })
+        .def_prop_ro("fields", [](const BoundNetwork& n) {
+            nb::list out;
+            for (const Field& field : n.network->fields) {
+                nb::list shape;
+                for (const std::int64_t size : field.shape) shape.append(size);
+                out.append(nb::make_tuple(field.name, nb::tuple(shape)));
+            }
+            return nb::tuple(out);
+        });
+    nb::class_<BoundSessions>(m, "Sessions", "Sessions of a network, and their states.")
+        .def(nb::init<nb::object, std::int64_t>(), nb::arg("network"), nb::arg("count"))
+        .def_prop_ro("count", &BoundSessions::count)
+        .def("step", &BoundSessions::step, nb::arg("x").none())
+        .def("step_many", &BoundSessions::step_many, nb::arg("x").none(), nb::arg("sessions").none())
+        .def(
+            "run", [](BoundSessions& s, nb::handle xs) { return s.run(xs, false); }, nb::arg("xs").none())
+        .def(
+            "run_many", [](BoundSessions& s, nb::handle xs) { return s.run(xs, true); }, nb::arg("xs").none())
+        .def("reset", &BoundSessions::reset, nb::arg("session"))
+        .def("read", &BoundSessions::read, nb::arg("session"), nb::arg("field"), nb::arg("to"))
+        .def("write", &BoundSessions::write);
+}
+
+}  // namespace unspool

@@ -1,0 +1,499 @@
+// The layers of a saved network, a step at a time, for any number of sessions: each makes the pre-activations of a
+// panel of units from its input and its state, and hands them to the cell.
+#pragma once
+
+#include <utility>
+
+#include "cells.h"
+#include "panels.h"
+
+namespace unspool::UNSPOOL_ISA {
+
+constexpr std::int64_t kRows =
+    96;  // sessions that go through the network together: their features stay in the L2 cache
+
+struct Feed {
+    const float* x;      // padded features, or null for
+    std::int64_t token;  // a token
+};
+
+// Vectors as a product wants them.
+template <class W>
+class Sources {
+    Buffer<std::int16_t> copies_;
+    std::vector<typename W::Source> list_;
+
+  public:
+    template <class From>
+    const typename W::Source* prepare(std::int64_t rows, std::int64_t depth, const From& from) {
+        list_.resize(kRows);
+        if (W::copies) copies_.resize(kRows * depth);
+        for (std::int64_t r = 0; r < rows; ++r)
+            list_[r] = W::source(from(r), depth, W::copies ? &copies_[r * depth] : nullptr);
+        return list_.data();
+    }
+};
+
+// Intermediate results of up to kRows sessions, and which way the panels are gone through: there and back, so that the
+// first ones of a step are still in the L1 cache from the step before.
+template <class W>
+struct Scratch {
+    Sources<W> x, h, mid;
+    std::vector<Sources<W>> taps;
+    std::vector<const typename W::Source*> tap_lists;
+    Buffer<float> sums, gates, middle;
+    bool backwards = false;
+};
+
+// For all panels and rows, product<R>(part, p, r, acc) makes pre-activations and cell(p, r, acc[r]) uses them. The
+// parts follow each other, for all rows, so that the weights of each stay in the L1 cache. Of a single row all products
+// come first and then the cells, whose long chains of operations hide each other.
+template <int Parts, class W, int NV, class Product, class CellStep>
+UNSPOOL_INLINE void sweep(std::int64_t rows, std::int64_t panels, Scratch<W>& scratch, const Product& product,
+                          const CellStep& cell) {
+    constexpr int tile = kAccumulators / NV;
+    const auto panel = [&](std::int64_t i) { return scratch.backwards ? panels - 1 - i : i; };
+    const auto sums = [&](std::int64_t i, int v) { return &scratch.sums[(i * NV + v) * kVector]; };
+    const std::int64_t tiled = rows / tile * tile;
+    scratch.sums.resize(std::max(panels, tiled) * NV * kVector);
+    for (std::int64_t i = 0; tiled && i < panels; ++i)
+        for (int part = 0; part < Parts; ++part)
+            for (std::int64_t r = 0; r < tiled; r += tile) {
+                Floats acc[tile][NV];
+                for (int k = 0; part && k < tile; ++k)
+                    for (int v = 0; v < NV; ++v) acc[k][v] = load(sums(r + k, v));
+                product.template operator()<tile>(part, panel(i), r, acc);
+                if (part + 1 == Parts) {
+#pragma GCC unroll 1
+                    for (int k = 0; k < tile; ++k) cell(panel(i), r + k, acc[k]);
+                } else {
+                    for (int k = 0; k < tile; ++k)
+                        for (int v = 0; v < NV; ++v) store(sums(r + k, v), acc[k][v]);
+                }
+            }
+    for (std::int64_t r = tiled; r < rows; ++r) {
+        Floats acc[1][NV];
+        for (std::int64_t i = 0; i < panels; ++i) {
+            for (int part = 0; part < Parts; ++part) product.template operator()<1>(part, panel(i), r, acc);
+            for (int v = 0; v < NV; ++v) store(sums(panel(i), v), acc[0][v]);
+        }
+        for (std::int64_t p = 0; p < panels; ++p) {
+            for (int v = 0; v < NV; ++v) acc[0][v] = load(sums(p, v));
+            cell(p, r, acc[0]);
+        }
+    }
+}
+
+// Where the rows of a matrix of G gates of H units go: `Each` vectors of every gate in a panel.
+template <int G, int Each>
+struct UnitRows {
+    std::int64_t H, first = 0;
+    std::int64_t panels() const { return (H + Each * kVector - 1) / (Each * kVector); }
+    std::int64_t operator()(std::int64_t p, int v, int lane) const {
+        const std::int64_t unit = (p * Each + v % Each) * kVector + lane;
+        return unit < H ? first + v / Each * H + unit : -1;
+    }
+};
+
+constexpr int kEach = kVector >= 16 ? 2 : 4;  // vectors of units in a panel of one gate
+
+// A vector of numbers for each panel: biases, or the products of one token.
+template <int NV>
+struct Starts {
+    Buffer<float> data;
+
+    template <class Row>
+    void pack(const Row& row, const float* a, const float* b) {
+        const std::int64_t count = row.panels() * NV * kVector;
+        data.resize(count);
+        for (std::int64_t j = 0; j < count; ++j) {
+            const std::int64_t r = row(j / (NV * kVector), j / kVector % NV, j % kVector);
+            data[j] = r < 0 ? 0 : (a ? a[r] : 0) + (b ? b[r] : 0);
+        }
+    }
+    UNSPOOL_INLINE Floats operator()(std::int64_t p, int v) const { return load(&data[(p * NV + v) * kVector]); }
+};
+
+// The product of a layer's input: of features, or the rows of a table, one for each token.
+template <class W, int NV>
+struct Input {
+    Panels<W, NV> weights;
+    Buffer<float> table;
+    std::int64_t stride = 0;
+
+    template <class Row>
+    void pack(const Tensor& matrix, std::int64_t inputs, const Row& row, const std::vector<float>* products,
+              std::int64_t rows) {
+        if (!products) return weights.pack(matrix, inputs, 1, 0, row.panels(), row);
+        const std::int64_t tokens = std::int64_t(products->size()) / rows;
+        Starts<NV> one;
+        stride = row.panels() * NV * kVector;
+        table.resize(tokens * stride);
+        for (std::int64_t token = 0; token < tokens; ++token) {
+            one.pack(row, products->data() + token * rows, nullptr);
+            std::copy_n(one.data.data(), stride, &table[token * stride]);
+        }
+    }
+    std::int64_t bytes() const { return stride ? stride * 4 : weights.bytes(); }
+
+    const typename W::Source* prepare(Sources<W>& sources, std::int64_t rows, const Feed* feed) const {
+        if (stride) return nullptr;
+        return sources.prepare(rows, weights.depth(), [&](std::int64_t r) { return feed[r].x; });
+    }
+    template <int R>
+    UNSPOOL_INLINE void add(std::int64_t p, const Feed* feed, const typename W::Source* x, std::int64_t r0,
+                            Floats (&acc)[R][NV]) const {
+        if (!stride) return weights.template multiply<R>(p, x + r0, acc);
+        for (int r = 0; r < R; ++r)
+            for (int v = 0; v < NV; ++v)
+                acc[r][v] += load(&table[feed[r0 + r].token * stride + (p * NV + v) * kVector]);
+    }
+};
+
+// Features from `size` to `stride` are zero: no panel writes them, and products read them.
+template <class Target>
+UNSPOOL_INLINE void clear_tails(std::int64_t rows, const Target& target, std::int64_t size, std::int64_t stride) {
+    for (std::int64_t r = 0; size < stride && r < rows; ++r) std::fill(target(r) + size, target(r) + stride, 0.0f);
+}
+
+template <int R, int NV>
+UNSPOOL_INLINE void begin(const Starts<NV>& start, std::int64_t p, Floats (&acc)[R][NV]) {
+    for (int r = 0; r < R; ++r)
+        for (int v = 0; v < NV; ++v) acc[r][v] = start(p, v);
+}
+
+// The weights of one layer in one direction, as the folder has them; absent ones are null.
+struct LayerWeights {
+    std::int64_t I, H, R;
+    Tensor w_ih, w_hh, w_hr;
+    const float *b_ih, *b_hh, *b_hr, *peephole;
+    const std::vector<float>* products;  // of all tokens with w_ih: (tokens, G·H)
+    std::int64_t rows;                   // G·H
+};
+
+template <class W>
+class Layer {
+  public:
+    std::int64_t state = 0;  // numbers of a session's state: h, padded, then c, padded
+    std::int64_t out = 0;    // features of the output, padded as the layer writes them
+    virtual ~Layer() = default;
+    virtual std::int64_t bytes() const = 0;
+    // states[r] is gone through and renewed; outs[r] gets the output.
+    virtual void step(std::int64_t rows, const Feed* feed, float* const* states, float* const* outs,
+                      Scratch<W>& scratch) const = 0;
+};
+
+// y = φ(W x + b)
+template <class W>
+struct Linear {
+    UnitRows<1, 2> rows{};
+    Panels<W, 2> weights;
+    Starts<2> bias;
+    Activation activation = Activation::identity;
+
+    void pack(const Tensor& matrix, std::int64_t inputs, std::int64_t outputs, const float* b, Activation phi) {
+        rows.H = outputs, activation = phi;
+        weights.pack(matrix, inputs, 1, 0, rows.panels(), rows);
+        bias.pack(rows, b, nullptr);
+    }
+    std::int64_t size() const { return rows.panels() * 2 * kVector; }
+    template <class From>
+    void operator()(std::int64_t count, Scratch<W>& scratch, const From& from, float* const* outs) const {
+        const auto* x = scratch.mid.prepare(count, weights.depth(), from);
+        sweep<1, W, 2>(
+            count, rows.panels(), scratch,
+            [&]<int R>(int, std::int64_t p, std::int64_t r0, Floats(&acc)[R][2]) {
+                begin(bias, p, acc);
+                weights.template multiply<R>(p, x + r0, acc);
+            },
+            [&](std::int64_t p, std::int64_t r, const Floats* a) {
+                for (int v = 0; v < 2; ++v) store(outs[r] + (2 * p + v) * kVector, activate<float>(activation, a[v]));
+            });
+        clear_tails(count, [&](std::int64_t r) { return outs[r]; }, size(), padded(size()));
+    }
+};
+
+// Elman, and Jordan, whose output is fed back.
+template <class W>
+class PlainLayer final : public Layer<W> {
+    static constexpr int NV = kEach;
+    UnitRows<1, NV> rows_;
+    Input<W, NV> input_;
+    Panels<W, NV> hidden_;
+    Starts<NV> bias_;
+    Linear<W> readout_;
+    ElmanCell<float> cell_;
+    std::int64_t size_;
+    bool jordan_;
+
+  public:
+    PlainLayer(const LayerWeights& w, Activation phi, Activation psi, bool jordan)
+        : rows_{w.H}, cell_{w.H, phi}, size_(rows_.panels() * NV * kVector), jordan_(jordan) {
+        input_.pack(w.w_ih, w.I, rows_, w.products, w.rows);
+        hidden_.pack(w.w_hh, w.R, 1, 0, rows_.panels(), rows_);
+        bias_.pack(rows_, w.b_ih, w.b_hh);
+        if (jordan) readout_.pack(w.w_hr, w.H, w.R, w.b_hr, psi);
+        this->state = this->out = padded(jordan ? readout_.size() : size_);
+    }
+    std::int64_t bytes() const override {
+        return input_.bytes() + hidden_.bytes() + (jordan_ ? readout_.weights.bytes() : 0);
+    }
+    void step(std::int64_t rows, const Feed* feed, float* const* states, float* const* outs,
+              Scratch<W>& scratch) const override {
+        const std::int64_t stride = padded(size_);
+        if (jordan_) scratch.middle.resize(kRows * stride);
+        const auto target = [&](std::int64_t r) { return jordan_ ? &scratch.middle[r * stride] : outs[r]; };
+        const auto* x = input_.prepare(scratch.x, rows, feed);
+        const auto* h = scratch.h.prepare(rows, hidden_.depth(), [&](std::int64_t r) { return states[r]; });
+        sweep<2, W, NV>(
+            rows, rows_.panels(), scratch,
+            [&]<int R>(int part, std::int64_t p, std::int64_t r0, Floats(&acc)[R][NV]) {
+                if (part) return hidden_.template multiply<R>(p, h + r0, acc);
+                begin(bias_, p, acc);
+                input_.template add<R>(p, feed, x, r0, acc);
+            },
+            [&](std::int64_t p, std::int64_t r, const Floats* a) {
+                for (int v = 0; v < NV; ++v) {
+                    const std::int64_t u = (NV * p + v) * kVector;
+                    store(target(r) + u, cell_.forward(Row<float>{}, a + v, u, kVector, false));
+                }
+            });
+        clear_tails(rows, target, size_, stride);
+        if (jordan_) readout_(rows, scratch, target, outs);
+        for (std::int64_t r = 0; r < rows; ++r) std::copy_n(outs[r], this->state, states[r]);
+    }
+};
+
+template <class W, bool Forget>
+class LstmLayer final : public Layer<W> {
+    static constexpr int G = Forget ? 4 : 3;
+    UnitRows<G, 1> rows_;
+    Input<W, G> input_;
+    Panels<W, G> hidden_;
+    Starts<G> bias_;
+    Linear<W> projection_;
+    Buffer<float> peephole_;
+    LstmCell<float, Forget> cell_;
+    std::int64_t size_;
+    bool projects_;
+
+  public:
+    explicit LstmLayer(const LayerWeights& w)
+        : rows_{w.H}, cell_{0, nullptr}, size_(rows_.panels() * kVector), projects_(w.w_hr.data != nullptr) {
+        input_.pack(w.w_ih, w.I, rows_, w.products, w.rows);
+        hidden_.pack(w.w_hh, w.R, 1, 0, rows_.panels(), rows_);
+        bias_.pack(rows_, w.b_ih, w.b_hh);
+        if (projects_) projection_.pack(w.w_hr, w.H, w.R, nullptr, Activation::identity);
+        if (w.peephole) {
+            peephole_.resize((G - 1) * size_);
+            peephole_.zero();
+            for (int g = 0; g < G - 1; ++g) std::copy_n(w.peephole + g * w.H, w.H, &peephole_[g * size_]);
+        }
+        cell_.H = size_, cell_.peephole = w.peephole ? peephole_.data() : nullptr;
+        this->out = padded(projects_ ? projection_.size() : size_);
+        this->state = this->out + padded(size_);
+    }
+    std::int64_t bytes() const override {
+        return input_.bytes() + hidden_.bytes() + (projects_ ? projection_.weights.bytes() : 0);
+    }
+    void step(std::int64_t rows, const Feed* feed, float* const* states, float* const* outs,
+              Scratch<W>& scratch) const override {
+        const std::int64_t stride = padded(size_);
+        if (projects_) scratch.middle.resize(kRows * stride);
+        const auto target = [&](std::int64_t r) { return projects_ ? &scratch.middle[r * stride] : outs[r]; };
+        const auto* x = input_.prepare(scratch.x, rows, feed);
+        const auto* h = scratch.h.prepare(rows, hidden_.depth(), [&](std::int64_t r) { return states[r]; });
+        sweep<2, W, G>(
+            rows, rows_.panels(), scratch,
+            [&]<int R>(int part, std::int64_t p, std::int64_t r0, Floats(&acc)[R][G]) {
+                if (part) return hidden_.template multiply<R>(p, h + r0, acc);
+                begin(bias_, p, acc);
+                input_.template add<R>(p, feed, x, r0, acc);
+            },
+            [&](std::int64_t p, std::int64_t r, const Floats* a) {
+                Row<float> row{};
+                row.c_prev = row.c = states[r] + this->out;
+                store(target(r) + p * kVector, cell_.forward(row, a, p * kVector, kVector, false));
+            });
+        clear_tails(rows, target, size_, stride);
+        if (projects_) projection_(rows, scratch, target, outs);
+        for (std::int64_t r = 0; r < rows; ++r) std::copy_n(outs[r], this->out, states[r]);
+    }
+};
+
+template <class W>
+class GruLayer final : public Layer<W> {
+    UnitRows<3, 1> rows_;
+    Input<W, 3> input_;
+    Panels<W, 3> hidden_;
+    Starts<3> bias_, bias_q_;  // of r, z, n; and of q alone
+    GruCell<float> cell_;
+
+  public:
+    explicit GruLayer(const LayerWeights& w) : rows_{w.H}, cell_{rows_.panels() * kVector, nullptr} {
+        input_.pack(w.w_ih, w.I, rows_, w.products, w.rows);
+        hidden_.pack(w.w_hh, w.R, 1, 0, rows_.panels(), rows_);
+        std::vector<float> start(w.rows);
+        for (std::int64_t r = 0; w.b_ih && r < w.rows; ++r) start[r] = w.b_ih[r] + (r < 2 * w.H ? w.b_hh[r] : 0);
+        bias_.pack(rows_, start.data(), nullptr);
+        bias_q_.pack(rows_, w.b_hh, nullptr);
+        this->state = this->out = padded(cell_.H);
+    }
+    std::int64_t bytes() const override { return input_.bytes() + hidden_.bytes(); }
+    void step(std::int64_t rows, const Feed* feed, float* const* states, float* const* outs,
+              Scratch<W>& scratch) const override {
+        const auto* x = input_.prepare(scratch.x, rows, feed);
+        const auto* h = scratch.h.prepare(rows, hidden_.depth(), [&](std::int64_t r) { return states[r]; });
+        scratch.gates.resize(kRows * this->out);
+        sweep<2, W, 3>(
+            rows, rows_.panels(), scratch,
+            [&]<int R>(int part, std::int64_t p, std::int64_t r0, Floats(&acc)[R][3]) {
+                if (part) return hidden_.template multiply<R>(p, h + r0, acc);
+                begin(bias_, p, acc);
+                input_.template add<R>(p, feed, x, r0, acc);
+                for (int r = 0; r < R; ++r) {
+                    store(&scratch.gates[(r0 + r) * this->out + p * kVector], acc[r][2]);
+                    acc[r][2] = bias_q_(p, 2);
+                }
+            },
+            [&](std::int64_t p, std::int64_t r, const Floats* a) {
+                Row<float> row{};
+                row.gates = &scratch.gates[r * this->out], row.h = states[r];
+                store(outs[r] + p * kVector, cell_.forward(row, a, p * kVector, kVector, false));
+            });
+        clear_tails(rows, [&](std::int64_t r) { return outs[r]; }, cell_.H, this->out);
+        for (std::int64_t r = 0; r < rows; ++r) std::copy_n(outs[r], this->out, states[r]);
+    }
+};
+
+// The GRU that resets before the product, in two sweeps.
+template <class W>
+class GruResetLayer final : public Layer<W> {
+    UnitRows<2, 1> rows_;
+    UnitRows<1, 2> new_rows_;
+    Input<W, 2> input_, new_input_;
+    Panels<W, 2> hidden_, new_hidden_;
+    Starts<2> bias_, new_bias_;
+    std::int64_t size_;
+
+  public:
+    explicit GruResetLayer(const LayerWeights& w)
+        : rows_{w.H}, new_rows_{w.H, 2 * w.H}, size_(new_rows_.panels() * 2 * kVector) {
+        input_.pack(w.w_ih, w.I, rows_, w.products, w.rows);
+        new_input_.pack(w.w_ih, w.I, new_rows_, w.products, w.rows);
+        hidden_.pack(w.w_hh, w.R, 1, 0, rows_.panels(), rows_);
+        new_hidden_.pack(w.w_hh, w.R, 1, 0, new_rows_.panels(), new_rows_);
+        bias_.pack(rows_, w.b_ih, w.b_hh);
+        new_bias_.pack(new_rows_, w.b_ih, w.b_hh);
+        this->state = this->out = padded(size_);
+    }
+    std::int64_t bytes() const override {
+        return input_.bytes() + hidden_.bytes() + new_input_.bytes() + new_hidden_.bytes();
+    }
+    void step(std::int64_t rows, const Feed* feed, float* const* states, float* const* outs,
+              Scratch<W>& scratch) const override {
+        const std::int64_t stride = this->out;
+        scratch.gates.resize(kRows * 2 * stride);
+        scratch.middle.resize(kRows * stride);
+        const auto middle = [&](std::int64_t r) { return &scratch.middle[r * stride]; };
+        const auto row_of = [&](std::int64_t r) {
+            Row<float> row{};
+            row.gates = &scratch.gates[r * 2 * stride], row.h = row.fed = states[r];
+            return row;
+        };
+        // The first sweep may end before the second: what is between must be numbers.
+        std::fill_n(scratch.gates.data(), rows * 2 * stride, 0.0f);
+        std::fill_n(scratch.middle.data(), rows * stride, 0.0f);
+        const GruResetCell<float> reset{stride};
+        const GruNewCell<float> next{stride};
+        const auto* x = input_.prepare(scratch.x, rows, feed);
+        const auto* h = scratch.h.prepare(rows, hidden_.depth(), [&](std::int64_t r) { return states[r]; });
+        sweep<2, W, 2>(
+            rows, rows_.panels(), scratch,
+            [&]<int R>(int part, std::int64_t p, std::int64_t r0, Floats(&acc)[R][2]) {
+                if (part) return hidden_.template multiply<R>(p, h + r0, acc);
+                begin(bias_, p, acc);
+                input_.template add<R>(p, feed, x, r0, acc);
+            },
+            [&](std::int64_t p, std::int64_t r, const Floats* a) {
+                store(middle(r) + p * kVector, reset.forward(row_of(r), a, p * kVector, kVector, false));
+            });
+        const auto* s = scratch.mid.prepare(rows, new_hidden_.depth(), middle);
+        sweep<2, W, 2>(
+            rows, new_rows_.panels(), scratch,
+            [&]<int R>(int part, std::int64_t p, std::int64_t r0, Floats(&acc)[R][2]) {
+                if (part) return new_hidden_.template multiply<R>(p, s + r0, acc);
+                begin(new_bias_, p, acc);
+                new_input_.template add<R>(p, feed, x, r0, acc);
+            },
+            [&](std::int64_t p, std::int64_t r, const Floats* a) {
+                for (int v = 0; v < 2; ++v) {
+                    const std::int64_t u = (2 * p + v) * kVector;
+                    store(outs[r] + u, next.forward(row_of(r), a + v, u, kVector, false));
+                }
+            });
+        clear_tails(rows, [&](std::int64_t r) { return outs[r]; }, size_, this->out);
+        for (std::int64_t r = 0; r < rows; ++r) std::copy_n(outs[r], this->out, states[r]);
+    }
+};
+
+// A time-delay layer: its state is a ring of past inputs, behind the place of the oldest, which is kept in an integer.
+template <class W>
+class TimeDelayLayer final : public Layer<W> {
+    UnitRows<1, 2> rows_;
+    std::vector<Panels<W, 2>> taps_;
+    Starts<2> bias_;
+    Activation activation_;
+    std::int64_t inputs_, dilation_;
+
+  public:
+    static constexpr std::int64_t kPlace = kPad;  // numbers before the ring
+
+    // w: (H, I, K)
+    TimeDelayLayer(const Tensor& w, const float* bias, Activation phi, std::int64_t dilation)
+        : rows_{w.shape[0]}, taps_(w.shape[2]), activation_(phi), inputs_(padded(w.shape[1])), dilation_(dilation) {
+        for (std::size_t k = 0; k < taps_.size(); ++k)
+            taps_[k].pack(w, w.shape[1], w.shape[2], std::int64_t(k), rows_.panels(), rows_);
+        bias_.pack(rows_, bias, nullptr);
+        this->out = padded(rows_.panels() * 2 * kVector);
+        this->state = kPlace + past() * inputs_;
+    }
+    std::int64_t past() const { return std::int64_t(taps_.size() - 1) * dilation_; }
+    std::int64_t bytes() const override { return std::int64_t(taps_.size()) * taps_[0].bytes(); }
+
+    static std::int64_t place(const float* state) {
+        std::int64_t oldest;
+        std::memcpy(&oldest, state, sizeof oldest);
+        return oldest;
+    }
+    void step(std::int64_t rows, const Feed* feed, float* const* states, float* const* outs,
+              Scratch<W>& scratch) const override {
+        if (scratch.taps.size() < taps_.size()) scratch.taps = std::vector<Sources<W>>(taps_.size());
+        auto& x = scratch.tap_lists;
+        x.resize(std::max(x.size(), taps_.size()));
+        for (std::size_t k = 0; k < taps_.size(); ++k) {
+            const std::int64_t ahead = std::int64_t(k) * dilation_;  // of the oldest
+            x[k] = scratch.taps[k].prepare(rows, taps_[k].depth(), [&](std::int64_t r) -> const float* {
+                if (ahead == past()) return feed[r].x;
+                return states[r] + kPlace + (place(states[r]) + ahead) % past() * inputs_;
+            });
+        }
+        sweep<1, W, 2>(
+            rows, rows_.panels(), scratch,
+            [&]<int R>(int, std::int64_t p, std::int64_t r0, Floats(&acc)[R][2]) {
+                begin(bias_, p, acc);
+                for (std::size_t k = 0; k < taps_.size(); ++k) taps_[k].template multiply<R>(p, x[k] + r0, acc);
+            },
+            [&](std::int64_t p, std::int64_t r, const Floats* a) {
+                for (int v = 0; v < 2; ++v) store(outs[r] + (2 * p + v) * kVector, activate<float>(activation_, a[v]));
+            });
+        clear_tails(rows, [&](std::int64_t r) { return outs[r]; }, rows_.panels() * 2 * kVector, this->out);
+        for (std::int64_t r = 0; past() && r < rows; ++r) {
+            const std::int64_t oldest = place(states[r]), next = (oldest + 1) % past();
+            std::copy_n(feed[r].x, inputs_, states[r] + kPlace + oldest * inputs_);
+            std::memcpy(states[r], &next, sizeof next);
+        }
+    }
+};
+
+}  // namespace unspool::UNSPOOL_ISA

@@ -1,0 +1,477 @@
+// Compiled once for each instruction set, as kernels.cpp is: networks made of layers.
+#include "network.h"
+
+#include <chrono>
+#include <cmath>
+#include <stdexcept>
+
+#include "layers.h"
+
+namespace unspool::UNSPOOL_ISA {
+
+static bool supported() {
+#if defined(__AVX512VNNI__)
+    if (!__builtin_cpu_supports("avx512vnni")) return false;
+#endif
+#if defined(__AVX512F__)
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+#elif defined(__AVX2__)
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#else
+    return true;
+#endif
+}
+
+// The arrays of a folder, asked for by name, with the shape that they must have.
+class Reader {
+    const Tensors& tensors_;
+    Number number_;
+
+  public:
+    Reader(const Tensors& tensors, Number number) : tensors_(tensors), number_(number) {}
+
+    Tensor matrix(const std::string& name, std::vector<std::int64_t> shape) const { return get(name, shape, number_); }
+    const float* floats(const std::string& name, std::vector<std::int64_t> shape) const {
+        return static_cast<const float*>(get(name, shape, Number::float32).data);
+    }
+
+  private:
+    Tensor get(const std::string& name, const std::vector<std::int64_t>& shape, Number number) const {
+        const Tensor found = tensors_(name);
+        if (!found.data) throw std::invalid_argument(name + " is missing");
+        if (found.shape != shape) throw std::invalid_argument(name + " has another shape than the network");
+        if (found.number != number || (number == Number::int8 && !found.scale))
+            throw std::invalid_argument(name + " has another type of numbers than the network");
+        return found;
+    }
+};
+
+static std::vector<float> as_floats(const Tensor& matrix, std::int64_t rows, std::int64_t columns) {
+    std::vector<float> out(rows * columns);
+    for (std::int64_t i = 0; i < rows * columns; ++i) {
+        if (matrix.number == Number::float32) {
+            out[i] = static_cast<const float*>(matrix.data)[i];
+        } else if (matrix.number == Number::bfloat16) {
+            const std::uint32_t bits = std::uint32_t(static_cast<const std::uint16_t*>(matrix.data)[i]) << 16;
+            std::memcpy(&out[i], &bits, sizeof bits);
+        } else {
+            out[i] = static_cast<const std::int8_t*>(matrix.data)[i] * matrix.scale[i / columns];
+        }
+    }
+    return out;
+}
+
+// x, (rows, padded O), becomes the head's outputs.
+static void finish(const Architecture& a, float* s, float* y) {
+    const std::int64_t O = a.outputs, size = padded(O, kVector);
+    if (a.head == Head::softmax) {
+        float most = s[0], total = 0;
+        for (std::int64_t i = 1; i < O; ++i) most = std::max(most, s[i]);
+        for (std::int64_t i = 0; i < size; i += kVector) {
+            const auto [power, fraction] = exponential(clamp<Floats>(load(s + i) - most, Floats{} - 87, Floats{}), 1);
+            store(s + i, power * fraction + power);
+        }
+        for (std::int64_t i = 0; i < O; ++i) total += s[i];
+        for (std::int64_t i = 0; i < O; ++i) y[i] = s[i] / total;
+        return;
+    }
+    if (a.head == Head::logistic)
+        for (std::int64_t i = 0; i < size; i += kVector) store(s + i, sigmoid(load(s + i)));
+    const std::int64_t positive = a.family == Family::none ? O : a.family == Family::poisson ? 0 : O / 2;
+    for (std::int64_t i = positive; i < O; ++i) s[i] = std::max(s[i], 0.0f) + std::log1p(std::exp(-std::fabs(s[i])));
+    std::copy_n(s, O, y);
+}
+
+template <class W>
+class PackedNetwork;
+
+template <class W>
+class PackedSessions final : public Sessions {
+    const PackedNetwork<W>& net_;
+    std::int64_t count_, features_;
+    Buffer<float> states_, a_, b_, head_, inputs_;
+    std::vector<Feed> feed_;
+    std::vector<float*> state_, out_;
+    Scratch<W> scratch_;
+
+  public:
+    PackedSessions(const PackedNetwork<W>& net, std::int64_t count);
+    std::int64_t count() const override { return count_; }
+    void reset(std::int64_t session) override;
+    void read(std::int64_t session, std::size_t field, float* to) const override;
+    void write(std::int64_t session, std::size_t field, const float* from) override;
+    void step(std::int64_t rows, const std::int64_t* which, const float* x, const std::int64_t* tokens,
+              float* y) override;
+    void run(std::int64_t steps, const float* x, const std::int64_t* tokens, float* y) override;
+
+  private:
+    float* state(std::int64_t session) { return &states_[session * std::max<std::int64_t>(net_.state, 1)]; }
+    void front(std::int64_t rows, const float* x, const std::int64_t* tokens);
+    void both_directions(std::int64_t steps, const float* x, const std::int64_t* tokens, float* y);
+    void head(std::int64_t rows, float* y);
+    void one_way(const Layer<W>& layer, std::int64_t steps, bool reverse, const std::vector<float>& from,
+                 std::int64_t stride, const std::int64_t* tokens, float* initial, float* to);
+};
+
+template <class W>
+class PackedNetwork final : public Network {
+    friend class PackedSessions<W>;
+    std::vector<std::unique_ptr<Layer<W>>> layers_;  // those of one direction, then of the other, in every layer
+    std::vector<std::int64_t> offsets_;              // of each in a session's state
+    std::vector<std::int64_t> inner_;                // of c in a layer's state
+    std::vector<std::pair<const TimeDelayLayer<W>*, std::int64_t>> delays_;
+    std::vector<float> initial_, embedding_, mean_, inverse_std_;
+    Linear<W> head_;
+
+  public:
+    std::int64_t state = 0, width = 0;  // numbers of a session's state; of the widest features
+    bool tokens_to_layer = false;       // the first layer has a table
+
+    PackedNetwork(const Architecture& a, const Reader& reader) {
+        architecture = a;
+        const std::vector<float> products = front(reader);
+        if (a.time_delay) make_delays(reader);
+        else make_layers(reader, tokens_to_layer && a.front == Front::embedding ? &products : nullptr);
+        head_.pack(reader.matrix("head.weight", {a.outputs, a.feedback * a.directions()}), a.feedback * a.directions(),
+                   a.outputs, reader.floats("head.bias", {a.outputs}), Activation::identity);
+        width = std::max({width, padded(a.inputs), padded(a.feedback * a.directions())});
+        set_fields();
+    }
+    std::unique_ptr<Sessions> sessions(std::int64_t count) const override {
+        return std::make_unique<PackedSessions<W>>(*this, count);
+    }
+    std::int64_t bytes() const override {
+        std::int64_t sum = head_.weights.bytes();
+        for (const auto& layer : layers_) sum += layer->bytes();
+        return sum;
+    }
+
+  private:
+    static constexpr std::int64_t kPast = 1 << 20;  // steps that a small file could otherwise make memory of
+    static constexpr std::int64_t kTable = 1 << 20, kWork = 1 << 27;  // numbers of a table, and products to make it
+
+    // Reads the front end; decides on a table for tokens.
+    std::vector<float> front(const Reader& reader) {
+        const Architecture& a = architecture;
+        if (a.front == Front::dense) {
+            const float *mean = reader.floats("front.mean", {a.inputs}), *std = reader.floats("front.std", {a.inputs});
+            mean_.assign(padded(a.inputs), 0), inverse_std_.assign(padded(a.inputs), 0);
+            for (std::int64_t i = 0; i < a.inputs; ++i) {
+                mean_[i] = mean[i], inverse_std_[i] = 1 / std[i];
+                if (!(std[i] > 0 && std::isfinite(inverse_std_[i])))
+                    throw std::invalid_argument("front.std must have positive numbers");
+            }
+            return {};
+        }
+        tokens_to_layer = a.front == Front::one_hot && !a.time_delay;
+        if (a.front == Front::one_hot) return {};
+        const std::int64_t rows = gates() * a.hidden;
+        const float* embedding = reader.floats("front.weight", {a.tokens, a.inputs});
+        tokens_to_layer = !a.time_delay && a.tokens * rows <= kTable && a.tokens * a.inputs * rows <= kWork;
+        if (!tokens_to_layer) {
+            embedding_.assign(a.tokens * padded(a.inputs), 0);
+            for (std::int64_t t = 0; t < a.tokens; ++t)
+                std::copy_n(embedding + t * a.inputs, a.inputs, &embedding_[t * padded(a.inputs)]);
+            return {};
+        }
+        return {embedding, embedding + a.tokens * a.inputs};
+    }
+    std::int64_t gates() const {
+        switch (architecture.cell) {
+            case Cell::elman:
+            case Cell::jordan: return 1;
+            case Cell::lstm: return 4;
+            default: return 3;
+        }
+    }
+
+    // W_ih e for the embedding e of every token, or for 1-of-I inputs: (tokens, rows).
+    std::vector<float> products_of(const Tensor& w_ih, std::int64_t rows, const std::vector<float>* embedding) const {
+        const std::int64_t I = architecture.inputs, K = architecture.tokens;
+        const std::vector<float> w = as_floats(w_ih, rows, I);
+        std::vector<float> out(K * rows);
+        std::vector<double> sum(rows);
+        std::vector<float> columns(rows * I);
+        for (std::int64_t r = 0; r < rows; ++r)
+            for (std::int64_t i = 0; i < I; ++i) columns[i * rows + r] = w[r * I + i];
+        for (std::int64_t t = 0; t < K; ++t) {
+            if (!embedding) {
+                std::copy_n(&columns[t * rows], rows, &out[t * rows]);
+                continue;
+            }
+            std::fill(sum.begin(), sum.end(), 0.0);
+            for (std::int64_t i = 0; i < I; ++i)
+                for (std::int64_t r = 0; r < rows; ++r)
+                    sum[r] += double((*embedding)[t * I + i]) * double(columns[i * rows + r]);
+            std::copy(sum.begin(), sum.end(), &out[t * rows]);
+        }
+        return out;
+    }
+
+    void make_layers(const Reader& reader, const std::vector<float>* embedding) {
+        const Architecture& a = architecture;
+        const std::int64_t G = gates(), H = a.hidden, R = a.feedback;
+        const bool jordan = a.cell == Cell::jordan;
+        for (std::int64_t l = 0; l < a.layers; ++l)
+            for (int d = 0; d < a.directions(); ++d) {
+                const std::string suffix = "_l" + std::to_string(l) + (d ? "_reverse" : "");
+                const auto name = [&](const char* base) { return std::string("recurrent.") + base + suffix; };
+                LayerWeights w{};
+                w.I = l ? R * a.directions() : a.inputs, w.H = H, w.R = R, w.rows = G * H;
+                w.w_ih = reader.matrix(name("weight_ih"), {G * H, w.I});
+                w.w_hh = reader.matrix(name(jordan ? "weight_yh" : "weight_hh"), {G * H, R});
+                if (jordan || a.projection) w.w_hr = reader.matrix(name(jordan ? "weight_hy" : "weight_hr"), {R, H});
+                if (a.bias) {
+                    w.b_ih = reader.floats(name(jordan ? "bias_h" : "bias_ih"), {G * H});
+                    if (jordan) w.b_hr = reader.floats(name("bias_y"), {R});
+                    else w.b_hh = reader.floats(name("bias_hh"), {G * H});
+                }
+                if (a.peephole) w.peephole = reader.floats(name("weight_peephole"), {G - 1, H});
+                std::vector<float> products;
+                if (l == 0 && tokens_to_layer) {
+                    products = products_of(w.w_ih, w.rows, embedding);
+                    w.products = &products;
+                }
+                add(make_layer(w));
+                inner_.push_back(layers_.back()->out);
+                if (a.initial) {
+                    std::copy_n(reader.floats(name("initial_h"), {R}), R, &initial_[offsets_.back()]);
+                    if (lstm())
+                        std::copy_n(reader.floats(name("initial_c"), {H}), H,
+                                    &initial_[offsets_.back() + inner_.back()]);
+                }
+            }
+    }
+    bool lstm() const { return architecture.cell == Cell::lstm || architecture.cell == Cell::lstm_without_forget; }
+
+    std::unique_ptr<Layer<W>> make_layer(const LayerWeights& w) const {
+        const Architecture& a = architecture;
+        switch (a.cell) {
+            case Cell::gru: return std::make_unique<GruLayer<W>>(w);
+            case Cell::gru_reset_before: return std::make_unique<GruResetLayer<W>>(w);
+            case Cell::lstm: return std::make_unique<LstmLayer<W, true>>(w);
+            case Cell::lstm_without_forget: return std::make_unique<LstmLayer<W, false>>(w);
+            default:
+                return std::make_unique<PlainLayer<W>>(w, a.activation, a.output_activation, a.cell == Cell::jordan);
+        }
+    }
+    void make_delays(const Reader& reader) {
+        const Architecture& a = architecture;
+        for (std::int64_t l = 0; l < a.layers; ++l) {
+            const std::string name = "recurrent.layers." + std::to_string(l);
+            const std::int64_t I = l ? a.hidden : a.inputs;
+            const Tensor w = reader.matrix(name + ".weight", {a.hidden, I, a.window[l]});
+            if ((a.window[l] - 1) * a.dilation[l] > kPast)
+                throw std::invalid_argument("window and dilation reach more than 2^20 steps back");
+            auto layer = std::make_unique<TimeDelayLayer<W>>(
+                w, a.bias ? reader.floats(name + ".bias", {a.hidden}) : nullptr, a.activation, a.dilation[l]);
+            delays_.push_back({layer.get(), I});
+            add(std::move(layer));
+        }
+    }
+    void add(std::unique_ptr<Layer<W>> layer) {
+        offsets_.push_back(state);
+        state += layer->state;
+        width = std::max(width, layer->out);
+        initial_.resize(state);
+        layers_.push_back(std::move(layer));
+    }
+    void set_fields() {
+        const Architecture& a = architecture;
+        if (a.bidirectional) return;
+        for (std::size_t l = 0; l < delays_.size(); ++l)
+            fields.push_back({"window_l" + std::to_string(l), {delays_[l].first->past(), delays_[l].second}});
+        if (a.time_delay) return;
+        fields.push_back({"h", {a.layers, a.feedback}});
+        if (lstm()) fields.push_back({"c", {a.layers, a.hidden}});
+    }
+};
+
+template <class W>
+PackedSessions<W>::PackedSessions(const PackedNetwork<W>& net, std::int64_t count)
+    : net_(net), count_(count), features_(net.width) {
+    const std::int64_t rows = net.architecture.bidirectional ? 1 : std::min(count, kRows);
+    states_.resize(count * std::max<std::int64_t>(net.state, 1));
+    a_.resize(rows * features_), b_.resize(rows * features_), inputs_.resize(rows * features_);
+    head_.resize(rows * padded(net.head_.size()));
+    a_.zero(), b_.zero(), inputs_.zero(), head_.zero();
+    feed_.resize(rows), state_.resize(rows), out_.resize(rows);
+    for (std::int64_t s = 0; s < count; ++s) reset(s);
+}
+
+template <class W>
+void PackedSessions<W>::reset(std::int64_t session) {
+    std::copy(net_.initial_.begin(), net_.initial_.end(), state(session));
+}
+
+template <class W>
+void PackedSessions<W>::read(std::int64_t session, std::size_t field, float* to) const {
+    const float* from = &states_[session * std::max<std::int64_t>(net_.state, 1)];
+    if (net_.architecture.time_delay) {
+        const auto [layer, inputs] = net_.delays_[field];
+        const float* ring = from + net_.offsets_[field];
+        for (std::int64_t i = 0; i < layer->past(); ++i) {
+            const std::int64_t at = (TimeDelayLayer<W>::place(ring) + i) % layer->past();
+            std::copy_n(ring + TimeDelayLayer<W>::kPlace + at * padded(inputs), inputs, to + i * inputs);
+        }
+        return;
+    }
+    const std::int64_t size = net_.fields[field].shape[1];
+    for (std::size_t l = 0; l < net_.layers_.size(); ++l)
+        std::copy_n(from + net_.offsets_[l] + (field ? net_.inner_[l] : 0), size, to + l * size);
+}
+
+template <class W>
+void PackedSessions<W>::write(std::int64_t session, std::size_t field, const float* from) {
+    float* to = state(session);
+    if (net_.architecture.time_delay) {
+        const auto [layer, inputs] = net_.delays_[field];
+        float* ring = to + net_.offsets_[field];
+        std::memset(ring, 0, sizeof(std::int64_t));
+        for (std::int64_t i = 0; i < layer->past(); ++i)
+            std::copy_n(from + i * inputs, inputs, ring + TimeDelayLayer<W>::kPlace + i * padded(inputs));
+        return;
+    }
+    const std::int64_t size = net_.fields[field].shape[1];
+    for (std::size_t l = 0; l < net_.layers_.size(); ++l)
+        std::copy_n(from + l * size, size, to + net_.offsets_[l] + (field ? net_.inner_[l] : 0));
+}
+
+// Fills feed_: the first layer's inputs.
+template <class W>
+void PackedSessions<W>::front(std::int64_t rows, const float* x, const std::int64_t* tokens) {
+    const Architecture& a = net_.architecture;
+    for (std::int64_t r = 0; r < rows; ++r) {
+        float* to = &inputs_[r * features_];
+        feed_[r] = {to, tokens ? tokens[r] : -1};
+        if (net_.tokens_to_layer) {
+            feed_[r].x = nullptr;
+        } else if (a.front == Front::embedding) {
+            feed_[r].x = &net_.embedding_[tokens[r] * padded(a.inputs)];
+        } else if (tokens) {
+            std::fill_n(to, padded(a.inputs), 0.0f);
+            to[tokens[r]] = 1;
+        } else {
+            for (std::int64_t i = 0; i < a.inputs; ++i)
+                to[i] = (x[r * a.inputs + i] - net_.mean_[i]) * net_.inverse_std_[i];
+        }
+    }
+}
+
+template <class W>
+void PackedSessions<W>::head(std::int64_t rows, float* y) {
+    const std::int64_t stride = padded(net_.head_.size());
+    std::vector<float*>& outs = state_;
+    for (std::int64_t r = 0; r < rows; ++r) outs[r] = &head_[r * stride];
+    net_.head_(rows, scratch_, [&](std::int64_t r) { return feed_[r].x; }, outs.data());
+    for (std::int64_t r = 0; r < rows; ++r) finish(net_.architecture, outs[r], y + r * net_.architecture.outputs);
+}
+
+template <class W>
+void PackedSessions<W>::step(std::int64_t rows, const std::int64_t* which, const float* x, const std::int64_t* tokens,
+                             float* y) {
+    const Architecture& a = net_.architecture;
+    scratch_.backwards = !scratch_.backwards;
+    for (std::int64_t first = 0; first < rows; first += kRows) {
+        const std::int64_t count = std::min(kRows, rows - first);
+        front(count, x ? x + first * a.inputs : nullptr, tokens ? tokens + first : nullptr);
+        for (std::size_t l = 0; l < net_.layers_.size(); ++l) {
+            Buffer<float>& to = l % 2 ? b_ : a_;
+            for (std::int64_t r = 0; r < count; ++r) {
+                state_[r] = state(which ? which[first + r] : first + r) + net_.offsets_[l];
+                out_[r] = &to[r * features_];
+            }
+            net_.layers_[l]->step(count, feed_.data(), state_.data(), out_.data(), scratch_);
+            for (std::int64_t r = 0; r < count; ++r) feed_[r].x = out_[r];
+        }
+        head(count, y + first * a.outputs);
+    }
+}
+
+template <class W>
+void PackedSessions<W>::run(std::int64_t steps, const float* x, const std::int64_t* tokens, float* y) {
+    const Architecture& a = net_.architecture;
+    if (a.bidirectional) return both_directions(steps, x, tokens, y);
+    for (std::int64_t t = 0; t < steps; ++t)
+        step(count_, nullptr, x ? x + t * count_ * a.inputs : nullptr, tokens ? tokens + t * count_ : nullptr,
+             y + t * count_ * a.outputs);
+}
+
+// One layer in one direction over a sequence whose features are `stride` apart, or over tokens.
+template <class W>
+void PackedSessions<W>::one_way(const Layer<W>& layer, std::int64_t steps, bool reverse, const std::vector<float>& from,
+                                std::int64_t stride, const std::int64_t* tokens, float* initial, float* to) {
+    const Architecture& a = net_.architecture;
+    float* out = a_.data();
+    for (std::int64_t i = 0; i < steps; ++i) {
+        const std::int64_t t = reverse ? steps - 1 - i : i;
+        const Feed feed{tokens ? nullptr : &from[t * stride], tokens ? tokens[t] : -1};
+        scratch_.backwards = !scratch_.backwards;
+        layer.step(1, &feed, &initial, &out, scratch_);
+        std::copy_n(out, a.feedback, to + t * features_);
+    }
+}
+
+template <class W>
+void PackedSessions<W>::both_directions(std::int64_t steps, const float* x, const std::int64_t* tokens, float* y) {
+    const Architecture& a = net_.architecture;
+    std::vector<float> from(steps * features_), to(steps * features_);
+    for (std::int64_t t = 0; t < steps && !net_.tokens_to_layer; ++t) {
+        front(1, x ? x + t * a.inputs : nullptr, tokens ? tokens + t : nullptr);
+        std::copy_n(feed_[0].x, padded(a.inputs), &from[t * features_]);
+    }
+    reset(0);
+    for (std::size_t l = 0; l < net_.layers_.size(); ++l) {
+        const bool reverse = l % 2;
+        const bool table = l < 2 && net_.tokens_to_layer;
+        one_way(*net_.layers_[l], steps, reverse, from, features_, table ? tokens : nullptr,
+                state(0) + net_.offsets_[l], to.data() + (reverse ? a.feedback : 0));
+        if (reverse) std::swap(from, to), std::fill(to.begin(), to.end(), 0.0f);
+    }
+    reset(0);
+    for (std::int64_t t = 0; t < steps; ++t) {
+        feed_[0].x = &from[t * features_];
+        head(1, y + t * a.outputs);
+    }
+}
+
+static std::unique_ptr<Network> make(const Architecture& a, const Tensors& tensors) {
+    const Number number = tensors("head.weight").number;
+    const Reader reader(tensors, number);
+    switch (number) {
+        case Number::bfloat16: return std::make_unique<PackedNetwork<Bfloat16>>(a, reader);
+        case Number::int8: return std::make_unique<PackedNetwork<Int8>>(a, reader);
+        default: return std::make_unique<PackedNetwork<Float32>>(a, reader);
+    }
+}
+
+static double read_bandwidth(std::int64_t bytes, double seconds) {
+    using Clock = std::chrono::steady_clock;
+    constexpr std::int64_t block = 16 * kVector;
+    const std::int64_t count = padded(std::max<std::int64_t>(bytes / 4, block), block);
+    Buffer<float> data(count);
+    std::fill_n(data.data(), count, 1.0f);
+    Floats sums[16] = {};
+    double best = 0;
+    const auto end = Clock::now() + std::chrono::duration<double>(seconds);
+    do {
+        const auto begin = Clock::now();
+        std::int64_t read = 0;
+        for (; read < 1 << 21; read += count)
+            for (std::int64_t i = 0; i < count; i += block)
+#pragma GCC unroll 16
+                for (int j = 0; j < 16; ++j) sums[j] += load(&data[i + j * kVector]);
+        best = std::max(best, 4.0 * double(read) / std::chrono::duration<double>(Clock::now() - begin).count());
+    } while (Clock::now() < end);
+    float sum = 0;
+    for (const Floats& s : sums) sum += s[0];
+    return sum > 0 ? best : 0;
+}
+
+#define UNSPOOL_TEXT_(x) #x
+#define UNSPOOL_TEXT(x) UNSPOOL_TEXT_(x)
+extern const NetworkSet network_set;
+const NetworkSet network_set{UNSPOOL_TEXT(UNSPOOL_ISA), supported, make, read_bandwidth};
+
+}  // namespace unspool::UNSPOOL_ISA

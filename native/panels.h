@@ -1,0 +1,269 @@
+// Matrix-vector products for single steps. A matrix lies in panels of NV vectors of rows, [panel][k][NV][lanes], so
+// that one pass over k, straight through memory, finishes all gates of a vector of units. Weights are float32, bfloat16
+// with two k in a word, or int8 with four: `group` of them make one lane of 32 bits.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+#include <type_traits>
+
+#include "network.h"
+#include "product.h"
+#include "simd.h"
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+namespace unspool::UNSPOOL_ISA {
+
+using Floats = Vec<float>;
+using Words = VectorOf<float>::Bits;
+typedef std::int16_t Halves __attribute__((vector_size(UNSPOOL_VECTOR_BYTES)));
+constexpr int kVector = kLanes<float>;
+constexpr std::int64_t kPad = 16;  // features of a row are padded with zeros to a multiple of it, in every set
+
+constexpr std::int64_t padded(std::int64_t n, std::int64_t to = kPad) { return (n + to - 1) / to * to; }
+
+UNSPOOL_INLINE Words load_words(const void* p) {
+    Words v;
+    std::memcpy(&v, p, sizeof v);
+    return v;
+}
+
+// Sums of the products of neighbouring halves, one for each word.
+UNSPOOL_INLINE Words multiply_pairs(Halves a, Halves b) {
+#if defined(__AVX512BW__)
+    return (Words)_mm512_madd_epi16((__m512i)a, (__m512i)b);
+#elif defined(__AVX2__)
+    return (Words)_mm256_madd_epi16((__m256i)a, (__m256i)b);
+#elif defined(__SSE2__)
+    return (Words)_mm_madd_epi16((__m128i)a, (__m128i)b);
+#elif defined(__aarch64__)
+    const int16x8_t x = (int16x8_t)a, y = (int16x8_t)b;
+    return (Words)vpaddq_s32(vmull_s16(vget_low_s16(x), vget_low_s16(y)), vmull_high_s16(x, y));
+#else
+    Words sum;
+    for (int i = 0; i < kVector; ++i) sum[i] = a[2 * i] * b[2 * i] + a[2 * i + 1] * b[2 * i + 1];
+    return sum;
+#endif
+}
+
+// What the three kinds of weights differ in. `Source` is a vector that they are multiplied with, as their product
+// wants it; k counts groups.
+struct Float32 {
+    static constexpr Number number = Number::float32;
+    static constexpr int group = 1;
+    using Stored = float;
+    using Sum = Floats;
+    struct Source {
+        const float* data;
+        static constexpr float scale = 1;
+    };
+    static constexpr bool copies = false;
+    static Source source(const float* x, std::int64_t, std::int16_t*) { return {x}; }
+
+    UNSPOOL_INLINE static float factor(const Source& x, std::int64_t k) { return x.data[k]; }
+    UNSPOOL_INLINE static Floats weights(const float* w) { return load(w); }
+    UNSPOOL_INLINE static void add(Sum& sum, float x, Floats w) { sum += x * w; }
+};
+
+struct Bfloat16 {
+    static constexpr Number number = Number::bfloat16;
+    static constexpr int group = 2;
+    using Stored = std::uint16_t;
+    using Sum = Floats;
+    using Source = Float32::Source;
+    static constexpr bool copies = false;
+    static Source source(const float* x, std::int64_t, std::int16_t*) { return {x}; }
+
+    struct Pair {
+        float first, second;
+    };
+    struct Weights {
+        Floats first, second;
+    };
+    UNSPOOL_INLINE static Pair factor(const Source& x, std::int64_t k) { return {x.data[2 * k], x.data[2 * k + 1]}; }
+    UNSPOOL_INLINE static Weights weights(const std::uint16_t* w) {
+        const Words both = load_words(w);
+        return {(Floats)(both << 16), (Floats)(both & (std::int32_t)0xffff0000)};
+    }
+    UNSPOOL_INLINE static void add(Sum& sum, Pair x, const Weights& w) {
+        sum += x.first * w.first;
+        sum += x.second * w.second;
+    }
+};
+
+// x is rounded to integers of 16 bits, less where the sum of so many products could leave 32. Weights of even k are
+// stored with 128 added, which a mask, cheaper than shifts, leaves as it is; `offset` takes it off the sum.
+struct Int8 {
+    static constexpr Number number = Number::int8;
+    static constexpr int group = 4;
+    using Stored = std::int8_t;
+    using Sum = Words;
+    struct Source {
+        const std::int16_t* data;
+        float scale;
+        std::int32_t offset;  // 128 times the sum of the even ones
+    };
+    static constexpr bool copies = true;
+
+    // to[4k ...] becomes x[4k], x[4k+2], x[4k+1], x[4k+3] in units of `scale`.
+    static Source source(const float* x, std::int64_t count, std::int16_t* to) {
+        Floats most{};
+        for (std::int64_t i = 0; i < count; i += kVector) {
+            const Floats v = load(x + i), magnitude = v < Floats{} ? -v : v;
+            most = magnitude > most ? magnitude : most;
+        }
+        float largest = 0;
+        for (int lane = 0; lane < kVector; ++lane) largest = std::max(largest, most[lane]);
+        const float range = std::min(32767.0, 2147483647.0 / (191.0 * double(count)));  // (127 + 255) / 2
+        if (!(largest > 0)) return std::fill_n(to, count, std::int16_t(0)), Source{to, 0, 0};
+        const float times = std::floor(range) / largest;
+        if (!(times < 3e38f)) return std::fill_n(to, count, std::int16_t(0)), Source{to, 0, 0};
+        constexpr float shifter = 12582912.0f;  // 1.5 * 2^23: adding it rounds to the nearest integer
+        alignas(64) std::int32_t integers[kPad];
+        std::int32_t even = 0;
+        for (std::int64_t i = 0; i < count; i += kPad) {
+            for (std::int64_t j = 0; j < kPad; j += kVector) {
+                const Words w = (Words)(load(x + i + j) * times + shifter);
+                std::memcpy(integers + j, &w, sizeof w);
+            }
+            for (std::int64_t j = 0; j < kPad; j += 4) {
+                to[i + j] = std::int16_t(integers[j]);
+                to[i + j + 1] = std::int16_t(integers[j + 2]);
+                to[i + j + 2] = std::int16_t(integers[j + 1]);
+                to[i + j + 3] = std::int16_t(integers[j + 3]);
+                even += to[i + j] + to[i + j + 1];
+            }
+        }
+        return {to, 1 / times, 128 * even};
+    }
+
+    struct Pairs {
+        Halves even, odd;
+    };
+    UNSPOOL_INLINE static Pairs factor(const Source& x, std::int64_t k) {
+        std::int32_t even, odd;
+        std::memcpy(&even, x.data + 4 * k, sizeof even);
+        std::memcpy(&odd, x.data + 4 * k + 2, sizeof odd);
+        return {(Halves)(even - Words{}), (Halves)(odd - Words{})};
+    }
+    UNSPOOL_INLINE static Pairs weights(const std::int8_t* w) {
+        const Halves both = (Halves)load_words(w);
+        return {both & std::int16_t(0xff), both >> 8};
+    }
+    UNSPOOL_INLINE static void add(Sum& sum, const Pairs& x, const Pairs& w) {
+#if defined(__AVX512VNNI__)
+        sum = (Words)_mm512_dpwssd_epi32((__m512i)sum, (__m512i)x.even, (__m512i)w.even);
+        sum = (Words)_mm512_dpwssd_epi32((__m512i)sum, (__m512i)x.odd, (__m512i)w.odd);
+#else
+        sum += multiply_pairs(x.even, w.even);
+        sum += multiply_pairs(x.odd, w.odd);
+#endif
+    }
+};
+
+// Rows of a matrix, packed. `row(panel, v, lane)` says which row goes where; -1 is a row of zeros.
+template <class W, int NV>
+class Panels {
+    Buffer<typename W::Stored> data_;
+    Buffer<float> scales_;
+    std::int64_t panels_ = 0, groups_ = 0;
+
+  public:
+    static constexpr int width = NV * kVector;
+    static constexpr int tile = kAccumulators / NV;  // rows that share a pass over the weights
+
+    template <class Row>
+    void pack(const Tensor& matrix, std::int64_t columns, std::int64_t stride, std::int64_t offset, std::int64_t panels,
+              const Row& row) {
+        panels_ = panels, groups_ = padded(columns) / W::group;
+        data_.resize(panels * groups_ * W::group * width);
+        data_.zero();
+        if constexpr (W::number == Number::int8)
+            for (std::int64_t i = 0; i < panels * groups_ * W::group * width; i += 2) data_[i] = -128;
+        if (W::number == Number::int8) scales_.resize(panels * width), scales_.zero();
+        const auto* from = static_cast<const typename W::Stored*>(matrix.data);
+        const std::int64_t length = matrix_columns(matrix);
+        for (std::int64_t p = 0; p < panels; ++p)
+            for (int j = 0; j < width; ++j) {
+                const std::int64_t r = row(p, j / kVector, j % kVector);
+                if (r < 0) continue;
+                if (W::number == Number::int8) scales_[p * width + j] = matrix.scale[r];
+                for (std::int64_t k = 0; k < columns; ++k)
+                    put(((p * groups_ + k / W::group) * width + j) * W::group + k % W::group,
+                        from[r * length + k * stride + offset]);
+            }
+    }
+    std::int64_t panels() const { return panels_; }
+    std::int64_t bytes() const { return panels_ * groups_ * width * 4; }
+    std::int64_t depth() const { return groups_ * W::group; }
+
+    // acc[r][v] += the product of panel p and x[r].
+    template <int R>
+    UNSPOOL_INLINE void multiply(std::int64_t p, const typename W::Source* x, Floats (&acc)[R][NV]) const {
+        constexpr int split = R * NV >= 8 ? 1 : R * NV >= 4 ? 2 : 4;  // chains, to hide the latency of an addition
+        typename W::Sum sum[split][R][NV] = {};
+        if constexpr (std::is_same_v<typename W::Sum, Floats>)
+#pragma GCC unroll 12
+            for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+                for (int v = 0; v < NV; ++v) sum[0][r][v] = acc[r][v];
+        const auto* w = data_.data() + p * groups_ * width * W::group;
+        // kPad features make a number of groups that split divides.
+        for (std::int64_t k = 0; k < groups_; k += split)
+#pragma GCC unroll 4
+            for (int s = 0; s < split; ++s, w += width * W::group) {
+                // The fewer of the two stay in registers beside the sums.
+                if constexpr (R > NV) {
+                    decltype(W::weights(w)) weights[NV];
+#pragma GCC unroll 4
+                    for (int v = 0; v < NV; ++v) weights[v] = W::weights(w + v * kVector * W::group);
+#pragma GCC unroll 12
+                    for (int r = 0; r < R; ++r) {
+                        const auto factor = W::factor(x[r], k + s);
+#pragma GCC unroll 4
+                        for (int v = 0; v < NV; ++v) W::add(sum[s][r][v], factor, weights[v]);
+                    }
+                } else {
+                    decltype(W::factor(x[0], 0)) factor[R];
+#pragma GCC unroll 12
+                    for (int r = 0; r < R; ++r) factor[r] = W::factor(x[r], k + s);
+#pragma GCC unroll 4
+                    for (int v = 0; v < NV; ++v) {
+                        const auto weights = W::weights(w + v * kVector * W::group);
+#pragma GCC unroll 12
+                        for (int r = 0; r < R; ++r) W::add(sum[s][r][v], factor[r], weights);
+                    }
+                }
+            }
+#pragma GCC unroll 12
+        for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+            for (int v = 0; v < NV; ++v) {
+#pragma GCC unroll 4
+                for (int s = 1; s < split; ++s) sum[0][r][v] += sum[s][r][v];
+                if constexpr (std::is_same_v<typename W::Sum, Floats>) acc[r][v] = sum[0][r][v];
+                else
+                    acc[r][v] += __builtin_convertvector(sum[0][r][v] - x[r].offset, Floats) *
+                                 (x[r].scale * load(&scales_[p * width + v * kVector]));
+            }
+    }
+
+  private:
+    void put(std::int64_t at, typename W::Stored value) {
+        data_[at] = value;
+        if constexpr (W::number == Number::int8)
+            if (at % 2 == 0) data_[at] = std::int8_t(value ^ -128);
+    }
+    static std::int64_t matrix_columns(const Tensor& matrix) {
+        std::int64_t n = 1;
+        for (std::size_t i = 1; i < matrix.shape.size(); ++i) n *= matrix.shape[i];
+        return n;
+    }
+};
+
+}  // namespace unspool::UNSPOOL_ISA

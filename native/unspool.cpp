@@ -1,0 +1,310 @@
+// unspool.h: reads a saved folder by itself, and steps it.
+#include "unspool.h"
+
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+
+#include "json.h"
+#include "network.h"
+
+using namespace unspool;
+
+namespace {
+
+[[noreturn]] void refuse(const std::string& what) { throw std::invalid_argument(what); }
+
+std::string read_file(const std::filesystem::path& path, std::uintmax_t most) {
+    std::error_code problem;
+    const std::uintmax_t size = std::filesystem::file_size(path, problem);
+    if (problem) refuse(path.filename().string() + " is missing or cannot be read");
+    if (size > most) refuse(path.filename().string() + " is too large");
+    std::string data(size, '\0');
+    std::ifstream file(path, std::ios::binary);
+    if (!file.read(data.data(), std::streamsize(size)) && size) refuse(path.filename().string() + " cannot be read");
+    return data;
+}
+
+// Options of one section of the configuration; what nobody asked for is refused in the end.
+class Section {
+    const Json& json_;
+    const char* name_;
+    std::vector<std::string> asked_;
+
+  public:
+    Section(const Json& config, const char* name) : json_(section(config, name)), name_(name) {}
+
+    std::int64_t integer(const char* name, std::int64_t least, std::int64_t most, std::int64_t absent = -1) {
+        const Json* value = find(name);
+        if (!value && absent >= 0) return absent;
+        return whole(value, name, least, most);
+    }
+    bool flag(const char* name, bool absent) {
+        const Json* value = find(name);
+        if (!value) return absent;
+        if (value->kind != Json::Kind::boolean) refuse(std::string(name) + " must be true or false");
+        return value->boolean;
+    }
+    std::string word(const char* name, const char* absent) {
+        const Json* value = find(name);
+        if (!value) return absent;
+        if (value->kind != Json::Kind::string) refuse(std::string(name) + " must be a word");
+        return value->string;
+    }
+    std::vector<std::int64_t> integers(const char* name, std::int64_t absent, std::int64_t count) {
+        const Json* value = find(name);
+        if (!value) return std::vector<std::int64_t>(count, absent);
+        if (value->kind != Json::Kind::array) return std::vector<std::int64_t>(count, whole(value, name, 1, 1 << 16));
+        if (std::int64_t(value->array.size()) != count) refuse(std::string(name) + " must have one for each layer");
+        std::vector<std::int64_t> out;
+        for (const Json& item : value->array) out.push_back(whole(&item, name, 1, 1 << 16));
+        return out;
+    }
+    void number(const char* name) { find(name); }
+    void end() const {
+        for (const auto& [key, _] : json_.object) {
+            bool known = false;
+            for (const std::string& name : asked_) known = known || name == key;
+            if (!known) refuse(std::string(name_) + " has an option that is not known");
+        }
+    }
+
+  private:
+    static const Json& section(const Json& config, const char* name) {
+        const Json* network = config.find("network");
+        const Json* found = network ? network->find(name) : nullptr;
+        if (!found || found->kind != Json::Kind::object) refuse(std::string("network has no section ") + name);
+        return *found;
+    }
+    const Json* find(const char* name) {
+        asked_.push_back(name);
+        return json_.find(name);
+    }
+    static std::int64_t whole(const Json* value, const char* name, std::int64_t least, std::int64_t most) {
+        if (!value || value->kind != Json::Kind::number || !(value->number >= double(least)) ||
+            !(value->number <= double(most)) || value->number != std::floor(value->number))
+            refuse(std::string(name) + " must be an integer from " + std::to_string(least) + " to " +
+                   std::to_string(most));
+        return std::int64_t(value->number);
+    }
+};
+
+template <class Enum>
+Enum one_of(const char* name, const std::string& word, const std::vector<std::pair<const char*, Enum>>& words) {
+    for (const auto& [known, value] : words)
+        if (word == known) return value;
+    refuse(std::string(name) + " has a word that is not known");
+}
+
+Activation activation(const char* name, const std::string& word) {
+    return one_of<Activation>(name, word,
+                              {{"tanh", Activation::tanh},
+                               {"relu", Activation::relu},
+                               {"sigmoid", Activation::sigmoid},
+                               {"identity", Activation::identity}});
+}
+
+constexpr std::int64_t kSize = 1 << 24;
+
+void read_recurrent(const Json& config, Architecture& a) {
+    Section r(config, "recurrent");
+    const std::string cell = r.word("cell", "");
+    a.hidden = r.integer("hidden_size", 1, kSize), a.layers = r.integer("num_layers", 1, 1024);
+    r.number("dropout");
+    a.bias = r.flag("bias", true), a.feedback = a.hidden, a.time_delay = cell == "tdnn";
+    if (!a.time_delay)
+        a.bidirectional = r.flag("bidirectional", false), a.initial = r.flag("learn_initial_state", false);
+    if (cell == "elman" || cell == "jordan" || a.time_delay)
+        a.activation = activation("nonlinearity", r.word("nonlinearity", "tanh"));
+    a.cell = one_of<Cell>("cell", cell,
+                          {{"elman", Cell::elman},
+                           {"tdnn", Cell::elman},
+                           {"jordan", Cell::jordan},
+                           {"gru", Cell::gru},
+                           {"lstm", Cell::lstm}});
+    if (a.cell == Cell::jordan) {
+        a.feedback = r.integer("output_size", 1, kSize, a.hidden);
+        a.output_activation = activation("output_nonlinearity", r.word("output_nonlinearity", "identity"));
+    }
+    if (a.cell == Cell::gru && !r.flag("reset_after", true)) a.cell = Cell::gru_reset_before;
+    if (a.cell == Cell::lstm) {
+        const std::int64_t projected = r.integer("proj_size", 0, a.hidden - 1, 0);
+        a.projection = projected > 0, a.feedback = projected ? projected : a.hidden;
+        a.peephole = r.flag("peephole", false);
+        if (!r.flag("forget_gate", true)) a.cell = Cell::lstm_without_forget;
+    }
+    if (a.time_delay) a.window = r.integers("window", 3, a.layers), a.dilation = r.integers("dilation", 1, a.layers);
+    r.end();
+}
+
+Architecture read_architecture(const Json& config) {
+    Architecture a{};
+    Section front(config, "front"), head(config, "head");
+    a.front = one_of<Front>("kind", front.word("kind", ""),
+                            {{"one-hot", Front::one_hot}, {"embedding", Front::embedding}, {"dense", Front::dense}});
+    a.inputs = front.integer("size", 1, kSize);
+    if (a.front == Front::embedding) a.tokens = front.integer("tokens", 1, kSize);
+    if (a.front == Front::one_hot) a.tokens = a.inputs;
+    front.end();
+    read_recurrent(config, a);
+    a.head = one_of<Head>("kind", head.word("kind", ""),
+                          {{"linear", Head::linear},
+                           {"softmax", Head::softmax},
+                           {"logistic", Head::logistic},
+                           {"distribution", Head::distribution}});
+    a.outputs = head.integer("size", 1, kSize);
+    if (a.head == Head::distribution) {
+        a.family =
+            one_of<Family>("family", head.word("family", ""),
+                           {{"normal", Family::normal}, {"laplace", Family::laplace}, {"poisson", Family::poisson}});
+        if (a.family != Family::poisson) a.outputs *= 2;
+    }
+    head.end();
+    return a;
+}
+
+// The arrays of a safetensors file: eight bytes with the length of a header in JSON, the header, the data.
+class Weights {
+    std::string data_;
+    std::map<std::string, std::pair<Tensor, std::vector<float>>> tensors_;
+
+  public:
+    explicit Weights(std::string data) : data_(std::move(data)) {
+        std::uint64_t length = 0;
+        if (data_.size() < 8) refuse("model.safetensors is cut off");
+        for (int i = 0; i < 8; ++i) length |= std::uint64_t(static_cast<unsigned char>(data_[i])) << 8 * i;
+        if (length > data_.size() - 8) refuse("model.safetensors is cut off");
+        const Json header = JsonReader::read(std::string_view(data_).substr(8, length));
+        for (const auto& [name, entry] : header.object)
+            if (name != "__metadata__") add(name, entry, 8 + length);
+    }
+    Tensor get(const std::string& name) const {
+        const auto at = tensors_.find(name);
+        if (at == tensors_.end()) return {};
+        Tensor out = at->second.first;
+        if (out.number == Number::int8) {
+            const auto scale = tensors_.find(name + ".scale");
+            if (scale == tensors_.end() || scale->second.first.number != Number::float32 || out.shape.empty() ||
+                scale->second.first.shape != std::vector<std::int64_t>{out.shape[0]})
+                refuse(name + " has no scales");
+            out.scale = static_cast<const float*>(scale->second.first.data);
+        }
+        return out;
+    }
+
+  private:
+    void add(const std::string& name, const Json& entry, std::uint64_t begin) {
+        const Json *type = entry.find("dtype"), *shape = entry.find("shape"), *offsets = entry.find("data_offsets");
+        if (!type || !shape || !offsets || offsets->array.size() != 2) refuse("model.safetensors has a bad header");
+        Tensor out;
+        out.number = one_of<Number>("dtype", type->string,
+                                    {{"F32", Number::float32}, {"U16", Number::bfloat16}, {"I8", Number::int8}});
+        const std::int64_t bytes = out.number == Number::float32 ? 4 : out.number == Number::bfloat16 ? 2 : 1;
+        std::uint64_t count = 1;
+        for (const Json& axis : shape->array) {
+            if (!(axis.number >= 0 && axis.number < 1e12) || axis.number != std::floor(axis.number))
+                refuse("model.safetensors has a bad shape");
+            out.shape.push_back(std::int64_t(axis.number));
+            if (__builtin_mul_overflow(count, std::uint64_t(axis.number), &count))
+                refuse("model.safetensors has a bad shape");
+        }
+        const double from = offsets->array[0].number, to = offsets->array[1].number;
+        const std::uint64_t room = data_.size() - begin;
+        if (!(from >= 0 && from <= to && to <= double(room)) || count > room || double(count * bytes) != to - from)
+            refuse("model.safetensors has a bad header, or is cut off");
+        auto& kept = tensors_[name];
+        kept.second.resize((count * bytes + 3) / 4);  // the data of the file need not be aligned
+        std::memcpy(kept.second.data(), data_.data() + begin + std::uint64_t(from), count * bytes);
+        out.data = kept.second.data();
+        for (std::uint64_t i = 0; out.number == Number::float32 && i < count; ++i)
+            if (!std::isfinite(kept.second[i])) refuse(name + " has numbers that are not finite");
+        const auto* halves = reinterpret_cast<const std::uint16_t*>(kept.second.data());
+        for (std::uint64_t i = 0; out.number == Number::bfloat16 && i < count; ++i)
+            if ((halves[i] & 0x7f80) == 0x7f80) refuse(name + " has numbers that are not finite");
+        kept.first = out;
+    }
+};
+
+int complain(const char* what, char* error, size_t size) {
+    if (error && size) std::snprintf(error, size, "%s", what);
+    return -1;
+}
+
+// Calls it; an exception becomes a complaint.
+template <class Call>
+int guarded(char* error, size_t size, const Call& call) {
+    try {
+        call();
+        return 0;
+    } catch (const std::exception& problem) { return complain(problem.what(), error, size); }
+}
+
+}  // namespace
+
+struct unspool_stream {
+    std::unique_ptr<Network> network;
+    std::unique_ptr<Sessions> session;
+
+    void check(std::int64_t steps, const float* x, const std::int64_t* tokens) const {
+        const Architecture& a = network->architecture;
+        if ((a.tokens > 0) != (tokens != nullptr) || (a.tokens > 0) == (x != nullptr))
+            refuse(a.tokens ? "this network wants tokens" : "this network wants numbers");
+        if (steps < 0) refuse("steps must not be negative");
+        for (std::int64_t t = 0; tokens && t < steps; ++t)
+            if (tokens[t] < 0 || tokens[t] >= a.tokens) refuse("a token is not in 0..K-1");
+        for (std::int64_t i = 0; x && i < steps * a.inputs; ++i)
+            if (!std::isfinite(x[i])) refuse("x must be finite numbers");
+    }
+};
+
+extern "C" {
+
+unspool_stream* unspool_load(const char* folder, char* error, size_t error_size) {
+    auto stream = std::make_unique<unspool_stream>();
+    const int failed = guarded(error, error_size, [&] {
+        const std::filesystem::path path(folder);
+        const Json config = JsonReader::read(read_file(path / "config.json", 1 << 26));
+        const Json* format = config.find("format");
+        if (!format || !(format->number >= 1 && format->number <= 2))
+            refuse("config.json has no format that this unspool reads; install a newer one");
+        const Architecture a = read_architecture(config);
+        const Weights weights(read_file(path / "model.safetensors", std::uintmax_t(1) << 40));
+        stream->network = network_sets().front()->make(a, [&](const std::string& name) { return weights.get(name); });
+        stream->session = stream->network->sessions(1);
+    });
+    return failed ? nullptr : stream.release();
+}
+
+void unspool_free(unspool_stream* stream) { delete stream; }
+
+int64_t unspool_tokens(const unspool_stream* stream) { return stream->network->architecture.tokens; }
+int64_t unspool_inputs(const unspool_stream* stream) { return stream->network->architecture.inputs; }
+int64_t unspool_outputs(const unspool_stream* stream) { return stream->network->architecture.outputs; }
+
+int unspool_run(unspool_stream* stream, int64_t steps, const float* x, const int64_t* tokens, float* y, char* error,
+                size_t error_size) {
+    return guarded(error, error_size, [&] {
+        stream->check(steps, x, tokens);
+        stream->session->run(steps, x, tokens, y);
+    });
+}
+
+static int one_step(unspool_stream* stream, const float* x, const int64_t* token, float* y, char* error, size_t size) {
+    if (stream->network->architecture.bidirectional)
+        return complain("a bidirectional network has no single steps: give unspool_run whole sequences", error, size);
+    return unspool_run(stream, 1, x, token, y, error, size);
+}
+
+int unspool_step(unspool_stream* stream, const float* x, float* y, char* error, size_t error_size) {
+    return one_step(stream, x, nullptr, y, error, error_size);
+}
+
+int unspool_step_token(unspool_stream* stream, int64_t token, float* y, char* error, size_t error_size) {
+    return one_step(stream, nullptr, &token, y, error, error_size);
+}
+
+void unspool_reset(unspool_stream* stream) { stream->session->reset(0); }
+
+}  // extern "C"

@@ -1,0 +1,234 @@
+"""Streams: a saved network run a step at a time, without PyTorch.
+
+    rnn = unspool.load("folder")
+    y = rnn.step(x)
+
+A step is one call into the compiled core, which runs the whole network. NumPy is all that is needed beside it.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors import numpy as safetensors
+
+from . import _native, folder
+from .architecture import FAMILIES, FRONTS, HEADS, Architecture, parse
+from .arguments import integer
+from .errors import FolderError, UnspoolError
+
+State = dict[str, np.ndarray]
+_CELLS = {"elman": 0, "jordan": 1, "gru": 2, "lstm": 4, "tdnn": 0}  # in the order of native/kernels.h
+
+
+class Stream(_native.Sessions):
+    """A saved network that is run over one sequence; `load` makes it.
+
+        e = front(x);  y, state = recurrent(e, state);  out = head(y)
+
+    x is a token, an integer in 0..K-1, or a contiguous float32 array, (I,), of finite numbers; out is float32, (O,):
+    what the head of the network gives (`unspool.architecture`). A call that is refused leaves the state as it was.
+
+        step(x)    one time step: out, a new array.
+        run(xs)    T of them, int64 (T,) or float32 (T, I): (T, O). However a sequence is cut into runs and steps, the
+                   results are the same to the last bit. A bidirectional network has only this, for whole sequences.
+
+    A stream is for one thread; `streams` makes more of them, which share the weights.
+
+    Raises:
+        UnspoolError: x is of another shape or dtype, not finite, or no token that the network knows.
+    """
+
+    def __init__(self, network: "Packed"):
+        super().__init__(network.native, 1)
+        self.network = network
+
+    def reset(self) -> None:
+        """Begin a new sequence: from zero, or from the initial state that the network has learned."""
+        super().reset(0)
+
+    @property
+    def state(self) -> State:
+        """What the stream remembers, as named float32 arrays; assigning to it sets all of them.
+
+        `h` (L, R), and for an LSTM `c` (L, H); for a TDNN `window_l0` … (steps, features), the oldest first.
+        """
+        return _read(self, 0)
+
+    @state.setter
+    def state(self, state: Mapping[str, np.ndarray]) -> None:
+        _write(self, 0, state)
+
+    def to_bytes(self) -> bytes:
+        """The state, so that another process can go on: safetensors, with the SHA-256 of the network's weights."""
+        return _to_bytes(self.network, self.state)
+
+    def from_bytes(self, data: bytes) -> None:
+        """Set the state to one of `to_bytes`.
+
+        Raises:
+            UnspoolError: it is damaged, or that of another network.
+        """
+        self.state = _from_bytes(self.network, data)
+
+    def streams(self, n: int) -> "Streams":
+        """n new sessions of this network, which are stepped together."""
+        return Streams(self.network, n)
+
+
+class Streams(_native.Sessions):
+    """n independent sessions of one network, stepped together: one pass over the weights serves many.
+
+    Args:
+        network: of a stream.
+        n: sessions, numbered 0..n-1.
+    """
+
+    def __init__(self, network: "Packed", n: int):
+        if network.architecture.bidirectional:
+            raise UnspoolError("streams needs a network of one direction; a bidirectional one has run")
+        super().__init__(network.native, integer("n", n, 1, 2**31))
+        self.network = network
+
+    def __len__(self) -> int:
+        return self.count
+
+    def step(self, x: np.ndarray, sessions: np.ndarray | None = None) -> np.ndarray:
+        """One time step of some sessions.
+
+        Args:
+            x: int64 tokens, (rows,), or float32, (rows, I), contiguous.
+            sessions: which ones, int64, (rows,), all different; all of them if None.
+        Returns:
+            out, float32, (rows, O).
+        """
+        return self.step_many(x, sessions)
+
+    def run(self, xs: np.ndarray) -> np.ndarray:
+        """T steps of all sessions: int64 (T, n) or float32 (T, n, I) to (T, n, O)."""
+        return self.run_many(xs)
+
+    def reset(self, session: int | None = None) -> None:
+        """Begin a new sequence in one session, or in all."""
+        for k in range(self.count) if session is None else (session,):
+            super().reset(k)
+
+    def state(self, session: int) -> State:
+        """What a session remembers, as `Stream.state`."""
+        return _read(self, session)
+
+    def set_state(self, session: int, state: Mapping[str, np.ndarray]) -> None:
+        """Set all arrays of a session's state."""
+        _write(self, session, state)
+
+    def to_bytes(self, session: int) -> bytes:
+        """A session's state, as `Stream.to_bytes`."""
+        return _to_bytes(self.network, self.state(session))
+
+    def from_bytes(self, session: int, data: bytes) -> None:
+        """Set a session's state to one of `to_bytes`, a stream's or another session's."""
+        self.set_state(session, _from_bytes(self.network, data))
+
+
+class Packed:
+    """The weights of a saved network, laid out for the core.
+
+    Args:
+        saved: what `folder.read` gave.
+        path: of it, for complaints.
+        instruction_set: one of `_native.instruction_sets()` instead of the best.
+    """
+
+    def __init__(self, saved: folder.Saved, path: str | Path, instruction_set: str = ""):
+        self.config = saved.config
+        try:
+            self.architecture = parse(saved.config.get("network"))
+            self.native = _native.Network(_plain(self.architecture), saved.weights, instruction_set)
+        except UnspoolError as error:
+            raise FolderError(f"{path}: is not a saved network that can be run ({error}); save it again") from None
+        if more := sorted(saved.weights.keys() - self.native.names):
+            raise FolderError(f"{path}: has weights that its network has not, {more[0]!r:.80}; save it again")
+        self.sha256 = str(saved.config["sha256"].get("model.safetensors"))
+        self.fields: dict[str, tuple[int, ...]] = dict(self.native.fields)
+
+
+def load(path: str | Path) -> Stream:
+    """A stream of the network that was saved in a folder.
+
+    Raises:
+        FolderError: it is not a saved network, a damaged one, or of a newer format.
+    """
+    return Stream(Packed(folder.read(path), path))
+
+
+def _plain(arch: Architecture) -> dict[str, Any]:
+    """The architecture in the numbers of native/network.h."""
+    options = arch.options
+    cell = _CELLS[arch.cell] + (not options.get("reset_after", True)) + (not options.get("forget_gate", True))
+    return {
+        "front": FRONTS.index(arch.front),
+        "tokens": arch.tokens,
+        "inputs": arch.inputs,
+        "time_delay": arch.cell == "tdnn",
+        "cell": cell,
+        "activation": _activation(options.get("nonlinearity", "tanh")),
+        "output_activation": _activation(options.get("output_nonlinearity", "identity")),
+        "hidden": arch.hidden_size,
+        "layers": arch.num_layers,
+        "feedback": arch.features // (2 if arch.bidirectional else 1),
+        "bias": options["bias"],
+        "bidirectional": arch.bidirectional,
+        "initial": options.get("learn_initial_state", False),
+        "projection": options.get("proj_size", 0) > 0,
+        "peephole": options.get("peephole", False),
+        "window": tuple(options.get("window", ())),
+        "dilation": tuple(options.get("dilation", ())),
+        "head": HEADS.index(arch.head),
+        "family": 0 if arch.family is None else 1 + list(FAMILIES).index(arch.family),
+        "outputs": arch.outputs,
+    }
+
+
+def _activation(name: str) -> int:
+    return ("identity", "tanh", "sigmoid", "relu").index(name)
+
+
+def _read(sessions: Stream | Streams, session: int) -> State:
+    state = {name: np.zeros(shape, np.float32) for name, shape in sessions.network.fields.items()}
+    for k, array in enumerate(state.values()):
+        sessions.read(session, k, array)
+    return state
+
+
+def _write(sessions: Stream | Streams, session: int, state: Mapping[str, np.ndarray]) -> None:
+    """All arrays are checked before the first one is written."""
+    fields = sessions.network.fields
+    if not isinstance(state, Mapping) or state.keys() != fields.keys():
+        raise UnspoolError(f"state must have {', '.join(fields) or 'no arrays'}; got {', '.join(state) or 'none'}")
+    for name, shape in fields.items():
+        array = state[name]
+        if not isinstance(array, np.ndarray) or array.dtype != np.float32 or array.shape != shape:
+            came = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else repr(array)
+            raise UnspoolError(f"{name} of the state must be a float32 array of shape {shape}; got {came:.80}")
+        if not np.isfinite(array).all():
+            raise UnspoolError(f"{name} of the state must be finite; got NaN or infinity")
+    for k, name in enumerate(fields):
+        sessions.write(session, k, np.ascontiguousarray(state[name]))
+
+
+def _to_bytes(network: Packed, state: State) -> bytes:
+    return safetensors.save(state, {"network": network.sha256})
+
+
+def _from_bytes(network: Packed, data: bytes) -> State:
+    try:
+        state = safetensors.load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise UnspoolError(f"data must be a state, as to_bytes makes it; it cannot be read ({error})") from None
+    if header.get("__metadata__", {}).get("network") != network.sha256:
+        raise UnspoolError("data must be a state of this network; got that of another, or of other weights")
+    return state

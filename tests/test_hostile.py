@@ -1,0 +1,266 @@
+"""Hostile folders: whatever is in one, it is a network that runs, or one line of complaint."""
+
+import json
+import os
+import random
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import saved
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import save
+from saved import DENSE, EMBEDDING
+
+from unspool import FolderError, load, packing
+from unspool.tasks.text_stream import TextStream
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """A float32 and an int8 LSTM, and a TDNN, each small."""
+    root = tmp_path_factory.mktemp("hostile")
+    saved.saved(root / "lstm", saved.config(EMBEDDING, proj_size=3, peephole=True, hidden_size=4))
+    saved.saved(root / "tdnn", saved.config(DENSE, cell="tdnn", window=[2, 3], dilation=2, hidden_size=4))
+    packing.pack(root / "lstm", root / "int8", "int8")
+    packing.pack(root / "lstm", root / "bf16", "bf16")
+    return root
+
+
+def parts(folder):
+    """config.json without its checksums, and model.safetensors."""
+    config = json.loads((folder / "config.json").read_bytes())
+    return config | {"sha256": {}}, (folder / "model.safetensors").read_bytes()
+
+
+def place(folder, config, weights):
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_bytes(config if isinstance(config, bytes) else json.dumps(config).encode())
+    (folder / "model.safetensors").write_bytes(weights)
+    return folder
+
+
+def try_to_run(folder):
+    """True if it could be loaded; then it is run, too. Nothing but FolderError may come."""
+    try:
+        stream = load(folder)
+    except FolderError as error:
+        complaint = str(error)
+    else:
+        complaint = ""
+    if complaint:
+        assert "\n" not in complaint and str(folder) in complaint
+        return False
+    arch = stream.network.architecture
+    xs = np.zeros(3, np.int64) if arch.tokens else np.zeros((3, arch.inputs), np.float32)
+    assert stream.run(xs).shape == (3, arch.outputs)
+    return True
+
+
+@pytest.mark.parametrize("name", ["lstm", "tdnn", "int8", "bf16"])
+@settings(max_examples=300)
+@given(data=st.data())
+def test_mutated_weights(folders, tmp_path_factory, name, data):
+    """Bytes flipped, cut, repeated and put in, the checksum taken away."""
+    config, weights = parts(folders / name)
+    mutated = bytearray(weights)
+    for _ in range(data.draw(st.integers(1, 4))):
+        where = data.draw(st.integers(0, min(len(mutated) - 1, 1500)) | st.integers(0, len(mutated) - 1))
+        match data.draw(st.sampled_from(["flip", "cut", "insert", "repeat"])):
+            case "flip":
+                mutated[where] ^= 1 << data.draw(st.integers(0, 7))
+            case "cut":
+                del mutated[where : where + data.draw(st.integers(1, 50))]
+            case "insert":
+                mutated[where:where] = data.draw(st.binary(max_size=9))
+            case "repeat":
+                mutated[where:where] = mutated[where : where + 20]
+        mutated = mutated or bytearray(1)
+    try_to_run(place(tmp_path_factory.getbasetemp() / "mutated", config, bytes(mutated)))
+
+
+SETTINGS = {
+    "size": st.integers(-1, 40) | st.just(2**24),
+    "tokens": st.integers(0, 2**25),
+    "hidden_size": st.integers(-1, 9) | st.just(2**24),
+    "num_layers": st.integers(-1, 5) | st.just(1024),
+    "proj_size": st.integers(-1, 5),
+    "window": st.integers(-1, 2**17) | st.lists(st.integers(-1, 4), max_size=3),
+    "dilation": st.integers(-1, 2**17),
+    "kind": st.sampled_from(["dense", "one-hot", "linear", "softmax", "../../etc/passwd", "distribution"]),
+    "cell": st.sampled_from(["elman", "jordan", "gru", "tdnn", "__import__('os')"]),
+    "family": st.sampled_from(["normal", None]),
+}
+ANYTHING = st.none() | st.booleans() | st.floats() | st.text(max_size=3) | st.lists(st.integers(), max_size=3)
+
+
+@pytest.mark.parametrize("name", ["lstm", "tdnn", "int8"])
+@settings(max_examples=200)
+@given(data=st.data())
+def test_mutated_configurations(folders, tmp_path_factory, name, data):
+    config, weights = parts(folders / name)
+    for _ in range(data.draw(st.integers(1, 3))):
+        section = config["network"][data.draw(st.sampled_from(["front", "recurrent", "head"]))]
+        key = data.draw(
+            st.sampled_from([*SETTINGS, "peephole", "bias", "bidirectional", "learn_initial_state", "more"])
+        )
+        section[key] = data.draw(SETTINGS.get(key, ANYTHING) | ANYTHING)
+    try_to_run(place(tmp_path_factory.getbasetemp() / "mutated", config, weights))
+
+
+def test_what_was_not_mutated_runs(folders, tmp_path):
+    for name in ("lstm", "tdnn", "int8", "bf16"):
+        assert try_to_run(place(tmp_path / name, *parts(folders / name)))
+
+
+def rebuilt(folder, **changes):
+    """The configuration, and the file of the weights with some put in, changed, or taken out (None)."""
+    from unspool import folder as folders
+
+    config, _ = parts(folder)
+    weights = dict(folders.read(folder).weights) | changes
+    return config, save({name: w for name, w in weights.items() if w is not None})
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "complaint"),
+    [
+        ("lstm", {"head.bias": None}, "head.bias is missing"),
+        ("lstm", {"head.bias": np.zeros(4, "f4")}, "head.bias has another shape"),
+        ("lstm", {"head.bias": np.zeros((3, 1), "f4")}, "head.bias has another shape"),
+        ("lstm", {"head.bias": np.zeros(3, "f8")}, "head.bias has numbers of an unknown type"),
+        ("lstm", {"head.bias": np.zeros(3, "u2")}, "head.bias has another type of numbers"),
+        ("lstm", {"head.weight": np.zeros((3, 3), "u2")}, "has another type of numbers than the network"),
+        ("lstm", {"head.bias": np.array([1, np.nan, 0], "f4")}, "head.bias has values that are not finite"),
+        ("lstm", {"../../../tmp/x": np.zeros(1, "f4")}, "has weights that its network has not, '../../../tmp/x'"),
+        ("lstm", {"head.weight.scale": np.zeros(3, "f4")}, "has weights that its network has not"),
+        ("bf16", {"head.weight": np.full((3, 3), 0x7F80, "u2")}, "head.weight has values that are not finite"),
+        ("int8", {"head.weight.scale": None}, "head.weight.scale is missing"),
+        ("int8", {"head.weight.scale": np.zeros(2, "f4")}, "head.weight.scale must have a number for each row"),
+        ("int8", {"head.weight.scale": np.full(3, np.inf, "f4")}, "values that are not finite"),
+        ("tdnn", {"front.std": np.array([1, 1, 0, 1, 1], "f4")}, "front.std must have positive numbers"),
+        ("tdnn", {"front.std": np.full(5, 1e-45, "f4")}, "front.std must have positive numbers"),
+    ],
+)
+def test_weights_that_do_not_fit(folders, tmp_path, name, changes, complaint):
+    path = place(tmp_path / "m", *rebuilt(folders / name, **changes))
+    with pytest.raises(FolderError) as caught:
+        load(path)
+    assert complaint in str(caught.value) and str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("recurrent", "complaint"),
+    [
+        ({"window": 65536}, "another shape"),
+        ({"hidden_size": 2**24}, "another shape"),
+        ({"colour": 1}, "recurrent must have cell, hidden_size"),
+        ({"bias": 1}, "bias must be true or false; got 1"),
+    ],
+)
+def test_configurations_that_do_not_fit(folders, tmp_path, recurrent, complaint):
+    config, weights = parts(folders / "tdnn")
+    config["network"]["recurrent"] |= recurrent
+    with pytest.raises(FolderError, match=complaint):
+        load(place(tmp_path / "m", config, weights))
+
+
+def test_a_small_file_cannot_claim_much_memory(tmp_path):
+    config = saved.config(
+        {"kind": "dense", "size": 1}, cell="tdnn", num_layers=1, window=65536, dilation=65536, hidden_size=1
+    )
+    _, path = saved.saved(tmp_path / "m", config)
+    with pytest.raises(FolderError, match=r"window and dilation reach more than 2\^20 steps back"):
+        load(path)
+
+
+def test_a_folder_of_another_kind_or_time(folders, tmp_path):
+    config, weights = parts(folders / "lstm")
+    with pytest.raises(FolderError, match="has format 9, and this unspool reads 2; install a newer unspool"):
+        load(place(tmp_path / "m", config | {"format": 9}, weights))
+    with pytest.raises(FolderError, match="was saved by the task 'test'; a language_model is needed here"):
+        TextStream(folders / "lstm")
+    with pytest.raises(FolderError, match="no such folder"):
+        load(tmp_path / "nowhere")
+    (tmp_path / "m" / "model.safetensors").unlink()
+    (tmp_path / "m" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(FolderError, match=r"model\.safetensors: is missing"):
+        load(tmp_path / "m")
+
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory):
+    """examples/stream.c and the library below it, under AddressSanitizer."""
+    compilers = shutil.which("c++"), shutil.which("cc")
+    if None in compilers:
+        pytest.skip("needs a C and a C++ compiler")
+    build = tmp_path_factory.mktemp("asan")
+    flags = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{ROOT / 'native'}", "-c"]
+    plain = ["-std=c++20", "-O1", "-DUNSPOOL_ISA=baseline", "-DUNSPOOL_SETS(set)=set(baseline)"]
+    for name in ("network", "network_sets", "unspool"):
+        source, to = ROOT / "native" / f"{name}.cpp", build / f"{name}.o"
+        subprocess.run([compilers[0], *plain, *flags, source, "-o", to], check=True)
+    subprocess.run([compilers[1], *flags, ROOT / "examples" / "stream.c", "-o", build / "stream.o"], check=True)
+    objects = [build / f"{name}.o" for name in ("stream", "unspool", "network", "network_sets")]
+    subprocess.run([compilers[0], "-fsanitize=address,undefined", *objects, "-o", build / "stream"], check=True)
+    return build / "stream"
+
+
+def step_from_c(program, folder, xs):
+    """Exit status, outputs, and what was written on standard error."""
+    lines = "\n".join(" ".join(map(repr, np.atleast_1d(x).tolist())) for x in xs)
+    environment = {
+        "ASAN_OPTIONS": "max_allocation_size_mb=2000:allocator_may_return_null=0",
+        "PATH": os.environ["PATH"],
+    }
+    result = subprocess.run([program, folder], input=lines, capture_output=True, text=True, env=environment)
+    return result.returncode, [[float(w) for w in line.split()] for line in result.stdout.splitlines()], result.stderr
+
+
+@pytest.mark.parametrize("name", ["lstm", "tdnn", "int8", "bf16"])
+def test_c_steps_as_python_does(program, folders, name):
+    stream = load(folders / name)
+    xs = saved.inputs(EMBEDDING if stream.network.architecture.tokens else DENSE, 25)
+    status, y, complaint = step_from_c(program, folders / name, xs)
+    assert status == 0, complaint
+    np.testing.assert_allclose(y, stream.run(xs), rtol=0, atol=1e-6)
+
+
+def test_c_refuses_what_it_cannot_step(program, folders, tmp_path):
+    both = saved.saved(tmp_path / "both", saved.config(cell="gru", bidirectional=True))[1]
+    for folder, xs, complaint in [
+        (folders / "lstm", [9], "a token is not in 0..K-1"),
+        (folders / "lstm", [-1], "a token is not in 0..K-1"),
+        (folders / "tdnn", [[1.0, 2.0, float("nan"), 3.0, 4.0]], "x must be finite numbers"),
+        (tmp_path / "nowhere", [], "config.json is missing or cannot be read"),
+        (both, [np.zeros(5)], "bidirectional"),
+    ]:
+        status, y, error = step_from_c(program, folder, xs)
+        assert status == 2 and y == [] and complaint in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["lstm", "tdnn", "int8"])
+def test_c_under_the_sanitizer_with_mutated_folders(program, folders, tmp_path, name):
+    """No memory error and no undefined behaviour: it runs, or says one line."""
+    rng = random.Random(name)
+    config, weights = parts(folders / name)
+    texts, ran = json.dumps(config).encode(), 0
+    for _ in range(60):
+        files = [bytearray(texts), bytearray(weights)]
+        for _ in range(rng.randint(1, 3)):
+            file = rng.choice(files)
+            where = rng.randrange(min(len(file), 1500) if rng.random() < 0.7 else len(file))
+            if rng.random() < 0.7:
+                file[where] = rng.choice([file[where] ^ 1 << rng.randrange(8), rng.randrange(256), *b'0129-{}[],"e'])
+            else:
+                del file[where : where + rng.randint(1, 30)]
+        path = place(tmp_path / "m", bytes(files[0]), bytes(files[1]))
+        status, _, error = step_from_c(program, path, [0, 1, 2])
+        assert status == 0 or (status == 2 and error.count("\n") == 1), error
+        ran += status == 0
+    assert 0 < ran < 60
