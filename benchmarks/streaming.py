@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-import openvino
+import openvino  # pyright: ignore[reportMissingImports]
 import torch
 from measure import machine, table
 from onnxruntime.quantization import QuantType, quantize_dynamic

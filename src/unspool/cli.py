@@ -98,7 +98,7 @@ def fit_text(
 
     fabric = launch(devices, nodes, precision)
     first = fabric.global_rank == 0
-    parameters = given | {"tbptt": _numbers("tbptt", given["tbptt"])}
+    parameters: dict[str, Any] = given | {"tbptt": _numbers("tbptt", given["tbptt"])}
     file, validation, minutes = (parameters.pop(name) for name in ("file", "validation", "minutes"))
     model = LanguageModel(**parameters)
     if first and resume is None:
@@ -137,7 +137,8 @@ def _arguments(
 ) -> tuple[dict[str, Any], Path]:
     """What the network is to be trained with, given now or when the run was begun, and its folder."""
     if resume is not None:
-        given = [name for name in context.params if context.get_parameter_source(name).name == "COMMANDLINE"]
+        sources = {name: context.get_parameter_source(name) for name in context.params}
+        given = [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
         if others := sorted(set(given) - {"resume", *_EACH_TIME}):
             names = ", ".join(name.replace("_", "-") for name in others)
             raise UnspoolError(f"--resume goes on with the run's own arguments; leave out {names}")

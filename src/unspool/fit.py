@@ -4,7 +4,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -68,7 +68,8 @@ class _Run:
         self.record, self.folder, self.identity = record, folder, identity
         self.parameters = [p for p in network.parameters() if p.requires_grad]
         self.optimiser = plan.make_optimiser(self.parameters)
-        self.stepping = fabric.setup_optimizers(self.optimiser)
+        self.stepping: Any = fabric.setup_optimizers(self.optimiser)
+        self.rates = [group["lr"] for group in self.optimiser.param_groups]
         self.scaled = fabric.strategy.precision.precision == "16-mixed"
         self.events = _events(tensorboard) if tensorboard and fabric.global_rank == 0 else None
         self.at, self.history, self.began = _Position(), [], time.perf_counter()
@@ -142,9 +143,11 @@ class _Run:
             norm, clipped = _clip(self.parameters, plan.clip_norm, plan.clip_value, targets)
             if not math.isfinite(norm) and not self.scaled:
                 self.diverge("gradient")
-            self.optimiser.param_groups[0]["lr"] = plan.rate(at.done)
+            for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
+                group["lr"] = rate * plan.factor(at.done)
             self.stepping.step()
-            at.norms.append(norm), at.clipped.append(clipped)
+            at.norms.append(norm)
+            at.clipped.append(clipped)
             at.recent = [*at.recent[-4:], norm]
         at.losses, at.counted, at.tokens = at.losses + summed, at.counted + int(targets), at.tokens + int(targets)
         at.done = self._part_done()
@@ -164,13 +167,14 @@ class _Run:
             mine = validate() if self.fabric.global_rank == 0 else 0.0
         self.network.train()
         # By the clock the check itself may have taken a good part of the run.
-        self.validation, at.seconds = gather(self.fabric, (mine, self._clock()))[0]
+        value, at.seconds = gather(self.fabric, (mine, self._clock()))[0]
         at.checked = int(self._part_done() * self._checks)
-        if not math.isfinite(self.validation):
+        self.validation = value
+        if not math.isfinite(value):
             self.diverge("validation loss")
         at.waited += 1
-        if at.best is None or self.validation < at.best:
-            at.best, at.waited, self.best_weights = self.validation, 0, _copy(self.network)
+        if at.best is None or value < at.best:
+            at.best, at.waited, self.best_weights = value, 0, _copy(self.network)
 
     @property
     def check_is_due(self) -> bool:
@@ -277,7 +281,7 @@ class _Run:
         return min(1.0, batches / (self.plan.epochs * self.batches_per_epoch))
 
 
-def _clip(parameters: list[Tensor], clip_norm: float, clip_value: float, targets: float) -> tuple[float, float]:
+def _clip(parameters: Sequence[Tensor], clip_norm: float, clip_value: float, targets: float) -> tuple[float, float]:
     """Make the gradients means over the targets, scale them down, clamp them; the norm before and behind."""
     gradients = [p.grad for p in parameters if p.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients).item() / targets

@@ -92,7 +92,8 @@ def state_gradients(
         losses.append(value)
         states.append([leaf for leaf in _leaves(after) if leaf.requires_grad])
     flat = [leaf for leaves in states for leaf in leaves]
-    given = iter(torch.autograd.grad(sum(losses), flat, allow_unused=True) if flat else ())
+    total = torch.stack(losses).sum()
+    given = iter(torch.autograd.grad(total, flat, allow_unused=True) if flat else ())
     norms = [math.hypot(*(_norm(g) for g in islice(given, len(leaves)))) for leaves in states]
     return [value.item() for value in losses], norms
 

@@ -66,10 +66,9 @@ class Plan:
         fused = {"fused": True} if self.optimiser in _FUSED and parameters[0].device.type in ("cpu", "cuda") else {}
         return OPTIMISERS[self.optimiser](parameters, lr=self.learning_rate, **fused)
 
-    def rate(self, done: float) -> float:
-        """The learning rate when this part of the run is done."""
-        schedule = SCHEDULES[self.schedule] if isinstance(self.schedule, str) else self.schedule
-        return self.learning_rate * schedule(done)
+    def factor(self, done: float) -> float:
+        """Of the learning rate, when this part of the run is done."""
+        return SCHEDULES[self.schedule](done) if isinstance(self.schedule, str) else self.schedule(done)
 
 
 class Progress(NamedTuple):

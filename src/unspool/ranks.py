@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
+from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor
 
 from .arguments import integer, one_of
@@ -32,7 +32,8 @@ def launch(
         UnspoolError: there are not so many devices, or they cannot do this.
     """
     one_of("precision", precision, PRECISIONS)
-    integer("devices", devices, 1), integer("nodes", nodes, 1)
+    integer("devices", devices, 1)
+    integer("nodes", nodes, 1)
     several = devices * nodes > 1 or torch.distributed.is_torchelastic_launched()
     try:
         fabric = Fabric(

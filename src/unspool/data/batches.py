@@ -323,7 +323,8 @@ class Overlapping:
         """The last of these batches behind as much of the others as its steps may go back."""
         last, steps = context[-1], sum(len(batch.inputs) for batch in context)
         begin = max(0, steps - len(last.inputs) - (self.k2 - self.k1))
-        inputs, targets = (np.concatenate([batch[i] for batch in context])[begin:] for i in range(2))
+        inputs = np.concatenate([batch.inputs for batch in context])[begin:]
+        targets = np.concatenate([batch.targets for batch in context])[begin:]
         new = len(inputs) - len(last.inputs)
         targets[:new] = NO_TARGET if targets.dtype.kind == "i" else np.nan
         reset = None
