@@ -310,9 +310,10 @@ class LstmLayer final : public Layer<W> {
                 begin(bias_, p, acc);
                 input_.template add<R>(p, feed, x, r0, acc);
             },
-            [&](std::int64_t p, std::int64_t r, const Floats* a) {
+            [&](std::int64_t p, std::int64_t r, Floats* a) {
                 Row<float> row{};
                 row.c_prev = row.c = states[r] + this->out;
+                cell_.carry(row, a, p * kVector, kVector, false);
                 store(target(r) + p * kVector, cell_.forward(row, a, p * kVector, kVector, false));
             });
         clear_tails(rows, target, size_, stride);
@@ -356,9 +357,10 @@ class GruLayer final : public Layer<W> {
                     acc[r][2] = bias_q_(p, 2);
                 }
             },
-            [&](std::int64_t p, std::int64_t r, const Floats* a) {
+            [&](std::int64_t p, std::int64_t r, Floats* a) {
                 Row<float> row{};
                 row.gates = &scratch.gates[r * this->out], row.h = states[r];
+                cell_.carry(row, a, p * kVector, kVector, false);
                 store(outs[r] + p * kVector, cell_.forward(row, a, p * kVector, kVector, false));
             });
         clear_tails(rows, [&](std::int64_t r) { return outs[r]; }, cell_.H, this->out);
