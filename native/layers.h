@@ -45,6 +45,13 @@ struct Scratch {
     bool backwards = false;
 };
 
+// The cell of a vector of units, in both of its stages, where it has two.
+template <class CellOf>
+UNSPOOL_INLINE Floats whole(const CellOf& cell, const Row<float>& row, Floats* a, std::int64_t u) {
+    if constexpr (requires { cell.carry(row, a, u, kVector, false); }) cell.carry(row, a, u, kVector, false);
+    return cell.forward(row, a, u, kVector, false);
+}
+
 // For all panels and rows, product<R>(part, p, r, acc) makes pre-activations and cell(p, r, acc[r]) uses them. The
 // parts follow each other, for all rows, so that the weights of each stay in the L1 cache. Of a single row all products
 // come first and then the cells, whose long chains of operations hide each other.
@@ -206,7 +213,7 @@ struct Linear {
                 begin(bias, p, acc);
                 weights.template multiply<R>(p, x + r0, acc);
             },
-            [&](std::int64_t p, std::int64_t r, const Floats* a) {
+            [&](std::int64_t p, std::int64_t r, Floats* a) {
                 for (int v = 0; v < 2; ++v) store(outs[r] + (2 * p + v) * kVector, activate<float>(activation, a[v]));
             });
         clear_tails(count, [&](std::int64_t r) { return outs[r]; }, size(), padded(size()));
@@ -252,10 +259,10 @@ class PlainLayer final : public Layer<W> {
                 begin(bias_, p, acc);
                 input_.template add<R>(p, feed, x, r0, acc);
             },
-            [&](std::int64_t p, std::int64_t r, const Floats* a) {
+            [&](std::int64_t p, std::int64_t r, Floats* a) {
                 for (int v = 0; v < NV; ++v) {
                     const std::int64_t u = (NV * p + v) * kVector;
-                    store(target(r) + u, cell_.forward(Row<float>{}, a + v, u, kVector, false));
+                    store(target(r) + u, whole(cell_, Row<float>{}, a + v, u));
                 }
             });
         clear_tails(rows, target, size_, stride);
@@ -313,8 +320,7 @@ class LstmLayer final : public Layer<W> {
             [&](std::int64_t p, std::int64_t r, Floats* a) {
                 Row<float> row{};
                 row.c_prev = row.c = states[r] + this->out;
-                cell_.carry(row, a, p * kVector, kVector, false);
-                store(target(r) + p * kVector, cell_.forward(row, a, p * kVector, kVector, false));
+                store(target(r) + p * kVector, whole(cell_, row, a, p * kVector));
             });
         clear_tails(rows, target, size_, stride);
         if (projects_) projection_(rows, scratch, target, outs);
@@ -360,8 +366,7 @@ class GruLayer final : public Layer<W> {
             [&](std::int64_t p, std::int64_t r, Floats* a) {
                 Row<float> row{};
                 row.gates = &scratch.gates[r * this->out], row.h = states[r];
-                cell_.carry(row, a, p * kVector, kVector, false);
-                store(outs[r] + p * kVector, cell_.forward(row, a, p * kVector, kVector, false));
+                store(outs[r] + p * kVector, whole(cell_, row, a, p * kVector));
             });
         clear_tails(rows, [&](std::int64_t r) { return outs[r]; }, cell_.H, this->out);
         for (std::int64_t r = 0; r < rows; ++r) std::copy_n(outs[r], this->out, states[r]);
@@ -417,8 +422,8 @@ class GruResetLayer final : public Layer<W> {
                 begin(bias_, p, acc);
                 input_.template add<R>(p, feed, x, r0, acc);
             },
-            [&](std::int64_t p, std::int64_t r, const Floats* a) {
-                store(middle(r) + p * kVector, reset.forward(row_of(r), a, p * kVector, kVector, false));
+            [&](std::int64_t p, std::int64_t r, Floats* a) {
+                store(middle(r) + p * kVector, whole(reset, row_of(r), a, p * kVector));
             });
         const auto* s = scratch.mid.prepare(rows, new_hidden_.depth(), middle);
         sweep<2, W, 2>(
@@ -428,10 +433,10 @@ class GruResetLayer final : public Layer<W> {
                 begin(new_bias_, p, acc);
                 new_input_.template add<R>(p, feed, x, r0, acc);
             },
-            [&](std::int64_t p, std::int64_t r, const Floats* a) {
+            [&](std::int64_t p, std::int64_t r, Floats* a) {
                 for (int v = 0; v < 2; ++v) {
                     const std::int64_t u = (2 * p + v) * kVector;
-                    store(outs[r] + u, next.forward(row_of(r), a + v, u, kVector, false));
+                    store(outs[r] + u, whole(next, row_of(r), a + v, u));
                 }
             });
         clear_tails(rows, [&](std::int64_t r) { return outs[r]; }, size_, this->out);
@@ -486,7 +491,7 @@ class TimeDelayLayer final : public Layer<W> {
                 begin(bias_, p, acc);
                 for (std::size_t k = 0; k < taps_.size(); ++k) taps_[k].template multiply<R>(p, x[k] + r0, acc);
             },
-            [&](std::int64_t p, std::int64_t r, const Floats* a) {
+            [&](std::int64_t p, std::int64_t r, Floats* a) {
                 for (int v = 0; v < 2; ++v) store(outs[r] + (2 * p + v) * kVector, activate<float>(activation_, a[v]));
             });
         clear_tails(rows, [&](std::int64_t r) { return outs[r]; }, rows_.panels() * 2 * kVector, this->out);

@@ -19,6 +19,15 @@ Options of the cells, with the names, meanings and defaults of `unspool.nn`'s la
 
 The head's outputs are s = W y + b, then softmax(s), σ(s), or the parameters of O distributions, one parameter after
 the other: normal and laplace have locations s and scales softplus(s), 2·O outputs; poisson has rates softplus(s).
+
+model.safetensors has the weights by the names of `unspool.network.Network`'s state:
+
+    front      weight (K, I), or mean (I,) and std (I,), or nothing
+    recurrent  weight_ih_l0, weight_hh_l0, bias_ih_l0, … with torch.nn's names and order of gates, and those of
+               `unspool.nn`; of a tdnn layers.0.weight (H, I, window), layers.0.bias (H,), …
+    head       weight (outputs, features), bias (outputs,)
+
+as in `head.weight`. They are float32; the matrices of recurrent and head may all be packed (`unspool.packing`).
 """
 
 from collections.abc import Mapping
