@@ -195,7 +195,7 @@ def reber_lstm(seed: int) -> Trial:
 
 def reber_elman(seed: int) -> Trial:
     network = Reader(nn.Elman(len(SYMBOLS), 16), len(SYMBOLS), each_step=True)
-    return Trial(network, entropy, Steps(32, 14_000, seed), Plan(0.01, 1.0))
+    return Trial(network, entropy, Steps(64, 4000, seed), Plan(0.01, 1.0))
 
 
 def adding_lstm(T: int, hidden: int, updates: int, seed: int) -> Trial:
@@ -244,8 +244,8 @@ TASKS = [
         "reber",
         "Elman 16, truncation 1",
         "0 % of runs",
-        "fails: at least 5.5 nats a string",
-        lambda figures: figures["nats"] >= 5.5,
+        "fails: at least 5.2 nats a string, half-way to the optimum",
+        lambda figures: figures["nats"] >= 5.2,
         reber_elman,
         once(draw_reber),
         judge_reber,
