@@ -1,0 +1,387 @@
+"""Long time lags: what our layers and loop learn of the published tasks, beside the published figures.
+
+    python benchmarks/long_lags.py                        # three seeds, two processes of one thread
+    python benchmarks/long_lags.py --quick --only order   # one seed of one task
+
+reber    Embedded Reber grammar (Hochreiter & Schmidhuber 1997, experiment 1): predict the next symbol; the one before
+         the last is that behind the first. Nats a string, of which the optimum is 7 ln 2 = 4.852, and 8 ln 2 = 5.545
+         where this long link is forgotten. Test strings that are by chance longer than the mean do not count: the
+         figure is 7 ln 2 and what the network needs beyond each string's own optimum.
+adding   (their experiment 4) Add the two marked ones of T to 1.1 T values. The squared error is that of values in
+         [0, 1], whose sum has the variance 0.167, as in later papers; wrong is |err| ≥ 0.04 in the first paper's units.
+order    (their experiment 6a) In which order came two symbols, X or Y each, among 100 to 110?
+pascanu  The same at lengths of 50 to 200, by a tanh RNN (Pascanu, Mikolov & Bengio 2013), with and without rescaling.
+
+What differs from the papers: sequences are drawn anew for each batch and never repeated, in batches of 16 or more where
+the LSTM's papers have one; Adam for the LSTM, which has forget gates and the initial gate biases of chrono
+initialisation (Tallec & Ollivier 2018), b_f = ln U(1, T - 1) = -b_i; it stops as soon as 512 sequences for validation
+are good enough. PASCANU_DIFFERS
+Every figure is that of 2,560 further sequences.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from lag_data import (
+    OPTIMUM,
+    SYMBOLS,
+    Draw,
+    Drawn,
+    Steps,
+    draw_adding,
+    draw_order,
+    draw_pascanu,
+    draw_reber,
+    reber_nats,
+    spell,
+)
+from measure import machine
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from unspool import nn
+from unspool.data.batches import NO_TARGET, Batch
+from unspool.errors import DivergedError
+from unspool.fit import Plan, Progress, fit
+from unspool.flow import Loss, as_tensor
+
+Figures = dict[str, float]  # the first is the one to make small
+State = Any
+
+GROWING = 10_000  # updates in which the lengths grow, and as many after them
+LENGTHS = range(50, 201, 10)
+
+
+class Reader(torch.nn.Module):
+    """A recurrent layer, and a linear head at each step or only behind the last."""
+
+    def __init__(self, layer: nn.Elman | nn.LSTM, outputs: int, each_step: bool = False):
+        super().__init__()
+        self.layer, self.each_step = layer, each_step
+        self.head = torch.nn.Linear(layer.hidden_size, outputs)
+
+    def forward(self, x: Tensor, state: State = None, **options: Tensor | None) -> tuple[Tensor, State]:
+        y, state = self.layer(x, state, **options)
+        if self.each_step:
+            return self.head(y), state
+        h = state[0] if isinstance(state, tuple) else state
+        return self.head(h[-1]), state
+
+
+@torch.no_grad()
+def chrono(lstm: nn.LSTM, T: int) -> nn.LSTM:
+    """Begin with memories as long as the lags (Tallec & Ollivier 2018): b_f = ln U(1, T - 1) = -b_i."""
+    for bias in (lstm.bias_ih_l0, lstm.bias_hh_l0):
+        bias.zero_()
+    i, f, _, _ = lstm.bias_ih_l0.chunk(4)
+    f.uniform_(1, T - 1).log_()
+    i.copy_(-f)
+    return lstm
+
+
+def entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    return cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore_index=NO_TARGET, reduction="sum")
+
+
+def squares(outputs: Tensor, targets: Tensor) -> Tensor:
+    return (outputs.squeeze(-1) - targets).square().sum()
+
+
+def read(network: torch.nn.Module, batches: list[Batch]) -> Iterator[tuple[Tensor, Tensor, Batch]]:
+    """The outputs and targets of each batch."""
+    weight = next(network.parameters())
+    for batch in batches:
+        lengths = None if batch.lengths is None else torch.from_numpy(batch.lengths)
+        with torch.no_grad():
+            outputs, _ = network(as_tensor(batch.inputs, weight), lengths=lengths)
+        yield outputs, as_tensor(batch.targets, weight), batch
+
+
+def judge_reber(network: torch.nn.Module, batches: list[Batch]) -> Figures:
+    """Nats a string, and how often the right one of T and P is the likelier at the end of the long link."""
+    nats = right = strings = 0.0
+    for logits, targets, batch in read(network, batches):
+        each, at = torch.arange(targets.shape[1]), torch.from_numpy(batch.lengths) - 2
+        link, other = targets[at, each], 3 - targets[at, each]  # T is 2, P is 1
+        right += (logits[at, each, link] > logits[at, each, other]).sum().item()
+        nats += entropy(logits, targets).item() - sum(map(reber_nats, spell(batch)))
+        strings += len(each)
+    return {"nats": OPTIMUM + nats / strings, "link": right / strings}
+
+
+def judge_adding(network: torch.nn.Module, batches: list[Batch]) -> Figures:
+    """Mean squared error of the sum of two values in [0, 1], and how many miss by 0.04 in units of the targets."""
+    errors = torch.cat([outputs.squeeze(-1) - targets for outputs, targets, _ in read(network, batches)])
+    return {"MSE": 4 * errors.square().mean().item(), "wrong": (errors.abs() >= 0.04).sum().item()}
+
+
+def judge_order(network: torch.nn.Module, batches: list[Batch]) -> Figures:
+    wrong = torch.cat([logits.argmax(-1) != targets for logits, targets, _ in read(network, batches)])
+    return {"errors": wrong.double().mean().item(), "wrong": wrong.sum().item()}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One network that is to learn one task, with all that depends on the seed."""
+
+    network: torch.nn.Module
+    loss: Loss
+    batches: Drawn | Steps
+    plan: Plan
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be shown.
+
+    name: the task. network: and its settings, in words. published: in words.
+    wanted: in words; reached: whether these figures are that.
+    make: the trial of a seed, when torch's generator has been seeded.
+    draw: so many test sequences, as batches.
+    enough: a first figure at which training may stop.
+    """
+
+    name: str
+    network: str
+    published: str
+    wanted: str
+    reached: Callable[[Figures], bool]
+    make: Callable[[int], Trial]
+    draw: Callable[[np.random.Generator, int], list[Batch]]
+    judge: Callable[[torch.nn.Module, list[Batch]], Figures]
+    enough: float = 0.0
+
+
+class Result(NamedTuple):
+    """Of a task and a seed."""
+
+    task: int
+    seed: int
+    sequences: int
+    figures: Figures
+    stopped: str
+    seconds: float
+
+
+class Enough(Exception):
+    """The network is good enough."""
+
+
+def draw_growing(update: int) -> Draw:
+    """All lengths from 10 to one that grows from 20 to 200."""
+    longest = min(200, 20 + 180 * update // GROWING)
+    return lambda rng, rows: draw_pascanu(int(rng.integers(10, longest + 1)), rng, rows)
+
+
+def draw_lengths(rng: np.random.Generator, rows: int) -> list[Batch]:
+    """As many sequences of each length."""
+    return [draw_pascanu(L, rng, rows // len(LENGTHS)) for L in LENGTHS]
+
+
+def reber_lstm(seed: int) -> Trial:
+    network = Reader(nn.LSTM(len(SYMBOLS), 16, forget_bias=1.0), len(SYMBOLS), each_step=True)
+    batches = Drawn(lambda i: draw_reber, 16, 4000, seed)
+    return Trial(network, entropy, batches, Plan(0.01, 1.0, schedule="constant", checks=40))
+
+
+def reber_elman(seed: int) -> Trial:
+    network = Reader(nn.Elman(len(SYMBOLS), 16), len(SYMBOLS), each_step=True)
+    return Trial(network, entropy, Steps(64, 4000, seed), Plan(0.01, 1.0))
+
+
+def adding_lstm(T: int, hidden: int, updates: int, seed: int) -> Trial:
+    batches = Drawn(lambda i: partial(draw_adding, T), 32, updates, seed)
+    return Trial(Reader(chrono(nn.LSTM(2, hidden), T), 1), squares, batches, Plan(0.003, 1.0, checks=25))
+
+
+def adding_elman(seed: int) -> Trial:
+    batches = Drawn(lambda i: partial(draw_adding, 100), 32, 2000, seed)
+    return Trial(Reader(nn.Elman(2, 32), 1), squares, batches, Plan(0.001, 1.0))
+
+
+def order_lstm(seed: int) -> Trial:
+    network = Reader(chrono(nn.LSTM(8, 16), 100), 4)
+    batches = Drawn(lambda i: draw_order, 32, 4000, seed)
+    return Trial(network, entropy, batches, Plan(0.005, 1.0, schedule="constant", checks=40))
+
+
+def pascanu_elman(clip_norm: float, seed: int) -> Trial:
+    layer = nn.Elman(6, 50)
+    torch.nn.init.orthogonal_(layer.weight_hh_l0, gain=0.95)
+    torch.nn.init.normal_(layer.weight_ih_l0, std=0.1)
+    torch.nn.init.zeros_(layer.bias_ih_l0)
+    torch.nn.init.zeros_(layer.bias_hh_l0)
+    batches = Drawn(draw_growing, 20, 2 * GROWING, seed)
+    return Trial(Reader(layer, 4), entropy, batches, Plan(0.01, clip_norm, optimiser="sgd", checks=40))
+
+
+def once(draw: Draw) -> Callable[[np.random.Generator, int], list[Batch]]:
+    return lambda rng, rows: [draw(rng, rows)]
+
+
+TASKS = [
+    Task(
+        "reber",
+        "LSTM 16",
+        "97–100 % of runs, 8,440–39,740 sequences",
+        "at most 4.95 nats a string, where 4.852 is the optimum",
+        lambda figures: figures["nats"] <= 4.95,
+        reber_lstm,
+        once(draw_reber),
+        judge_reber,
+        enough=4.92,
+    ),
+    Task(
+        "reber",
+        "Elman 16, truncation 1",
+        "0 % of runs",
+        "fails: at least 5.2 nats a string, half-way to the optimum",
+        lambda figures: figures["nats"] >= 5.2,
+        reber_elman,
+        once(draw_reber),
+        judge_reber,
+    ),
+    Task(
+        "adding100",
+        "LSTM 32",
+        "74,000 sequences, 1 of 2,560 wrong; MSE .0007",
+        "MSE at most .003",
+        lambda figures: figures["MSE"] <= 0.003,
+        partial(adding_lstm, 100, 32, 2500),
+        once(partial(draw_adding, 100)),
+        judge_adding,
+        enough=0.0005,
+    ),
+    Task(
+        "adding100",
+        "Elman 32",
+        "MSE .07",
+        "stands beside: does not reach .003",
+        lambda figures: figures["MSE"] > 0.003,
+        adding_elman,
+        once(partial(draw_adding, 100)),
+        judge_adding,
+    ),
+    Task(
+        "adding500",
+        "LSTM 24",
+        "209,000 sequences, 0 of 2,560 wrong",
+        "solved: MSE at most .003, at most 1 % wrong",
+        lambda figures: figures["MSE"] <= 0.003 and figures["wrong"] <= 25,
+        partial(adding_lstm, 500, 24, 2500),
+        once(partial(draw_adding, 500)),
+        judge_adding,
+        enough=0.0005,
+    ),
+    Task(
+        "order",
+        "LSTM 16",
+        "31,390 sequences, 1 of 2,560 wrong",
+        "at most 0.5 % errors",
+        lambda figures: figures["errors"] <= 0.005,
+        order_lstm,
+        once(draw_order),
+        judge_order,
+        enough=0.001,
+    ),
+    Task(
+        "pascanu",
+        "Elman 50, norm rescaled to 1",
+        "0 errors after 336,000 updates of 20",
+        "less than 1 % errors",
+        lambda figures: figures["errors"] < 0.01,
+        partial(pascanu_elman, 1.0),
+        draw_lengths,
+        judge_order,
+        enough=0.001,
+    ),
+    Task(
+        "pascanu",
+        "Elman 50, not rescaled",
+        "fails",
+        "fails: at least 10 % errors",
+        lambda figures: figures["errors"] >= 0.1,
+        partial(pascanu_elman, 0.0),
+        draw_lengths,
+        judge_order,
+    ),
+]
+
+
+def measure(number: int, seed: int) -> Result:
+    """Train, and judge with sequences that nobody has seen."""
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    task = TASKS[number]
+    trial, begin = task.make(seed), time.perf_counter()
+    validation, test = (task.draw(np.random.default_rng((seed, part)), rows) for part, rows in ((1, 512), (2, 2560)))
+    updates = 0
+
+    def watch(progress: Progress) -> None:
+        nonlocal updates
+        updates = progress.step
+        if progress.validation is not None and progress.validation <= task.enough:
+            raise Enough
+
+    try:
+        validate = lambda: next(iter(task.judge(trial.network, validation).values()))  # noqa: E731
+        stopped = fit(trial.network, trial.loss, trial.batches, validate, trial.plan, watch=watch).stopped
+    except Enough:
+        stopped = "enough"
+    except DivergedError:
+        stopped = "diverged"
+    seconds = time.perf_counter() - begin
+    figures = task.judge(trial.network.eval(), test)
+    return Result(number, seed, trial.batches.sequences(updates), figures, stopped, seconds)
+
+
+def line(result: Result) -> str:
+    """Task, network, seed, sequences used, figures, the published, seconds."""
+    task = TASKS[result.task]
+    figures = ", ".join(f"{name} {value:.4g}" for name, value in result.figures.items())
+    ours = f"{result.sequences:9,} sequences  {figures:28} {result.stopped:9} {result.seconds:4.0f} s"
+    return f"{task.name:10} {task.network:29} seed {result.seed} {ours}   published: {task.published}"
+
+
+def verdict(number: int, results: list[Result]) -> str:
+    task = TASKS[number]
+    reached = [task.reached(result.figures) for result in results if result.task == number]
+    word = "reached" if all(reached) else f"NOT REACHED by {reached.count(False)} of {len(reached)} seeds"
+    return f"{task.name:10} {task.network:29} {task.wanted}: {word}"
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="one seed")
+    parser.add_argument("--only", choices=sorted({task.name for task in TASKS}), help="one task")
+    parser.add_argument("--processes", type=int, default=2)
+    return parser.parse_args()
+
+
+def main() -> bool:
+    """Whether everything was reached."""
+    args, begin = arguments(), time.perf_counter()
+    numbers = [k for k, task in enumerate(TASKS) if args.only in (None, task.name)]
+    print(f"{machine()}, of which {args.processes} processes use one each", flush=True)
+    results = []
+    with ProcessPoolExecutor(args.processes, get_context("spawn")) as pool:
+        # The longest first.
+        running = [pool.submit(measure, k, seed) for k in reversed(numbers) for seed in range(1 if args.quick else 3)]
+        for done in as_completed(running):
+            results.append(done.result())
+            print(line(results[-1]), flush=True)
+    print(*(verdict(k, results) for k in numbers), f"{time.perf_counter() - begin:.0f} s in all", sep="\n")
+    return all(TASKS[result.task].reached(result.figures) for result in results)
+
+
+if __name__ == "__main__":
+    sys.exit(not main())
