@@ -37,6 +37,7 @@ def reber_nats(string: str) -> float:
 
 def spell(batch: Batch) -> list[str]:
     """The strings of a batch."""
+    assert batch.lengths is not None
     columns = zip(batch.inputs.T, batch.lengths, strict=True)
     return ["".join(SYMBOLS[token] for token in column[:length]) + "E" for column, length in columns]
 
@@ -120,7 +121,8 @@ class Steps:
     @staticmethod
     def _column(rng: np.random.Generator, steps: int) -> tuple[np.ndarray, ...]:
         strings = [draw_reber(rng, 1) for _ in range(steps // 8 + 1)]  # none has fewer than 8 steps
-        inputs, targets = (np.concatenate([s[k][:, 0] for s in strings]) for k in (0, 1))
+        inputs = np.concatenate([s.inputs[:, 0] for s in strings])
+        targets = np.concatenate([s.targets[:, 0] for s in strings])
         reset = np.concatenate([np.arange(len(s.inputs)) == 0 for s in strings])
         return inputs[:steps], targets[:steps], reset[:steps]
 
