@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import string
+import subprocess
 import sys
 import tempfile
 import time
@@ -201,6 +202,18 @@ def sessions(seconds: float) -> dict[str, float]:
     return {"alone": float(np.median(taken["alone"])), "together": float(np.median(taken["together"])) / SESSIONS}
 
 
+def starting() -> float:
+    """Seconds of a core to import and to load an LSTM of 128, in a new process; the least of five."""
+    program = (
+        "import time; begin = time.process_time(); import sys, unspool; unspool.load(sys.argv[1]); "
+        "print(time.process_time() - begin)"
+    )
+    with tempfile.TemporaryDirectory() as name:
+        save("lstm", 128, Path(name))
+        command = [sys.executable, "-c", program, str(Path(name) / "float32")]
+        return min(float(subprocess.run(command, capture_output=True, check=True).stdout) for _ in range(5))
+
+
 def generation(seconds: float) -> dict[str, float]:
     """Characters a second that a character model of two layers of 256 writes."""
     speeds: dict[str, float] = {}
@@ -265,6 +278,7 @@ def main() -> None:
         f"LSTM 128, a step of one session: {together['alone']:.2f} µs alone, {together['together']:.2f} µs as one of "
         f"{SESSIONS:,}, ×{together['alone'] / together['together']:.1f}"
     )
+    print(f"import and load: {starting():.3f} s of a core")
     for name, speed in speeds.items():
         print(f"2×256 character model, {name}: {speed:,.0f} characters a second")
     if args.json:

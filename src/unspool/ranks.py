@@ -3,6 +3,7 @@
 Rank r of R has of every batch the columns r, r + R, …; a rank without columns takes part in all sums.
 """
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,8 +24,8 @@ def launch(
     """Start the ranks: the same command once more for each of them, unless `torchrun` has done so.
 
     Args:
-        devices: processes on each machine, one a device.
-        nodes: machines.
+        devices: processes on each machine, one a device; under torchrun it is asked.
+        nodes: machines; as well.
         precision: `32-true`, `64-true`, `bf16-mixed` or `16-mixed`.
         accelerator: `cpu`, `cuda`, `mps`, or `auto`, the best there is.
         options: of Fabric.
@@ -34,7 +35,10 @@ def launch(
     one_of("precision", precision, PRECISIONS)
     integer("devices", devices, 1)
     integer("nodes", nodes, 1)
-    several = devices * nodes > 1 or torch.distributed.is_torchelastic_launched()
+    if torch.distributed.is_torchelastic_launched():
+        devices = int(os.environ["LOCAL_WORLD_SIZE"])
+        nodes = int(os.environ["WORLD_SIZE"]) // devices
+    several = devices * nodes > 1
     try:
         fabric = Fabric(
             accelerator=accelerator,
