@@ -121,9 +121,8 @@ def main() -> None:
         own, faster = 1 - ms["bare"] / ms["fit"], ms["torch"] / ms["fit"]
         rows.append([name, *(f"{taken:.2f}" for taken in ms.values()), f"{own:.1%}", f"×{faster:.2f}"])
     print(machine())
-    print(
-        table(["two layers of 128", "fit ms", "bare ms", "torch ms", "the loop's own part", "faster than torch"], rows)
-    )
+    head = ["two layers of 128", "fit ms", "bare ms", "torch ms", "the loop's own part", "faster than torch"]
+    print(table(head, rows, markdown=True))
 
 
 if __name__ == "__main__":
