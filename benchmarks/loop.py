@@ -1,7 +1,7 @@
 """What the training loop costs, and what a run gains: `unspool.fit` beside plain loops, in one run.
 
 A classifier of every time step, two layers of 128, T=50, B=50, Adam, gradients scaled down to norm 1, a thousand steps.
-In turns of fifty steps:
+In turns of a hundred steps:
 
     fit      the loop of unspool.fit: schedule, norms, history, checks
     bare     our layers with forward, backward and optimiser alone
@@ -25,7 +25,7 @@ from unspool import nn
 from unspool.data.batches import Batch
 from unspool.fit import Plan, fit
 
-T, B, I, H, CLASSES, TURN = 50, 50, 128, 128, 10, 50
+T, B, I, H, CLASSES, TURN = 50, 50, 128, 128, 10, 100
 LAYERS = {"LSTM": (nn.LSTM, torch.nn.LSTM), "GRU": (nn.GRU, torch.nn.GRU)}
 
 
