@@ -31,6 +31,7 @@ docs: build
 bench: build
 	$(PIP) openvino
 	$(BIN)/python benchmarks/layers.py --json build/layers.json
+	$(BIN)/python benchmarks/loop.py
 	$(BIN)/python benchmarks/streaming.py --json build/streaming.json
 
 demo: build

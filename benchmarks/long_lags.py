@@ -339,8 +339,10 @@ def measure(number: int, seed: int) -> Result:
         if progress.validation is not None and progress.validation <= task.enough:
             raise Enough
 
+    def validate() -> float:
+        return next(iter(task.judge(trial.network, validation).values()))
+
     try:
-        validate = lambda: next(iter(task.judge(trial.network, validation).values()))  # noqa: E731
         stopped = fit(trial.network, trial.loss, trial.batches, validate, trial.plan, watch=watch).stopped
     except Enough:
         stopped = "enough"

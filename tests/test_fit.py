@@ -332,8 +332,8 @@ def test_a_gradient_that_explodes_is_located(tmp_path):
     with pytest.raises(DivergedError) as caught:
         fit(network, lambda o, t: (o * 1e-30).square().sum(), text(length=40), newest, Plan(0.01), run=tmp_path)
     message = str(caught.value)
-    assert "training stopped at step 1: the " in message
-    assert "of time step" in message or "from time step" in message
+    assert "training stopped at step 1: the loss is not finite; the gradient of front.weight, " in message
+    assert re.search(r"the loss of time step 2\d of 40 is the first that is not finite", message)
     assert "try a learning_rate smaller than 0.01, or a clip_norm of 1" in message
 
 
@@ -382,6 +382,43 @@ def test_precision(precision):
     first, last = outcome.history[0]["loss"], outcome.history[-1]["loss"]
     assert last < 0.95 * first and last != theirs.history[-1]["loss"]
     assert last == pytest.approx(theirs.history[-1]["loss"], rel=0.02)
+
+
+def scaling(scale):
+    """16-mixed, which Fabric has for GPUs only, on the CPU."""
+    from lightning_fabric import Fabric
+    from lightning_fabric.plugins import MixedPrecision
+
+    scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+    return Fabric(accelerator="cpu", devices=1, plugins=MixedPrecision("16-mixed", "cpu", scaler))
+
+
+def test_scaled_gradients_are_clipped_unscaled_and_overflows_skipped():
+    told, plain = [], []
+    plan = Plan(0.01, 0.05, epochs=10, log_steps=1)
+    theirs = fit(recurrent("gru", 16), cross_entropy, text(), newest, plan, watch=plain.append)
+    ours = fit(recurrent("gru", 16), cross_entropy, text(), newest, plan, watch=told.append, fabric=scaling(2.0**4))
+    np.testing.assert_allclose([p.gradient_norm for p in told], [p.gradient_norm for p in plain], rtol=0.05)
+    assert max(p.clipped_norm for p in told) == pytest.approx(0.05, rel=1e-3)
+    assert ours.history[-1]["loss"] == pytest.approx(theirs.history[-1]["loss"], rel=0.02)
+    skipped = fit(recurrent("gru", 16), cross_entropy, text(), newest, plan, fabric=scaling(2.0**24))
+    lengths = [len(line["gradient_norms"]) for line in skipped.history]
+    assert lengths[0] == 0 and lengths[-1] == 1 and len(lengths) == 40
+
+
+def test_gradients_that_overflow_at_every_scale_are_a_blow_up(monkeypatch):
+    monkeypatch.setattr("unspool.fit._OVERFLOWS", 5)
+    plan = Plan(0.01, epochs=9)
+    with pytest.raises(DivergedError, match="step 6: the gradient is not finite"):
+        fit(recurrent("gru"), lambda o, t: o.sum() + torch.sqrt(0 * o.sum()), text(), newest, plan, fabric=scaling(4.0))
+
+
+def test_a_precision_that_the_device_has_not_is_refused():
+    from unspool.errors import UnspoolError
+    from unspool.ranks import launch
+
+    with pytest.raises(UnspoolError, match="in 16-mixed cannot be had: 16-mixed needs another accelerator than cpu"):
+        launch(precision="16-mixed", accelerator="cpu")
 
 
 def test_tensorboard_is_told_the_history(tmp_path):

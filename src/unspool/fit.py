@@ -25,6 +25,8 @@ from .plan import Progress as Progress
 from .ranks import add_up, alone, gather, interleave, same_weights
 from .runs import CHECKPOINT, HISTORY
 
+_OVERFLOWS = 40
+
 
 @dataclass
 class _Position:
@@ -44,6 +46,7 @@ class _Position:
     norms: list[float] = field(default_factory=list)
     clipped: list[float] = field(default_factory=list)
     recent: list[float] = field(default_factory=list)  # norms before clipping
+    overflows: int = 0  # steps in a row that 16-mixed has skipped, each with half the scale of the one before
     lines: int = 0
 
 
@@ -67,10 +70,10 @@ class _Run:
         self.batches_per_epoch = len(batches)
         self.record, self.folder, self.identity = record, folder, identity
         self.parameters = [p for p in network.parameters() if p.requires_grad]
-        self.optimiser = plan.make_optimiser(self.parameters)
+        self.scaled = fabric.strategy.precision.precision == "16-mixed"
+        self.optimiser = plan.make_optimiser(self.parameters, self.scaled)
         self.stepping: Any = fabric.setup_optimizers(self.optimiser)
         self.rates = [group["lr"] for group in self.optimiser.param_groups]
-        self.scaled = fabric.strategy.precision.precision == "16-mixed"
         self.events = _events(tensorboard) if tensorboard and fabric.global_rank == 0 else None
         self.at, self.history, self.began = _Position(), [], time.perf_counter()
         self.state: Any = None
@@ -141,14 +144,16 @@ class _Run:
             self.diverge("loss")
         if targets:
             norm, clipped = _clip(self.parameters, plan.clip_norm, plan.clip_value, targets)
-            if not math.isfinite(norm) and not self.scaled:
+            at.overflows = 0 if math.isfinite(norm) else at.overflows + 1
+            if at.overflows > (_OVERFLOWS if self.scaled else 0):
                 self.diverge("gradient")
             for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
                 group["lr"] = rate * plan.factor(at.done)
             self.stepping.step()
-            at.norms.append(norm)
-            at.clipped.append(clipped)
-            at.recent = [*at.recent[-4:], norm]
+            if not at.overflows:
+                at.norms.append(norm)
+                at.clipped.append(clipped)
+                at.recent = [*at.recent[-4:], norm]
         at.losses, at.counted, at.tokens = at.losses + summed, at.counted + int(targets), at.tokens + int(targets)
         at.done = self._part_done()
         return asked > 0

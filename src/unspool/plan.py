@@ -59,12 +59,14 @@ class Plan:
     log_steps: int = 100
     save_seconds: float = 60.0
 
-    def make_optimiser(self, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
+    def make_optimiser(self, parameters: Sequence[Tensor], scaled: bool = False) -> torch.optim.Optimizer:
+        """The optimiser of these parameters; `scaled` if gradients are to be unscaled before it sees them."""
         if not isinstance(self.optimiser, str):
             return self.optimiser(parameters, lr=self.learning_rate)
-        # One pass over each parameter instead of several.
-        fused = {"fused": True} if self.optimiser in _FUSED and parameters[0].device.type in ("cpu", "cuda") else {}
-        return OPTIMISERS[self.optimiser](parameters, lr=self.learning_rate, **fused)
+        # One pass over each parameter instead of several; but these optimisers would unscale for themselves.
+        fused = self.optimiser in _FUSED and parameters[0].device.type in ("cpu", "cuda") and not scaled
+        options = {"fused": True} if fused else {}
+        return OPTIMISERS[self.optimiser](parameters, lr=self.learning_rate, **options)
 
     def factor(self, done: float) -> float:
         """Of the learning rate, when this part of the run is done."""

@@ -4,6 +4,7 @@ Rank r of R has of every batch the columns r, r + R, …; a rank without columns
 """
 
 import os
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,14 +41,19 @@ def launch(
         nodes = int(os.environ["WORLD_SIZE"]) // devices
     several = devices * nodes > 1
     try:
-        fabric = Fabric(
-            accelerator=accelerator,
-            devices=devices,
-            num_nodes=nodes,
-            precision=precision,  # pyright: ignore[reportArgumentType]
-            strategy=DDPStrategy(broadcast_buffers=False) if several else "auto",
-            **options,
-        )
+        with warnings.catch_warnings():
+            # Fabric would take another precision; it is refused below.
+            warnings.filterwarnings("ignore", message=".*not supported on CPU")
+            fabric = Fabric(
+                accelerator=accelerator,
+                devices=devices,
+                num_nodes=nodes,
+                precision=precision,  # pyright: ignore[reportArgumentType]
+                strategy=DDPStrategy(broadcast_buffers=False) if several else "auto",
+                **options,
+            )
+        if fabric.strategy.precision.precision != precision:
+            raise ValueError(f"{precision} needs another accelerator than {accelerator}")
         fabric.launch()
     except (ValueError, RuntimeError) as error:
         raise UnspoolError(f"{devices} devices on {nodes} nodes in {precision} cannot be had: {error}") from None
