@@ -17,17 +17,6 @@ void backward(const Sequences<T>& p) {
     with_recurrence(p, [](auto&& recurrence) { recurrence.backward(); });
 }
 
-bool supported() {
-#if defined(__AVX512F__)
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
-#elif defined(__AVX2__)
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-#else
-    return true;
-#endif
-}
-
 // A chain of independent fused multiply-adds in every accumulator register, the fastest thing the core can do.
 double fma_peak(double seconds) {
     using Clock = std::chrono::steady_clock;

@@ -9,20 +9,6 @@
 
 namespace unspool::UNSPOOL_ISA {
 
-static bool supported() {
-#if defined(__AVX512VNNI__)
-    if (!__builtin_cpu_supports("avx512vnni")) return false;
-#endif
-#if defined(__AVX512F__)
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
-#elif defined(__AVX2__)
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-#else
-    return true;
-#endif
-}
-
 // The arrays of a folder, asked for by name, with the shape that they must have.
 class Reader {
     const Tensors& tensors_;

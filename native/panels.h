@@ -156,13 +156,8 @@ struct Int8 {
         return {both & std::int16_t(0xff), both >> 8};
     }
     UNSPOOL_INLINE static void add(Sum& sum, const Pairs& x, const Pairs& w) {
-#if defined(__AVX512VNNI__)
-        sum = (Words)_mm512_dpwssd_epi32((__m512i)sum, (__m512i)x.even, (__m512i)w.even);
-        sum = (Words)_mm512_dpwssd_epi32((__m512i)sum, (__m512i)x.odd, (__m512i)w.odd);
-#else
         sum += multiply_pairs(x.even, w.even);
         sum += multiply_pairs(x.odd, w.odd);
-#endif
     }
 };
 

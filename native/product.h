@@ -85,13 +85,23 @@ struct LeftColumns {
     UNSPOOL_INLINE T operator()(int r, int64_t k) const { return column[k * stride + r]; }
 };
 
-// acc[r][v] += sum over k of a(r, k) w[k][v]. Few rows keep several partial sums, to hide the latency of an FMA.
+// acc[r][v] += sum over k of a(r, k) w[k][v]. A tile that leaves a register free takes four k in each round of its loop;
+// few rows keep several partial sums, to hide the latency of an FMA.
 template <class T, int R, int NV, class Left>
 UNSPOOL_INLINE void multiply(int64_t depth, const Left& a, const T* w, Vec<T> (&acc)[R][NV]) {
     constexpr int lanes = kLanes<T>, width = NV * lanes;
     constexpr int split = R * NV >= 8 ? 1 : R * NV >= 4 ? 2 : 4;
     Vec<T> sum[split][R][NV] = {};
     int64_t k = 0;
+    constexpr bool free_register = R * NV + std::min(R, NV) + 1 < UNSPOOL_REGISTERS;
+    if constexpr (split == 1 && free_register)
+        for (; k + 4 <= depth; k += 4, w += 4 * width)
+#pragma GCC unroll 4
+            for (int s = 0; s < 4; ++s)
+#pragma GCC unroll 12
+                for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+                    for (int v = 0; v < NV; ++v) acc[r][v] += a(r, k + s) * load(w + s * width + v * lanes);
     for (; k + split <= depth; k += split, w += split * width)
 #pragma GCC unroll 4
         for (int s = 0; s < split; ++s)

@@ -25,6 +25,18 @@ namespace unspool::UNSPOOL_ISA {
 
 using std::int64_t;
 
+// Whether this machine has the instructions.
+inline bool supported() {
+#if defined(__AVX512F__)
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+#elif defined(__AVX2__)
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#else
+    return true;
+#endif
+}
+
 template <class T>
 struct VectorOf;
 template <>

@@ -9,6 +9,7 @@
 
 #include "json.h"
 #include "network.h"
+#include "sha256.h"
 
 using namespace unspool;
 
@@ -270,7 +271,13 @@ unspool_stream* unspool_load(const char* folder, char* error, size_t error_size)
         if (!format || !(format->number >= 1 && format->number <= 2))
             refuse("config.json has no format that this unspool reads; install a newer one");
         const Architecture a = read_architecture(config);
-        const Weights weights(read_file(path / "model.safetensors", std::uintmax_t(1) << 40));
+        std::string data = read_file(path / "model.safetensors", std::uintmax_t(1) << 40);
+        const Json* sums = config.find("sha256");
+        if (!sums || sums->kind != Json::Kind::object) refuse("config.json has no checksums; save the network again");
+        const Json* sum = sums->find("model.safetensors");
+        if (sum && sum->string != Sha256::of(data))
+            refuse("model.safetensors is damaged, as its SHA-256 is not the one in config.json; save it again");
+        const Weights weights(std::move(data));
         stream->network = network_sets().front()->make(a, [&](const std::string& name) { return weights.get(name); });
         stream->session = stream->network->sessions(1);
     });

@@ -233,12 +233,17 @@ def test_c_steps_as_python_does(program, folders, name):
 
 def test_c_refuses_what_it_cannot_step(program, folders, tmp_path):
     both = saved.saved(tmp_path / "both", saved.config(cell="gru", bidirectional=True))[1]
+    flipped = shutil.copytree(folders / "lstm", tmp_path / "flipped")
+    data = bytearray((flipped / "model.safetensors").read_bytes())
+    data[-1] ^= 1
+    (flipped / "model.safetensors").write_bytes(data)
     for folder, xs, complaint in [
         (folders / "lstm", [9], "a token is not in 0..K-1"),
         (folders / "lstm", [-1], "a token is not in 0..K-1"),
         (folders / "tdnn", [[1.0, 2.0, float("nan"), 3.0, 4.0]], "x must be finite numbers"),
         (tmp_path / "nowhere", [], "config.json is missing or cannot be read"),
         (both, [np.zeros(5)], "bidirectional"),
+        (flipped, [1], "model.safetensors is damaged, as its SHA-256 is not the one in config.json"),
     ]:
         status, y, error = step_from_c(program, folder, xs)
         assert status == 2 and y == [] and complaint in error and error.count("\n") == 1

@@ -192,3 +192,36 @@ def test_a_lag_is_learnt_through_time_and_not_with_truncation_at_one_step():
     torch.manual_seed(0)
     assert nats_after(data.Drawn(lambda i: draw_recall, 32, 200, 0), lags.chrono(nn.LSTM(4, 8), LAG)) < 0.05
     assert nats_after(Windows(lambda i: draw_recall, 32, 40, 0), nn.Elman(4, 8)) > 0.6  # ln 2 is chance
+
+
+def test_omega_gradient_is_that_of_its_definition():
+    """By eager steps: Ω's derivative by W alone, errors and states held, beside what is added to W's gradient."""
+    torch.manual_seed(1)
+    x, targets = torch.randint(6, (7, 3)), torch.randint(4, (3,))
+    gradients = []
+    for omega in (0.0, 4.0):
+        torch.manual_seed(0)
+        network = lags.Preserving(6, 5, 4, omega).double()
+        logits, _ = network(x)
+        lags.entropy(logits, targets).backward()
+        gradients.append(network.weight.grad)
+    h, before, states = torch.zeros(3, 5, dtype=torch.float64), [], []
+    for t in range(7):
+        before.append(network.embedding(x[t]) + h @ network.weight.T)
+        states.append(h := before[-1].tanh())
+    deltas = torch.autograd.grad(lags.entropy(network.head(h), targets), before)
+    omega = sum(
+        (
+            (
+                ((deltas[t + 1] @ network.weight) * (1 - states[t].detach() ** 2)).norm(dim=-1)
+                / deltas[t + 1].norm(dim=-1)
+            )
+            ** 2
+            - 1
+        )
+        .square()
+        .sum()
+        for t in range(6)
+    )
+    (wanted,) = torch.autograd.grad(4 * omega / 6, network.weight)
+    torch.testing.assert_close(gradients[1] - gradients[0], wanted, rtol=1e-10, atol=1e-12)

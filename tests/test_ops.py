@@ -10,6 +10,8 @@ import torch.utils.checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from laws import CASES, F32, F64, OPTIONS, SIZES, Case
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from unspool import _native, ops
 from unspool.cells import GRU, LSTM, Elman, Jordan, Weights
@@ -104,11 +106,33 @@ def test_opcheck(case, option, monkeypatch):
     p = laws.make(case, option, (3, 2, 2, 3))
     operator, calls = native._operator, []
     monkeypatch.setattr(native, "_operator", lambda *arguments: calls.append(arguments) or operator(*arguments))
+    monkeypatch.setattr(native, "_traced", lambda inputs: True)
     laws.outcome(p, lambda p: p.run("native"))
     torch.library.opcheck(
         operator,
         [v.detach().requires_grad_(v.requires_grad) if isinstance(v, torch.Tensor) else v for v in calls[0]],
     )
+
+
+def test_who_watches_sees_the_operators():
+    """A dispatch mode sees them, and gets the numbers that one has without it; tensors without data have shapes."""
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, arguments=(), options=None):
+            seen.add(str(function))
+            return function(*arguments, **(options or {}))
+
+    p, seen = laws.make(Case(LSTM())), set()
+    alone = laws.outcome(p, lambda p: p.run("native"))
+    with Watch():
+        watched = laws.outcome(p, lambda p: p.run("native"))
+    assert {"unspool.recurrence.default", "unspool.recurrence_backward.default"} <= seen
+    torch.testing.assert_close(alone, watched, rtol=0, atol=0)
+    with FakeTensorMode():
+        y, _ = ops.elman(torch.empty(5, 2, 3), None, Weights(torch.empty(4, 3), torch.empty(4, 4)), backend="native")
+    assert y.shape == (5, 2, 4)
+    y, _ = ops.elman(y, None, Weights(y.new_empty(4, 4), y.new_empty(4, 4)), backend="native")
+    assert isinstance(y, FakeTensor)
 
 
 @pytest.mark.parametrize("create_graph", [False, True], ids=["first order", "create_graph"])
@@ -168,6 +192,7 @@ def test_empty_batch_has_no_gradient(tokens):
 def test_the_operator_refuses_what_would_crash(monkeypatch):
     operator, calls = native._operator, []
     monkeypatch.setattr(native, "_operator", lambda *arguments: calls.append(arguments) or operator(*arguments))
+    monkeypatch.setattr(native, "_traced", lambda inputs: True)
     p = laws.make(Case(LSTM()))
     p.run("native")
     *inputs, kind, activation, output_activation, reverse, _ = calls[0]

@@ -14,6 +14,7 @@ from .. import _native
 from ..cells import GRU, LSTM, Cell, Elman, Jordan, State, Weights
 from . import check, eager
 
+_PLAIN = {Tensor, torch.nn.Parameter, type(None)}
 _ACTIVATIONS = ("identity", "tanh", "sigmoid", "relu")  # in the order of native/kernels.h, as are the kinds below
 _GRU, _GRU_RESET_BEFORE, _LSTM, _LSTM_WITHOUT_FORGET = 2, 3, 4, 5
 _GATES = (1, 1, 3, 3, 4, 3)
@@ -46,10 +47,18 @@ def recurrence(
     start_h, start_c = (None, None) if start is None else (start[0], start[1] if two else None)
     inputs = (x, state[0], state[1] if two else None, *weights, start_h, start_c, lengths, reset, mask)
     save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs)
-    # The operator's own autograd is for the compiler: in eager mode a plain Function costs a fifth of it.
-    call = _Recurrence.apply if save and not torch.compiler.is_compiling() else _operator
-    y, h_n, c_n, *_ = call(*inputs, *_code(cell), reverse, save)
+    arguments = (*inputs, *_code(cell), reverse, save)
+    if _traced(inputs):
+        y, h_n, c_n, *_ = _operator(*arguments)
+    else:
+        y, h_n, c_n, *_ = _Recurrence.apply(*arguments) if save else _forward(*arguments)
     return y, (h_n, c_n) if two else (h_n,)
+
+
+def _traced(inputs: tuple) -> bool:
+    """Whether somebody may watch for operators; if nobody does, calling the function behind one is much cheaper."""
+    watched = torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
+    return watched or not {type(t) for t in inputs} <= _PLAIN
 
 
 def _code(cell: Cell) -> tuple[int, int, int]:
@@ -75,6 +84,7 @@ def _cell(kind: int, activation: int, output_activation: int) -> Cell:
 _INPUTS = "x h0 c0 w_ih w_hh b_ih b_hh w_hr b_hr peephole start_h start_c lengths reset mask".split()
 _OUTPUTS = "y h_n c_n gates cells mid".split()
 _DIFFERENTIABLE = _INPUTS[:12]
+_PLACES = {name: place for place, name in enumerate(_native.ARRAYS)}
 _SCHEMA = (
     "(Tensor x, Tensor h0, Tensor? c0, Tensor w_ih, Tensor w_hh, Tensor? b_ih, Tensor? b_hh, Tensor? w_hr, "
     "Tensor? b_hr, Tensor? peephole, Tensor? start_h, Tensor? start_c, Tensor? lengths, Tensor? reset, Tensor? mask, "
@@ -115,12 +125,17 @@ def _call(kernel: Any, options: tuple, arrays: dict[str, Any]) -> None:
     sizes = (*code, T, B, w_ih.shape[1], H, w_hh.shape[1], reverse, torch.get_num_threads())
     if x.dtype is torch.int64:
         arrays["tokens"], arrays["x"] = x, None
+    addresses, laid_out = [0] * len(_PLACES), []
     for name, t in arrays.items():
-        if t is not None and t.is_floating_point() and t.dtype is not w_hh.dtype:
+        if t is None:
+            continue
+        if t.dtype is not w_hh.dtype and t.is_floating_point():
             raise TypeError(f"{name} must be {w_hh.dtype}, as w_hh is; got {t.dtype}")
-    laid_out = [None if (t := arrays.get(name)) is None else t.contiguous() for name in _native.ARRAYS]
-    addresses = tuple([0 if t is None else t.data_ptr() for t in laid_out])
-    kernel(w_hh.dtype is torch.float64, sizes, addresses)
+        if not t.is_contiguous():
+            t = t.contiguous()
+            laid_out.append(t)
+        addresses[_PLACES[name]] = t.data_ptr()
+    kernel(w_hh.dtype is torch.float64, sizes, tuple(addresses))
 
 
 def _forward(*arguments: Any) -> tuple[Tensor, ...]:
@@ -184,9 +199,8 @@ def _autograd(ctx: Any, dy: Optional, dh_n: Optional, dc_n: Optional, *_: object
     if torch.is_grad_enabled():  # create_graph=True
         gradients = _differentiable_gradients(inputs, ctx.options, (dy, dh_n, dc_n), wanted)
     else:
-        gradients = _backward_operator(
-            *inputs, *ctx.options, *kept, dy, dh_n, dc_n if inputs[2] is not None else None, wanted
-        )
+        backward = _backward_operator if _traced((*inputs, dy, dh_n, dc_n)) else _backward
+        gradients = backward(*inputs, *ctx.options, *kept, dy, dh_n, dc_n if inputs[2] is not None else None, wanted)
     found = iter(gradients)
     return (*(next(found) if want else None for want in wanted), *[None] * 8)
 
@@ -209,7 +223,7 @@ def _differentiable_gradients(inputs: tuple, options: tuple, grads: tuple, wante
 class _Recurrence(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, ...]:
-        outputs = _operator(*arguments)
+        outputs = _forward(*arguments)
         _setup_context(ctx, arguments, outputs)
         return outputs
 
