@@ -192,14 +192,20 @@ def steps(cell: str, H: int, seconds: float) -> list[dict]:
 
 
 def sessions(seconds: float) -> dict[str, float]:
-    """Microseconds for a step of one session of an LSTM of 128: alone, and of a thousand together."""
+    """Microseconds for a step of one session of an LSTM of 128: alone, of a thousand together, and on all cores."""
     with tempfile.TemporaryDirectory() as name:
         save("lstm", 128, Path(name))
         stream = load(Path(name) / "float32")
-        together, xs = stream.streams(SESSIONS), np.random.default_rng(0).standard_normal((SESSIONS, 128), np.float32)
+        together, shared = stream.streams(SESSIONS), stream.streams(SESSIONS, os.cpu_count() or 1)
+        xs = np.random.default_rng(0).standard_normal((SESSIONS, 128), np.float32)
         x = xs[0].copy()
-        taken = race({"alone": lambda: stream.step(x), "together": lambda: together.step(xs)}, seconds, 10)
-    return {"alone": float(np.median(taken["alone"])), "together": float(np.median(taken["together"])) / SESSIONS}
+        sides = {
+            "alone": lambda: stream.step(x),
+            "together": lambda: together.step(xs),
+            "on all cores": lambda: shared.step(xs),
+        }
+        median = {name: float(np.median(taken)) for name, taken in race(sides, seconds, 10).items()}
+    return {name: taken / (1 if name == "alone" else SESSIONS) for name, taken in median.items()}
 
 
 def starting() -> float:
@@ -274,9 +280,10 @@ def main() -> None:
     versions = f"onnxruntime {onnxruntime.__version__}, openvino {openvino.__version__.partition('-')[0]}"
     print(f"{machine()}; {versions}; kernels {_native.instruction_set()}\n")
     print(step_table(records, args.markdown), end="\n\n")
+    one, many, shared = together.values()
     print(
-        f"LSTM 128, a step of one session: {together['alone']:.2f} µs alone, {together['together']:.2f} µs as one of "
-        f"{SESSIONS:,}, ×{together['alone'] / together['together']:.1f}"
+        f"LSTM 128, a step of one session: {one:.2f} µs alone, {many:.2f} µs as one of {SESSIONS:,} "
+        f"(×{one / many:.1f}), {shared:.2f} µs where these share {os.cpu_count()} cores (×{one / shared:.1f})"
     )
     print(f"import and load: {starting():.3f} s of a core")
     for name, speed in speeds.items():

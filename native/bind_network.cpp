@@ -146,9 +146,10 @@ class BoundSessions {
     bool busy_ = false;
 
   public:
-    BoundSessions(nb::object owner, std::int64_t count) : owner_(owner), net_(*nb::cast<BoundNetwork&>(owner).network) {
+    BoundSessions(nb::object owner, std::int64_t count, int threads)
+        : owner_(owner), net_(*nb::cast<BoundNetwork&>(owner).network) {
         if (count < 1) refuse("n must be at least 1 session; got " + std::to_string(count));
-        sessions_ = net_.sessions(count);
+        sessions_ = net_.sessions(count, threads);
         const nb::module_ numpy = nb::module_::import_("numpy");
         empty_ = numpy.attr("empty"), float32_ = numpy.attr("dtype")("float32");
         one_shape_ = nb::int_(net_.architecture.outputs);
@@ -379,7 +380,7 @@ void bind_network(nb::module_& m) {
             return nb::tuple(out);
         });
     nb::class_<BoundSessions>(m, "Sessions", "Sessions of a network, and their states.")
-        .def(nb::init<nb::object, std::int64_t>(), nb::arg("network"), nb::arg("count"))
+        .def(nb::init<nb::object, std::int64_t, int>(), nb::arg("network"), nb::arg("count"), nb::arg("threads") = 1)
         .def_prop_ro("count", &BoundSessions::count)
         .def("step", &BoundSessions::step, nb::arg("x").none())
         .def("step_many", &BoundSessions::step_many, nb::arg("x").none(), nb::arg("sessions").none())

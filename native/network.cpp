@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "layers.h"
+#include "threads.h"
 
 namespace unspool::UNSPOOL_ISA {
 
@@ -74,15 +75,20 @@ class PackedNetwork;
 
 template <class W>
 class PackedSessions final : public Sessions {
+    // Intermediate results of a thread.
+    struct Room {
+        Buffer<float> a, b, head, inputs;
+        std::vector<Feed> feed;
+        std::vector<float*> state, out;
+        Scratch<W> scratch;
+    };
     const PackedNetwork<W>& net_;
     std::int64_t count_, features_;
-    Buffer<float> states_, a_, b_, head_, inputs_;
-    std::vector<Feed> feed_;
-    std::vector<float*> state_, out_;
-    Scratch<W> scratch_;
+    Buffer<float> states_;
+    std::vector<Room> rooms_;
 
   public:
-    PackedSessions(const PackedNetwork<W>& net, std::int64_t count);
+    PackedSessions(const PackedNetwork<W>& net, std::int64_t count, int threads);
     std::int64_t count() const override { return count_; }
     void reset(std::int64_t session) override;
     void read(std::int64_t session, std::size_t field, float* to) const override;
@@ -93,9 +99,14 @@ class PackedSessions final : public Sessions {
 
   private:
     float* state(std::int64_t session) { return &states_[session * std::max<std::int64_t>(net_.state, 1)]; }
-    void front(std::int64_t rows, const float* x, const std::int64_t* tokens);
+    // Calls body(room, begin, end) for parts of so many rows, on several threads where they are worth it.
+    template <class Body>
+    void share(std::int64_t rows, std::int64_t steps, const Body& body);
+    void front(Room& room, std::int64_t rows, const float* x, const std::int64_t* tokens);
+    void some(Room& room, std::int64_t begin, std::int64_t end, const std::int64_t* which, const float* x,
+              const std::int64_t* tokens, float* y);
     void both_directions(std::int64_t steps, const float* x, const std::int64_t* tokens, float* y);
-    void head(std::int64_t rows, float* y);
+    void head(Room& room, std::int64_t rows, float* y);
     void one_way(const Layer<W>& layer, std::int64_t steps, bool reverse, const std::vector<float>& from,
                  std::int64_t stride, const std::int64_t* tokens, float* initial, float* to);
 };
@@ -124,8 +135,8 @@ class PackedNetwork final : public Network {
         width = std::max({width, padded(a.inputs), padded(a.feedback * a.directions())});
         set_fields();
     }
-    std::unique_ptr<Sessions> sessions(std::int64_t count) const override {
-        return std::make_unique<PackedSessions<W>>(*this, count);
+    std::unique_ptr<Sessions> sessions(std::int64_t count, int threads) const override {
+        return std::make_unique<PackedSessions<W>>(*this, count, threads);
     }
     std::int64_t bytes() const override {
         std::int64_t sum = head_.weights.bytes();
@@ -275,14 +286,15 @@ class PackedNetwork final : public Network {
 };
 
 template <class W>
-PackedSessions<W>::PackedSessions(const PackedNetwork<W>& net, std::int64_t count)
-    : net_(net), count_(count), features_(net.width) {
+PackedSessions<W>::PackedSessions(const PackedNetwork<W>& net, std::int64_t count, int threads)
+    : net_(net), count_(count), features_(net.width), rooms_(threads) {
     const std::int64_t rows = net.architecture.bidirectional ? 1 : std::min(count, kRows);
     states_.resize(count * std::max<std::int64_t>(net.state, 1));
-    a_.resize(rows * features_), b_.resize(rows * features_), inputs_.resize(rows * features_);
-    head_.resize(rows * padded(net.head_.size()));
-    a_.zero(), b_.zero(), inputs_.zero(), head_.zero();
-    feed_.resize(rows), state_.resize(rows), out_.resize(rows);
+    for (Room& room : rooms_) {
+        room.head.resize(rows * padded(net.head_.size())), room.head.zero();
+        for (Buffer<float>* buffer : {&room.a, &room.b, &room.inputs}) buffer->resize(rows * features_), buffer->zero();
+        room.feed.resize(rows), room.state.resize(rows), room.out.resize(rows);
+    }
     for (std::int64_t s = 0; s < count; ++s) reset(s);
 }
 
@@ -324,17 +336,17 @@ void PackedSessions<W>::write(std::int64_t session, std::size_t field, const flo
         std::copy_n(from + l * size, size, to + net_.offsets_[l] + (field ? net_.inner_[l] : 0));
 }
 
-// Fills feed_: the first layer's inputs.
+// Fills the feed: the first layer's inputs.
 template <class W>
-void PackedSessions<W>::front(std::int64_t rows, const float* x, const std::int64_t* tokens) {
+void PackedSessions<W>::front(Room& room, std::int64_t rows, const float* x, const std::int64_t* tokens) {
     const Architecture& a = net_.architecture;
     for (std::int64_t r = 0; r < rows; ++r) {
-        float* to = &inputs_[r * features_];
-        feed_[r] = {to, tokens ? tokens[r] : -1};
+        float* to = &room.inputs[r * features_];
+        Feed& feed = room.feed[r] = Feed{to, tokens ? tokens[r] : -1};
         if (net_.tokens_to_layer) {
-            feed_[r].x = nullptr;
+            feed.x = nullptr;
         } else if (a.front == Front::embedding) {
-            feed_[r].x = &net_.embedding_[tokens[r] * padded(a.inputs)];
+            feed.x = &net_.embedding_[tokens[r] * padded(a.inputs)];
         } else if (tokens) {
             std::fill_n(to, padded(a.inputs), 0.0f);
             to[tokens[r]] = 1;
@@ -346,42 +358,67 @@ void PackedSessions<W>::front(std::int64_t rows, const float* x, const std::int6
 }
 
 template <class W>
-void PackedSessions<W>::head(std::int64_t rows, float* y) {
+void PackedSessions<W>::head(Room& room, std::int64_t rows, float* y) {
     const std::int64_t stride = padded(net_.head_.size());
-    std::vector<float*>& outs = state_;
-    for (std::int64_t r = 0; r < rows; ++r) outs[r] = &head_[r * stride];
-    net_.head_(rows, scratch_, [&](std::int64_t r) { return feed_[r].x; }, outs.data());
+    std::vector<float*>& outs = room.state;
+    for (std::int64_t r = 0; r < rows; ++r) outs[r] = &room.head[r * stride];
+    net_.head_(rows, room.scratch, [&](std::int64_t r) { return room.feed[r].x; }, outs.data());
     for (std::int64_t r = 0; r < rows; ++r) finish(net_.architecture, outs[r], y + r * net_.architecture.outputs);
+}
+
+template <class W>
+template <class Body>
+void PackedSessions<W>::share(std::int64_t rows, std::int64_t steps, const Body& body) {
+    const std::int64_t blocks = (rows + kRows - 1) / kRows;
+    const double work = double(rows) * double(steps) * double(net_.bytes());
+    // A thread is begun in the time of some ten million products.
+    const int tasks = work < 4e7 ? 1 : int(std::min<std::int64_t>(rooms_.size(), blocks));
+    parallel(tasks, [&](int task) {
+        const auto bound = [&](std::int64_t k) { return std::min(rows, blocks * k / tasks * kRows); };
+        body(rooms_[task], bound(task), bound(task + 1));
+    });
+}
+
+// One step of the rows begin ... end.
+template <class W>
+void PackedSessions<W>::some(Room& room, std::int64_t begin, std::int64_t end, const std::int64_t* which,
+                             const float* x, const std::int64_t* tokens, float* y) {
+    const Architecture& a = net_.architecture;
+    room.scratch.backwards = !room.scratch.backwards;
+    for (std::int64_t first = begin; first < end; first += kRows) {
+        const std::int64_t count = std::min(kRows, end - first);
+        front(room, count, x ? x + first * a.inputs : nullptr, tokens ? tokens + first : nullptr);
+        for (std::size_t l = 0; l < net_.layers_.size(); ++l) {
+            Buffer<float>& to = l % 2 ? room.b : room.a;
+            for (std::int64_t r = 0; r < count; ++r) {
+                room.state[r] = state(which ? which[first + r] : first + r) + net_.offsets_[l];
+                room.out[r] = &to[r * features_];
+            }
+            net_.layers_[l]->step(count, room.feed.data(), room.state.data(), room.out.data(), room.scratch);
+            for (std::int64_t r = 0; r < count; ++r) room.feed[r].x = room.out[r];
+        }
+        head(room, count, y + first * a.outputs);
+    }
 }
 
 template <class W>
 void PackedSessions<W>::step(std::int64_t rows, const std::int64_t* which, const float* x, const std::int64_t* tokens,
                              float* y) {
-    const Architecture& a = net_.architecture;
-    scratch_.backwards = !scratch_.backwards;
-    for (std::int64_t first = 0; first < rows; first += kRows) {
-        const std::int64_t count = std::min(kRows, rows - first);
-        front(count, x ? x + first * a.inputs : nullptr, tokens ? tokens + first : nullptr);
-        for (std::size_t l = 0; l < net_.layers_.size(); ++l) {
-            Buffer<float>& to = l % 2 ? b_ : a_;
-            for (std::int64_t r = 0; r < count; ++r) {
-                state_[r] = state(which ? which[first + r] : first + r) + net_.offsets_[l];
-                out_[r] = &to[r * features_];
-            }
-            net_.layers_[l]->step(count, feed_.data(), state_.data(), out_.data(), scratch_);
-            for (std::int64_t r = 0; r < count; ++r) feed_[r].x = out_[r];
-        }
-        head(count, y + first * a.outputs);
-    }
+    if (rows <= kRows) return some(rooms_[0], 0, rows, which, x, tokens, y);
+    share(rows, 1, [&](Room& room, std::int64_t begin, std::int64_t end) {
+        some(room, begin, end, which, x, tokens, y);
+    });
 }
 
 template <class W>
 void PackedSessions<W>::run(std::int64_t steps, const float* x, const std::int64_t* tokens, float* y) {
     const Architecture& a = net_.architecture;
     if (a.bidirectional) return both_directions(steps, x, tokens, y);
-    for (std::int64_t t = 0; t < steps; ++t)
-        step(count_, nullptr, x ? x + t * count_ * a.inputs : nullptr, tokens ? tokens + t * count_ : nullptr,
-             y + t * count_ * a.outputs);
+    share(count_, steps, [&](Room& room, std::int64_t begin, std::int64_t end) {
+        for (std::int64_t t = 0; t < steps; ++t)
+            some(room, begin, end, nullptr, x ? x + t * count_ * a.inputs : nullptr,
+                 tokens ? tokens + t * count_ : nullptr, y + t * count_ * a.outputs);
+    });
 }
 
 // One layer in one direction over a sequence whose features are `stride` apart, or over tokens.
@@ -389,12 +426,13 @@ template <class W>
 void PackedSessions<W>::one_way(const Layer<W>& layer, std::int64_t steps, bool reverse, const std::vector<float>& from,
                                 std::int64_t stride, const std::int64_t* tokens, float* initial, float* to) {
     const Architecture& a = net_.architecture;
-    float* out = a_.data();
+    Room& room = rooms_[0];
+    float* out = room.a.data();
     for (std::int64_t i = 0; i < steps; ++i) {
         const std::int64_t t = reverse ? steps - 1 - i : i;
         const Feed feed{tokens ? nullptr : &from[t * stride], tokens ? tokens[t] : -1};
-        scratch_.backwards = !scratch_.backwards;
-        layer.step(1, &feed, &initial, &out, scratch_);
+        room.scratch.backwards = !room.scratch.backwards;
+        layer.step(1, &feed, &initial, &out, room.scratch);
         std::copy_n(out, a.feedback, to + t * features_);
     }
 }
@@ -402,10 +440,11 @@ void PackedSessions<W>::one_way(const Layer<W>& layer, std::int64_t steps, bool 
 template <class W>
 void PackedSessions<W>::both_directions(std::int64_t steps, const float* x, const std::int64_t* tokens, float* y) {
     const Architecture& a = net_.architecture;
+    Room& room = rooms_[0];
     std::vector<float> from(steps * features_), to(steps * features_);
     for (std::int64_t t = 0; t < steps && !net_.tokens_to_layer; ++t) {
-        front(1, x ? x + t * a.inputs : nullptr, tokens ? tokens + t : nullptr);
-        std::copy_n(feed_[0].x, padded(a.inputs), &from[t * features_]);
+        front(room, 1, x ? x + t * a.inputs : nullptr, tokens ? tokens + t : nullptr);
+        std::copy_n(room.feed[0].x, padded(a.inputs), &from[t * features_]);
     }
     reset(0);
     for (std::size_t l = 0; l < net_.layers_.size(); ++l) {
@@ -417,8 +456,8 @@ void PackedSessions<W>::both_directions(std::int64_t steps, const float* x, cons
     }
     reset(0);
     for (std::int64_t t = 0; t < steps; ++t) {
-        feed_[0].x = &from[t * features_];
-        head(1, y + t * a.outputs);
+        room.feed[0].x = &from[t * features_];
+        head(room, 1, y + t * a.outputs);
     }
 }
 

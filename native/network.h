@@ -74,7 +74,7 @@ class Network {
     std::vector<Field> fields;  // none in a bidirectional network
 
     virtual ~Network() = default;
-    virtual std::unique_ptr<Sessions> sessions(std::int64_t count) const = 0;
+    virtual std::unique_ptr<Sessions> sessions(std::int64_t count, int threads = 1) const = 0;
     virtual std::int64_t bytes() const = 0;  // of the weights that a step reads
 };
 

@@ -173,6 +173,20 @@ def test_all_sessions_run_together(networks, n):
         assert_allclose(ours[:, s], alone.run(np.ascontiguousarray(xs[:, s])), rtol=0, atol=1e-6)
 
 
+def test_threads_change_no_bits(tmp_path):
+    """Neither of steps nor of runs, of all sessions or of some, nor with more threads than there are parts."""
+    _, path = saved.saved(tmp_path / "m", saved.config(cell="lstm", hidden_size=64))
+    stream, n = load(path), 700
+    xs, some = saved.inputs(DENSE, 3, n), np.random.default_rng(0).permutation(n)[:500]
+    alone, *others = [stream.streams(n, threads) for threads in (1, 2, 3, 16)]
+    wanted = alone.run(xs), alone.step(xs[0]), alone.step(xs[1][:500], some), alone.to_bytes(699)
+    for sessions in others:
+        got = sessions.run(xs), sessions.step(xs[0]), sessions.step(xs[1][:500], some), sessions.to_bytes(699)
+        for a, b in zip(got[:3], wanted[:3], strict=True):
+            assert_array_equal(a, b)
+        assert got[3] == wanted[3]
+
+
 def test_a_session_moves_into_a_stream(networks):
     path, front = networks["tdnn"]
     xs = saved.inputs(front, 9)
@@ -327,6 +341,7 @@ def test_sessions_that_are_refused(networks, sessions, complaint):
         lambda: streams.state(-1),
         lambda: load(path).streams(0),
         lambda: load(path).streams(1.5),
+        lambda: load(path).streams(3, 0),
     ):
         with pytest.raises(UnspoolError, match="must be"):
             call()

@@ -74,9 +74,9 @@ class Stream(_native.Sessions):
         """
         self.state = _from_bytes(self.network, data)
 
-    def streams(self, n: int) -> "Streams":
-        """n new sessions of this network, which are stepped together."""
-        return Streams(self.network, n)
+    def streams(self, n: int, threads: int = 1) -> "Streams":
+        """n new sessions of this network, which are stepped together, on up to so many threads."""
+        return Streams(self.network, n, threads)
 
 
 class Streams(_native.Sessions):
@@ -85,12 +85,13 @@ class Streams(_native.Sessions):
     Args:
         network: of a stream.
         n: sessions, numbered 0..n-1.
+        threads: that share the sessions of a call, where there is enough to do; the results are the same bits.
     """
 
-    def __init__(self, network: "Packed", n: int):
+    def __init__(self, network: "Packed", n: int, threads: int = 1):
         if network.architecture.bidirectional:
             raise UnspoolError("streams needs a network of one direction; a bidirectional one has run")
-        super().__init__(network.native, integer("n", n, 1, 2**31))
+        super().__init__(network.native, integer("n", n, 1, 2**31), integer("threads", threads, 1, 1024))
         self.network = network
 
     def __len__(self) -> int:
