@@ -85,7 +85,7 @@ struct LeftColumns {
     UNSPOOL_INLINE T operator()(int r, int64_t k) const { return column[k * stride + r]; }
 };
 
-// acc[r][v] += sum over k of a(r, k) w[k][v]. A tile that leaves a register free takes four k in each round of its loop;
+// acc[r][v] += sum over k of a(r, k) w[k][v]. A tile that leaves a register free takes four k in a round of its loop;
 // few rows keep several partial sums, to hide the latency of an FMA.
 template <class T, int R, int NV, class Left>
 UNSPOOL_INLINE void multiply(int64_t depth, const Left& a, const T* w, Vec<T> (&acc)[R][NV]) {

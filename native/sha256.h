@@ -34,7 +34,8 @@ class Sha256 {
         }
         auto [a, b, c, d, e, f, g, h] = state_;
         for (int i = 0; i < 64; ++i) {
-            const std::uint32_t one = h + (rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)) + (g ^ (e & (f ^ g))) + k[i] + w[i];
+            const std::uint32_t sum = rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25);
+            const std::uint32_t one = h + sum + (g ^ (e & (f ^ g))) + k[i] + w[i];
             const std::uint32_t two = (rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22)) + ((a & b) | (c & (a | b)));
             h = g, g = f, f = e, e = d + one, d = c, c = b, b = a, a = one + two;
         }

@@ -6,6 +6,7 @@
 #include <exception>
 #include <system_error>
 #include <thread>
+#include <type_traits>
 #include <vector>
 
 #if defined(__linux__)
@@ -24,28 +25,26 @@ inline GompParallel openmp() {
 #endif
 }
 
-// Calls body(0) ... body(tasks - 1), each once, and returns when all are done; what a body throws is thrown here.
-template <class Body>
-void parallel(int tasks, Body&& body) {
-    if (tasks <= 1) {
-        if (tasks == 1) body(0);
-        return;
-    }
+// Calls call(self, 0) ... call(self, tasks - 1), each once, and returns when all are done; what one of them throws is
+// thrown here.
+inline void parallel_calls(int tasks, void (*call)(void* self, int i), void* self) {
     struct Shared {
-        Body& body;
         int tasks;
+        void (*call)(void*, int);
+        void* self;
         std::atomic<int> next{0};
-        static void work(void* self) {
-            auto& shared = *static_cast<Shared*>(self);
+        std::atomic_flag failed = ATOMIC_FLAG_INIT;
+        std::exception_ptr error{};
+
+        static void work(void* of) {
+            auto& shared = *static_cast<Shared*>(of);
             try {
-                for (int i; (i = shared.next++) < shared.tasks;) shared.body(i);
+                for (int i; (i = shared.next++) < shared.tasks;) shared.call(shared.self, i);
             } catch (...) {
                 if (!shared.failed.test_and_set()) shared.error = std::current_exception();
             }
         }
-        std::atomic_flag failed = ATOMIC_FLAG_INIT;
-        std::exception_ptr error{};
-    } shared{body, tasks};
+    } shared{tasks, call, self};
     if (const GompParallel run = openmp()) {
         run(Shared::work, &shared, tasks, 0);
     } else {
@@ -59,6 +58,16 @@ void parallel(int tasks, Body&& body) {
         for (auto& worker : workers) worker.join();
     }
     if (shared.error) std::rethrow_exception(shared.error);
+}
+
+// The same for body(0) ... body(tasks - 1); one task is called directly.
+template <class Body>
+void parallel(int tasks, Body&& body) {
+    if (tasks == 1) return void(body(0));
+    if (tasks < 1) return;
+    using Plain = std::remove_cvref_t<Body>;
+    const auto call = [](void* self, int i) { (*static_cast<const Plain*>(self))(i); };
+    parallel_calls(tasks, call, const_cast<Plain*>(&body));
 }
 
 }  // namespace unspool
