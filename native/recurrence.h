@@ -189,7 +189,7 @@ class Recurrence {
         if (p.lengths)
             std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return length(a) > length(b); });
         rows_of_worker.resize(workers);
-        const bool fits = !kGru || p.inputs + p.state <= kStepDepth;
+        const bool fits = p.inputs + p.state <= kStepDepth / 2;  // else each step reads more weights than caches hold
         joined = kInputGates == First::gates && fits && !p.tokens && p.batch >= 4 * workers;
         for (int64_t i = 0; i < p.batch; ++i) {
             const int64_t worker = p.lengths ? i % workers : i * workers / p.batch;
