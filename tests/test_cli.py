@@ -60,7 +60,7 @@ def test_flags_are_the_keywords_with_their_defaults():
     )
     flags = dict(inspect.signature(cli.fit_text).parameters)
     defaults = {name: p.default for name, p in flags.items() if name in keywords and name not in ("tbptt", "resume")}
-    others = {"context", "file", "out", "force", "devices", "nodes", "precision", "tensorboard"}
+    others = {"context", "file", "column", "skip_bad", "out", "force", "devices", "nodes", "precision", "tensorboard"}
     assert flags.keys() - others == keywords.keys() - {"watch", "run", "options"}
     assert {name: keywords[name].default for name in defaults} == defaults
     assert int(flags["tbptt"].default) == keywords["tbptt"].default
@@ -125,6 +125,40 @@ def test_evaluate_the_own_text_and_another(text, network, capsys, tmp_path):
     assert f"when trained, held out: network {metrics['validation']['bits']:.4f}, interpolated 5-gram" in out
 
 
+def test_texts_of_a_table(capsys, tmp_path):
+    rows = [f'{{"id": {i}, "words": "the rain in spain {i % 3}"}}' for i in range(40)]
+    file = tmp_path / "t.jsonl"
+    file.write_text("\n".join([*rows[:7], '{"id": 7}', *rows[8:]]), encoding="utf-8")
+    of_table = ["--column", "words"]
+    assert f"{file}, line 8: expected the fields words; got id" in refused(
+        capsys, "fit", "text", file, "--out", tmp_path / "m", *of_table, *SMALL
+    )
+    of_table += ["--skip-bad", 1]
+    assert run("fit", "text", file, "--out", tmp_path / "m", *of_table, *SMALL) == 0
+    out, err = capsys.readouterr()
+    assert f"unspool: left out: {file}, line 8: expected the fields words; got id" in err
+    assert "on 79 held out" in out, "the last four rows, 20 characters each"
+    assert run("evaluate", tmp_path / "m", file, *of_table) == 0
+    out, err = capsys.readouterr()
+    assert "79 characters, held out" in out and "left out" in err
+    assert run("pack", tmp_path / "m", "--weights", "int8", "--file", file, *of_table) == 0
+    assert "packed " in capsys.readouterr().out
+
+
+def test_bad_lines_of_a_text_are_let_go(capsys, tmp_path):
+    file, same = tmp_path / "t.txt", tmp_path / "same.txt"
+    same.write_bytes(RHYME.encode())
+    file.write_bytes(b"\xef\xbb\xbf\xff\n" + RHYME.encode().replace(b"plain.\n", b"plain.\nno \0 text\n", 1))
+    assert "line 1, column 4: byte 0xff" in refused(capsys, "fit", "text", file, "--out", tmp_path / "m", *SMALL)
+    assert "line 3, column 4: a NUL byte is not text" in refused(
+        capsys, "fit", "text", file, "--out", tmp_path / "m", *SMALL, "--skip-bad", 1
+    )
+    assert run("fit", "text", file, "--out", tmp_path / "m", *SMALL, "--skip-bad", 2) == 0
+    assert capsys.readouterr().err.count("left out") == 2
+    assert run("evaluate", tmp_path / "m", same) == 0
+    assert "held out when it was trained on this text" in capsys.readouterr().out
+
+
 def test_nothing_is_replaced_unless_forced(text, network, capsys, tmp_path):
     before = (network / "model.safetensors").read_bytes()
     err = refused(capsys, "fit", "text", text, "--out", network, *SMALL, "--seed", 5)
@@ -172,6 +206,8 @@ def test_nothing_is_replaced_unless_forced(text, network, capsys, tmp_path):
         (["generate", "NETWORK", "--temperature", "inf"], "temperature must be a number"),
         (["generate", "NETWORK", "--top-k", "0"], "Argument --top-k: 0 is less than 1. Try 'unspool generate --help'"),
         (["evaluate", "missing", "FILE"], "missing: no such folder"),
+        (["evaluate", "NETWORK", "FILE", "--column", "words"], "rain.txt: a column was named, so the name must end in"),
+        (["evaluate", "NETWORK", "FILE", "--skip-bad", "-1"], "Argument --skip-bad: -1 is less than 0"),
         (["evaluate", "NETWORK", "missing.txt"], "missing.txt: no such file"),
         (["evaluate", "NETWORK", "NETWORK"], "network: cannot be read"),
     ],

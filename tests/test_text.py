@@ -5,6 +5,7 @@ import sysconfig
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +20,29 @@ def test_file_is_read_as_it_is(tmp_path):
     file.write_bytes("\ufeffnaïve\r\ncafé\n".encode())
     assert text.read(file) == ["naïve\r\ncafé\n"]
     assert text.read(file, "byte") == [file.read_bytes()]
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.jsonl", "t.parquet"])
+def test_column_of_a_table(tmp_path, name):
+    texts, file = ["to be", "or, not\n", "11"], tmp_path / name
+    frame = pandas.DataFrame({"n": [1, 2, 3], "words": texts, "b": [True, False, True]})
+    match name.split(".")[1]:
+        case "csv":
+            frame.to_csv(file, index=False)
+        case "tsv":
+            texts[1] = "or, not"
+            frame.assign(words=texts).to_csv(file, index=False, sep="\t")
+        case "jsonl":
+            frame.to_json(file, orient="records", lines=True)
+        case "parquet":
+            frame.to_parquet(file)
+    assert text.read(file, column="words") == ["to be\n", "or, not\n", "11\n"]
+    assert text.read(file, "byte", column="words") == [b"to be\n", b"or, not\n", b"11\n"]
+    with pytest.raises(DataError, match=f"^{file}.*absent"):
+        text.read(file, column="absent")
+    if name in ("t.jsonl", "t.parquet"):
+        with pytest.raises(DataError, match="column 'n' must have a text in each row"):
+            text.read(file, column="n")
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,8 @@ verbs.add_typer(fit, name="fit")
 Optimiser = Literal["adam", "adamw", "nadam", "rmsprop", "adagrad", "sgd"]
 Schedule = Literal["cosine", "linear", "constant"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
-Source = Annotated[str, typer.Argument(metavar="FILE", help=f"Text in UTF-8, or {texts.STDLIB}.")]
 
+_OF_THE_RUN = ("file", "column", "skip_bad", "validation", "minutes")  # all else is the model's
 _EACH_TIME = ("devices", "nodes", "precision", "tensorboard")  # may be others when a run goes on
 
 
@@ -62,8 +62,10 @@ def _fit() -> None:
 @fit.command("text")
 def fit_text(
     context: typer.Context,
-    file: Annotated[str | None, typer.Argument(metavar="FILE", help=f"Text in UTF-8, or {texts.STDLIB}.")] = None,
+    file: Annotated[str | None, typer.Argument(metavar="FILE", help=f"{running.FILE}.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to save the network into.")] = None,
+    column: Annotated[str | None, typer.Option(help="Of a table: each of its cells is a text.")] = None,
+    skip_bad: Annotated[int, typer.Option(help="Bad lines or rows to let go.", min=0)] = 0,
     level: Annotated[Literal["char", "byte", "word"], typer.Option(help="What a token is.")] = "char",
     cell: Annotated[Literal["elman", "jordan", "gru", "lstm"], typer.Option(help="Recurrent cell.")] = "gru",
     hidden_size: Annotated[int, typer.Option(help="Units of each recurrent layer.", min=1)] = 256,
@@ -92,14 +94,14 @@ def fit_text(
 ) -> int:
     """Train a language model on a text, beside a 5-gram."""
     given, out = _arguments(context, file, out, resume)
-    text = texts.read(given["file"], given["level"])
+    text = running.texts(*(given[name] for name in ("file", "level", "column", "skip_bad")))
     from .ranks import launch
     from .tasks.language_model import LanguageModel
 
     fabric = launch(devices, nodes, precision)
     first = fabric.global_rank == 0
-    parameters: dict[str, Any] = given | {"tbptt": _numbers("tbptt", given["tbptt"])}
-    file, validation, minutes = (parameters.pop(name) for name in ("file", "validation", "minutes"))
+    parameters: dict[str, Any] = {name: value for name, value in given.items() if name not in _OF_THE_RUN}
+    parameters["tbptt"] = _numbers("tbptt", given["tbptt"])
     model = LanguageModel(**parameters)
     if first and resume is None:
         runs.begin(out, given, force)
@@ -107,8 +109,8 @@ def fit_text(
         with _Bar(UNITS[model.level], first) as bar:
             model.fit(
                 text,
-                validation=validation,
-                minutes=minutes,
+                validation=given["validation"],
+                minutes=given["minutes"],
                 watch=bar.watch,
                 run=runs.of(out),
                 resume=resume is not None,
@@ -116,7 +118,7 @@ def fit_text(
                 tensorboard=tensorboard,
             )
     except DataError as error:
-        raise DataError(f"{file}: {error}") from None
+        raise DataError(f"{given['file']}: {error}") from None
     except DivergedError as error:
         if not hasattr(model, "metrics_"):
             raise

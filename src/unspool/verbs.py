@@ -9,6 +9,8 @@ from typing import Any, NoReturn
 
 from .errors import DataError, UnspoolError
 
+FILE = "text in UTF-8, a table with --column, or python-stdlib"
+
 
 class UsageError(Exception):
     """A command that was not understood."""
@@ -91,16 +93,25 @@ def _generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=_integer(0), help="the same seed, the same text")
 
 
-def evaluate(network: str, file: str) -> None:
+def texts(file: str, level: str, column: str | None, skip_bad: int) -> list[str] | list[bytes]:
+    """The texts of a file; what was let go is told on standard error."""
+    from .data import text
+
+    def tell(complaint: str) -> None:
+        print(f"unspool: left out: {complaint}", file=sys.stderr)
+
+    return text.read(file, level, column=column, skip_bad=skip_bad, tell=tell)
+
+
+def evaluate(network: str, file: str, column: str | None, skip_bad: int) -> None:
     """Score a text; of the text that the network was trained on, only the part that was held out."""
-    from .data import text as texts
     from .data.vocabulary import UNITS
     from .tasks.text_stream import TextStream
 
     model = TextStream(network)
     level = model.vocabulary.level
     try:
-        result = model.evaluate(texts.read(file, level))
+        result = model.evaluate(texts(file, level, column, skip_bad))
     except DataError as error:
         raise DataError(str(error) if str(error).startswith(file) else f"{file}: {error}") from None
     unit, score = UNITS[level], result.network
@@ -119,10 +130,16 @@ def evaluate(network: str, file: str) -> None:
 
 def _evaluate(parser: argparse.ArgumentParser) -> None:
     _folder(parser)
-    parser.add_argument("file", metavar="FILE", help="text in UTF-8, or python-stdlib")
+    parser.add_argument("file", metavar="FILE", help=FILE)
+    _of_text(parser)
 
 
-def pack(network: str, weights: str, out: str | None, file: str | None, force: bool) -> None:
+def _of_text(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--column", help="of a table: each of its cells is a text")
+    parser.add_argument("--skip-bad", type=_integer(0), default=0, metavar="N", help="bad lines or rows to let go (0)")
+
+
+def pack(network: str, weights: str, out: str | None, force: bool, file: str | None, **options: Any) -> None:
     """Save a network once more, with weights of 16 or 8 bits; with --file, print what it costs on that text."""
     from . import packing
 
@@ -131,18 +148,17 @@ def pack(network: str, weights: str, out: str | None, file: str | None, force: b
     before, after = (_size(folder) for folder in (network, to))
     print(f"saved in   {to}, weights {after:,} bytes instead of {before:,}")
     if file is not None:
-        _print_loss(network, to, file)
+        _print_loss(network, to, file, **options)
 
 
-def _print_loss(network: str, packed: str, file: str) -> None:
+def _print_loss(network: str, packed: str, file: str, column: str | None, skip_bad: int) -> None:
     """What a text costs with the network's weights, and with the small ones."""
-    from .data import text as texts
     from .data.vocabulary import UNITS
     from .tasks.text_stream import TextStream
 
     models = [TextStream(folder) for folder in (network, packed)]
     level = models[0].vocabulary.level
-    text = texts.read(file, level)
+    text = texts(file, level, column, skip_bad)
     before, after = (model.evaluate(text).network.bits for model in models)
     print(f"float32    {before:.4f} bits/{UNITS[level]} on {file}")
     print(f"packed     {after:.4f} bits/{UNITS[level]}, {after - before:+.4f} ({100 * (after / before - 1):+.2f} %)")
@@ -156,7 +172,8 @@ def _pack(parser: argparse.ArgumentParser) -> None:
     _folder(parser)
     parser.add_argument("--weights", choices=("bf16", "int8"), required=True, help="bits of a weight")
     parser.add_argument("--out", metavar="DIR", help="folder to save into (DIR-bf16 or DIR-int8)")
-    parser.add_argument("--file", metavar="FILE", help="text to measure the loss on, or python-stdlib")
+    parser.add_argument("--file", metavar="FILE", help=f"measure the loss on it: {FILE}")
+    _of_text(parser)
     parser.add_argument("--force", action="store_true", help="replace the network in --out")
 
 

@@ -91,16 +91,21 @@ def lines(path: str | Path, complaints: Complaints) -> Iterator[tuple[int, str]]
         DataError: as `blocks`; a line is not UTF-8, has a NUL, or is longer than 64 MiB.
     """
     for number, data in enumerate(_split(path, complaints), 1):
-        try:
-            text = data.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            start = error.start + (3 if number == 1 and data.startswith(b"\xef\xbb\xbf") else 0)
-            complaints.bad(number, start + 1, f"byte 0x{data[start]:02x} is not UTF-8; convert the file to UTF-8")
-            continue
-        if "\0" in text:
-            complaints.bad(number, data.index(0) + 1, "a NUL byte is not text")
-            continue
-        yield number, text.removesuffix("\r")
+        text = decode(number, data, complaints)
+        if text is not None:
+            yield number, text.removesuffix("\r")
+
+
+def decode(number: int, data: bytes, complaints: Complaints, remedy: str = "convert the file to UTF-8") -> str | None:
+    """The text of a line, the first without a byte-order mark; None if it is a bad one that was let go."""
+    try:
+        text = data.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        start = error.start + (3 if number == 1 and data.startswith(b"\xef\xbb\xbf") else 0)
+        return complaints.bad(number, start + 1, f"byte 0x{data[start]:02x} is not UTF-8; {remedy}")
+    if "\0" in text:
+        return complaints.bad(number, data.index(0) + 1, f"a NUL byte is not text; {remedy}")
+    return text
 
 
 def _unpacked(file: BinaryIO, path: str | Path, limit: int) -> Iterator[bytes]:

@@ -2,12 +2,12 @@
 
 import hashlib
 import sysconfig
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ..errors import DataError
-from .source import GZIP, blocks
+from .source import GZIP, Complaints, blocks, decode
 
 STDLIB = "python-stdlib"
 _NOT_LIBRARY = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}
@@ -27,7 +27,7 @@ def standard_library() -> list[str]:
     sources = []
     for name in names:
         try:
-            sources.append(_decode((root / name).read_bytes(), str(root / name)).rstrip() + "\n\n")
+            sources.append(_decode((root / name).read_bytes(), Complaints(root / name)).rstrip() + "\n\n")
         except DataError:  # a few libraries keep a source in another encoding
             continue
     if len(sources) < 2:
@@ -35,18 +35,41 @@ def standard_library() -> list[str]:
     return sources
 
 
-def read(source: str | Path, level: str = "char") -> list[str] | list[bytes]:
-    """The texts of a source: one for a file, many for `python-stdlib`.
+def read(
+    source: str | Path,
+    level: str = "char",
+    *,
+    column: str | None = None,
+    skip_bad: int = 0,
+    tell: Callable[[str], object] = lambda complaint: None,
+) -> list[str] | list[bytes]:
+    """The texts of a source: one for a file, many for `python-stdlib` and for a table.
 
     Args:
         source: path of a file, which may be gzip-compressed, or `python-stdlib`.
         level: `byte` reads the bytes as they are; `char` and `word` want UTF-8.
+        column: the file is a table, CSV, TSV, JSON lines or Parquet, and each cell of this column is a text.
+        skip_bad: so many bad lines or rows are let go.
+        tell: is told of each of them.
     Raises:
         DataError: the file cannot be read, is empty, or is not text; with line and column.
     """
-    if str(source) == STDLIB:
+    if column is not None:
+        texts = _column(source, column, skip_bad, tell)
+    elif str(source) == STDLIB:
         texts = standard_library()
-        return [t.encode() for t in texts] if level == "byte" else texts
+    else:
+        data = _bytes(source)
+        if level == "byte":
+            return [data]
+        complaints = Complaints(source, skip_bad)
+        texts = [_decode(b"".join(blocks(source)) if data.startswith(GZIP) else data, complaints)]
+        for complaint in complaints.skipped:
+            tell(complaint)
+    return [t.encode() for t in texts] if level == "byte" else texts
+
+
+def _bytes(source: str | Path) -> bytes:
     try:
         data = Path(source).read_bytes()
     except FileNotFoundError:
@@ -56,9 +79,34 @@ def read(source: str | Path, level: str = "char") -> list[str] | list[bytes]:
         raise DataError(f"{source}: cannot be read ({reason}); give a text file, or {STDLIB}") from None
     if not data:
         raise DataError(f"{source}: the file is empty; give a text to learn from")
-    if level == "byte":
-        return [data]
-    return [_decode(b"".join(blocks(source)) if data.startswith(GZIP) else data, str(source))]
+    return data
+
+
+def _column(source: str | Path, column: str, skip_bad: int, tell: Callable[[str], object]) -> list[str]:
+    """The texts of a table, each with the end of a line."""
+    from . import readers  # which take longer to import than most commands to run
+
+    suffix = Path(str(source).removesuffix(".gz")).suffix.lower()
+    options: dict[str, Any] = {"columns": [column]}
+    match suffix:
+        case ".jsonl" | ".ndjson":
+            options |= {"skip_bad": skip_bad}
+        case ".csv" | ".tsv" | ".tab":
+            options |= {"skip_bad": skip_bad, "wide": True, "text": [column]}
+        case ".parquet":
+            options |= {"wide": True}
+        case _:
+            raise DataError(
+                f"{source}: a column was named, so the name must end in .csv, .tsv, .tab, .jsonl, .ndjson or .parquet"
+            )
+    found = readers.read(source, **options)
+    cells: list[Any] = [] if column in found.per_step else list(found[column])
+    texts = [cell if cell.endswith("\n") else cell + "\n" for cell in cells if isinstance(cell, str)]
+    if len(texts) < len(found):
+        raise DataError(f"{source}: column {column!r} must have a text in each row")
+    for complaint in found.skipped:
+        tell(complaint)
+    return texts
 
 
 def split(texts: Sequence[AnyText], fraction: float) -> tuple[AnyText, AnyText]:
@@ -84,21 +132,17 @@ def digest(texts: Sequence[str] | Sequence[bytes]) -> str:
     return total.hexdigest()
 
 
-def _decode(data: bytes, name: str) -> str:
-    """UTF-8, without a byte-order mark; a complaint has the line and the column."""
+def _decode(data: bytes, complaints: Complaints) -> str:
+    """UTF-8, without a byte-order mark; lines that are not are bad."""
     try:
         text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        _refuse(data, error.start, name, f"byte 0x{data[error.start]:02x} is not UTF-8")
-    if "\0" in text:
-        _refuse(data, data.index(0), name, "a NUL byte is not text")
+    except UnicodeDecodeError:
+        text = "\0"
+    if text and "\0" not in text:
+        return text
+    remedy = "convert the file to UTF-8, or take its bytes as they are with level 'byte'"
+    lines = [decode(number, line, complaints, remedy) for number, line in enumerate(data.split(b"\n"), 1)]
+    text = "\n".join(line for line in lines if line is not None)
+    if not text:
+        raise complaints.refuse(None, None, "nothing is left of the file; give a text to learn from")
     return text
-
-
-def _refuse(data: bytes, at: int, name: str, what: str):
-    line = data.count(b"\n", 0, at) + 1
-    column = at - data.rfind(b"\n", 0, at)
-    raise DataError(
-        f"{name}, line {line}, column {column}: {what}; convert the file to UTF-8, "
-        f"or take its bytes as they are with level 'byte'"
-    )
