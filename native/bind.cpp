@@ -1,12 +1,15 @@
 // The kernels as Python functions. Arrays come as addresses: whoever calls has checked and laid them out.
 #include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "kernels.h"
+#include "memory.h"
 
 namespace nb = nanobind;
 
@@ -108,6 +111,20 @@ void call(bool float64, const nb::tuple& sizes, const nb::tuple& addresses) {
     }
 }
 
+using Bytes = nb::ndarray<nb::memview, std::uint8_t, nb::ndim<1>>;
+
+static Bytes memory(std::size_t size) {
+    struct Block {
+        void* data;
+        std::size_t size;
+        explicit Block(std::size_t n) : data(Memory::shared().take(n)), size(n) {}
+        ~Block() { Memory::shared().give(data, size); }
+    };
+    auto block = std::make_unique<Block>(size);
+    const nb::capsule owner(block.get(), [](void* p) noexcept { delete static_cast<Block*>(p); });
+    return Bytes(block.release()->data, {size}, owner);
+}
+
 void bind_network(nb::module_& m);  // bind_network.cpp
 
 }  // namespace unspool
@@ -123,6 +140,8 @@ NB_MODULE(_native, m) {
           "One layer over whole sequences; sizes: cell, activations, T B I H R, reverse, threads.");
     m.def("backward", call<&Kernels::backward_f32, &Kernels::backward_f64>, nb::arg("float64"), nb::arg("sizes"),
           nb::arg("addresses"), "Its gradients, from what forward kept.");
+    m.attr("LARGE") = Memory::kLarge;
+    m.def("memory", memory, nb::arg("size"), "Bytes for an array; of LARGE or more, those of one that has died.");
     m.def(
         "instruction_sets",
         [] {

@@ -287,7 +287,8 @@ class PackedNetwork final : public Network {
 
 template <class W>
 PackedSessions<W>::PackedSessions(const PackedNetwork<W>& net, std::int64_t count, int threads)
-    : net_(net), count_(count), features_(net.width), rooms_(threads) {
+    : net_(net), count_(count), features_(net.width),
+      rooms_(std::clamp<std::int64_t>((count + kRows - 1) / kRows, 1, threads)) {
     const std::int64_t rows = net.architecture.bidirectional ? 1 : std::min(count, kRows);
     states_.resize(count * std::max<std::int64_t>(net.state, 1));
     for (Room& room : rooms_) {

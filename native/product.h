@@ -3,32 +3,14 @@
 #pragma once
 
 #include <algorithm>
-#include <new>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
-
+#include "memory.h"
 #include "simd.h"
 
 namespace unspool::UNSPOOL_ISA {
-
-// Asks for large pages where a large array is about to be written for the first time: the kernel takes as long to find
-// the small pages of fresh memory, one by one, as the kernels need to fill them.
-template <class T>
-void prefer_large_pages(T* data, int64_t size) {
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
-    constexpr std::uintptr_t page = 1 << 21;
-    const auto begin = (reinterpret_cast<std::uintptr_t>(data) + page - 1) / page * page;
-    const auto end = reinterpret_cast<std::uintptr_t>(data + size) / page * page;
-    if (data && begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);  // a wish: may fail
-#else
-    (void)data, (void)size;
-#endif
-}
 
 constexpr int64_t kDepth = 512;  // of a packed block: its panels stream from the L2 cache faster than they are used
 constexpr int kAccumulators = UNSPOOL_REGISTERS >= 32 ? 24 : 12;
@@ -41,23 +23,24 @@ template <class T>
 class Buffer {
     T* data_ = nullptr;
     int64_t size_ = 0;
-    static constexpr std::align_val_t kLine{64};
+
+    void free() {
+        if (data_) Memory::shared().give(std::exchange(data_, nullptr), std::exchange(size_, 0) * sizeof(T));
+    }
 
   public:
     Buffer() = default;
     explicit Buffer(int64_t size) { resize(size); }
     Buffer(const Buffer&) = delete;
     Buffer& operator=(const Buffer&) = delete;
-    ~Buffer() { ::operator delete(data_, kLine); }
+    ~Buffer() { free(); }
 
     // Forgets what was there.
     void resize(int64_t size) {
         if (size <= size_) return;
-        ::operator delete(std::exchange(data_, nullptr), kLine);
-        size_ = 0;
-        data_ = static_cast<T*>(::operator new(size * sizeof(T), kLine));
+        free();
+        data_ = static_cast<T*>(Memory::shared().take(size * sizeof(T)));
         size_ = size;
-        prefer_large_pages(data_, size);
     }
     void zero() { std::fill_n(data_, size_, T(0)); }
     T* data() { return data_; }

@@ -189,7 +189,8 @@ class Recurrence {
         if (p.lengths)
             std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return length(a) > length(b); });
         rows_of_worker.resize(workers);
-        const bool fits = p.inputs + p.state <= kStepDepth / 2;  // else each step reads more weights than caches hold
+        // Else each step reads more weights than the caches hold; and the GRU's product must lie in one block.
+        const bool fits = p.inputs + p.state <= kStepDepth / 2;
         joined = kInputGates == First::gates && fits && !p.tokens && p.batch >= 4 * workers;
         for (int64_t i = 0; i < p.batch; ++i) {
             const int64_t worker = p.lengths ? i % workers : i * workers / p.batch;
@@ -263,10 +264,6 @@ void Recurrence<T, First, Second>::tabulate(Weights& w, const std::vector<const 
 template <class T, class First, class Second>
 void Recurrence<T, First, Second>::forward() {
     const int64_t steps = p.steps * p.batch;
-    prefer_large_pages(p.y, steps * p.state);
-    prefer_large_pages(p.gates, steps * First::slots * p.hidden);
-    prefer_large_pages(p.cells, steps * p.hidden);
-    prefer_large_pages(p.mid, steps * p.hidden);
     Weights w;
     const auto inputs = input_columns();
     const bool few = steps <= 4;
@@ -374,10 +371,6 @@ void Recurrence<T, First, Second>::forward_rows(const Weights& w, const std::vec
 template <class T, class First, class Second>
 void Recurrence<T, First, Second>::backward() {
     const int64_t H = p.hidden, R = p.state;
-    prefer_large_pages(p.dgates, p.steps * p.batch * First::slots * H);
-    prefer_large_pages(p.dx, p.steps * p.batch * p.inputs);
-    prefer_large_pages(p.dw_ih, kInputGates * H * p.inputs);
-    prefer_large_pages(p.dw_hh, kInputGates * H * R);
     Weights w;
     pack_all_rows(w.h, rows_of(p.w_hh, First::gates * H, R), R, p.threads);
     if (p.dx) pack_all_rows(w.x, input_columns(), p.inputs, p.threads);
@@ -491,23 +484,24 @@ void Recurrence<T, First, Second>::backward_rows(const Weights& w, const std::ve
 
 constexpr int64_t kGradientDepth = 128;  // time steps of a block, so that both sides of it stay in the L1 cache
 
-// dW = sum over all steps of d' x: `count` rows of d, from `offset` on, into as many rows of dw and db.
+// dW = sum over all steps of d' x: `count` rows of d, from `offset` on, into as many rows of dw and db, row i into row
+// (i + shift) % count.
 template <class T>
 struct WeightGradient {
     const std::vector<const T*>& d;
-    int64_t offset, count;
+    int64_t offset, count, shift;
     const std::vector<const T*>& x;
     const std::vector<const T*>* scale;  // multiplies x, row by row; or null
     int64_t columns;
     T *dw, *db;  // (count, columns), (count); null if not wanted
 
-    // The rows of dw in [begin, end).
+    // The rows of d in [begin, end).
     void run(int64_t begin, int64_t end) const {
         const int64_t steps = d.size();
         Packed<T> packed;
-        Buffer<T> left(kBlockRows * kGradientDepth);
+        Buffer<T> left(kBlockRows * kGradientDepth), sums(db ? end - begin : 0);
         std::vector<T*> c(kBlockRows);
-        if (db) std::fill(db + begin, db + end, T(0));
+        sums.zero();
         for (int64_t k0 = 0; k0 < std::max<int64_t>(steps, 1); k0 += kGradientDepth) {
             const int64_t depth = std::min(kGradientDepth, steps - k0);
             packed.resize(dw ? columns : 0, depth, kPlainWidth<T>);
@@ -522,16 +516,17 @@ struct WeightGradient {
                 for (int64_t r = 0; db && r < rows; r += kLanes<T>) {
                     Vec<T> sum{};
                     for (int64_t k = 0; k < depth; ++k) sum += load(&left[k * kBlockRows + r]);
-                    T* to = db + g0 + r;
+                    T* to = &sums[g0 - begin + r];
                     store(to, load<T>(to, rows - r) + sum, rows - r);
                 }
                 if (!dw) continue;
-                for (int64_t r = 0; r < rows; ++r) c[r] = dw + (g0 + r) * columns;
+                for (int64_t r = 0; r < rows; ++r) c[r] = dw + (g0 + r + shift) % count * columns;
                 const auto left_from = [&]<int R>(int64_t r) { return LeftColumns<T, R>{&left[r], kBlockRows}; };
                 block_product(rows, left_from, packed, 0, depth, c.data(),
                               [&](int64_t r) -> const T* { return k0 ? c[r] : nullptr; });
             }
         }
+        for (int64_t i = begin; db && i < end; ++i) db[(i + shift) % count] = sums[i - begin];
     }
 };
 
@@ -577,28 +572,19 @@ void Recurrence<T, First, Second>::weight_gradients(const T* dmid) const {
             if (kReadout) d_readout.push_back(dmid + at(b, s) * R);
         }
     std::vector<WeightGradient<T>> jobs;
-    const auto add = [&](auto& grads, int64_t offset, int64_t count, auto& rows, bool masked, int64_t columns, T* dw,
-                         T* db) {
-        if (dw || db) jobs.push_back({grads, offset, count, rows, masked ? &mask : nullptr, columns, dw, db});
+    const auto add = [&](auto& grads, int64_t offset, int64_t count, int64_t shift, auto& rows, bool masked,
+                         int64_t columns, T* dw, T* db) {
+        if (dw || db) jobs.push_back({grads, offset, count, shift, rows, masked ? &mask : nullptr, columns, dw, db});
     };
-    const auto add_inputs = [&](int64_t slot, int64_t gate, int64_t gates) {
-        add(d, slot * H, gates * H, x, false, p.inputs, p.x && p.dw_ih ? p.dw_ih + gate * H * p.inputs : nullptr,
-            p.db_ih ? p.db_ih + gate * H : nullptr);
-    };
-    if (kGru) {
-        add_inputs(0, 2, 1);
-        add_inputs(1, 0, 2);
-    } else {
-        add_inputs(0, 0, kInputGates);
-    }
+    add(d, 0, kInputGates * H, gate_of_slot(0) * H, x, false, p.inputs, p.x ? p.dw_ih : nullptr, p.db_ih);
     // Where both biases are added to the same sums they have the same gradient.
     const bool same = p.db_ih && p.db_hh && !kGru && (!kTwo || kReadout);
-    add(d, First::first * H, First::gates * H, h, p.mask != nullptr, R, p.dw_hh, same ? nullptr : p.db_hh);
+    add(d, First::first * H, First::gates * H, 0, h, p.mask != nullptr, R, p.dw_hh, same ? nullptr : p.db_hh);
     if constexpr (kReadout) {
-        add(d_readout, 0, R, mid, false, H, p.dw_hr, p.db_hr);
+        add(d_readout, 0, R, 0, mid, false, H, p.dw_hr, p.db_hr);
     } else if constexpr (kTwo) {
         const int64_t done = First::gates * H;
-        add(d, Second::first * H, H, mid, false, H, p.dw_hh ? p.dw_hh + done * R : nullptr,
+        add(d, Second::first * H, H, 0, mid, false, H, p.dw_hh ? p.dw_hh + done * R : nullptr,
             p.db_hh ? p.db_hh + done : nullptr);
     }
     const double work = 2.0 * d.size() * First::gates * H * (p.inputs + R);

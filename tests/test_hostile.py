@@ -1,5 +1,6 @@
 """Hostile folders: whatever is in one, it is a network that runs, or one line of complaint."""
 
+import hashlib
 import json
 import os
 import random
@@ -247,6 +248,25 @@ def test_c_refuses_what_it_cannot_step(program, folders, tmp_path):
     ]:
         status, y, error = step_from_c(program, folder, xs)
         assert status == 2 and y == [] and complaint in error and error.count("\n") == 1
+
+
+def test_sha256_in_c(tmp_path):
+    compiler = shutil.which("c++")
+    if compiler is None:
+        pytest.skip("needs a C++ compiler")
+    source = tmp_path / "sums.cpp"
+    source.write_text("""
+        #include <iostream>
+        #include "sha256.h"
+        int main() {
+            std::string data;
+            for (int i = 0; i < 300; data += char(i++ * 37)) std::cout << unspool::Sha256::of(data) << "\\n";
+        }
+    """)
+    subprocess.run([compiler, "-std=c++20", f"-I{ROOT / 'native'}", source, "-o", tmp_path / "sums"], check=True)
+    sums = subprocess.run([tmp_path / "sums"], capture_output=True, text=True, check=True).stdout.split()
+    data = bytes(i * 37 % 256 for i in range(300))
+    assert sums == [hashlib.sha256(data[:i]).hexdigest() for i in range(300)]
 
 
 @pytest.mark.parametrize("name", ["lstm", "tdnn", "int8"])

@@ -221,6 +221,14 @@ def test_error_at_every_size(case, option, backend, dtypes):
                 laws.law_error(problems, backend, dtype)
 
 
+@pytest.mark.parametrize("inputs", [500, 501])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_error_where_one_product_becomes_two(case, inputs):
+    problems = [laws.make(case, (), (3, 9, inputs, 12), seed) for seed in range(laws.DRAWS)]
+    for dtype in (F64, F32):
+        laws.law_error(problems, "native", dtype)
+
+
 @pytest.mark.parametrize(("case", "option", "backend", "dtypes"), table(OPTIONS[1:], backends=KERNELS))
 def test_error_with_every_option(case, option, backend, dtypes):
     turn = CASES.index(case) + OPTIONS.index(option)
@@ -240,6 +248,48 @@ def test_threads_change_nothing(case, threads):
             together = laws.outcome(p, lambda p: p.run("native"))
             torch.set_num_threads(1)
             laws.assert_same(together, alone, laws.TOLERANCE[F64])
+
+
+def address(size):
+    """Memory, and where it is."""
+    memory = _native.memory(size)
+    return memory, torch.frombuffer(memory, dtype=torch.uint8).data_ptr()
+
+
+def test_memory_of_a_dead_array_is_that_of_the_next_one():
+    size = 5 * _native.LARGE
+    first, place = address(size)
+    other, elsewhere = address(size)
+    assert len(first) == size and place != elsewhere and place % 64 == 0
+    del first
+    assert address(size)[1] == place
+    assert address(size - 1)[1] == place, "almost the same size"
+    assert address(2 * size)[1] not in (place, elsewhere)
+    small = [address(100) for _ in range(3)]
+    assert len({place for _, place in small}) == 3
+    del other
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_used_memory_changes_nothing(case):
+    """With the memory of arrays that died full of NaN, and without touching those that live."""
+    size = (40, 16, 5, 150)
+    torch.use_deterministic_algorithms(False)  # under which `torch.empty` is asked for every array
+    try:
+        for option in ((), ("lengths",)):
+            p, q = (laws.make(case, option, size, seed).to(F32) for seed in (0, 1))
+            alive = laws.outcome(p, lambda p: p.run("native"))
+            before = {name: v.clone() for name, v in alive.items()}
+            rooms = [torch.frombuffer(_native.memory(n << 17), dtype=F32) for n in range(2, 17) for _ in range(4)]
+            for room in rooms:
+                room.fill_(torch.nan)
+            del rooms, room
+            laws.assert_same(
+                laws.outcome(q, lambda q: q.run("native")), laws.outcome(q, lambda q: q.run("eager")), 1e-4
+            )
+            assert all(torch.equal(alive[name], v) for name, v in before.items())
+    finally:
+        torch.use_deterministic_algorithms(True)
 
 
 @pytest.mark.parametrize("dtype", [F64, F32], ids=str)

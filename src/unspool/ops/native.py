@@ -5,6 +5,8 @@ the first one kept; shapes are their caller's duty, and `unspool.ops.run` checks
 taken through the eager backend, which recomputes the pass; forward-mode derivatives and torch.func are eager's alone.
 """
 
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -100,19 +102,27 @@ _library.define(
 )
 
 
-def _outputs(inputs: tuple, kind: int, save: bool) -> tuple[Tensor, ...]:
+def _empty(like: Tensor, shape: Sequence[int]) -> Tensor:
+    """An array for the kernels to write; a large one takes the memory of one that has died."""
+    size = math.prod(shape)
+    if size * like.itemsize < _native.LARGE or torch.are_deterministic_algorithms_enabled():  # which fill empty ones
+        return like.new_empty(shape)
+    return torch.frombuffer(_native.memory(size * like.itemsize), dtype=like.dtype).view(shape)
+
+
+def _outputs(inputs: tuple, kind: int, save: bool, empty: Callable[..., Tensor]) -> tuple[Tensor, ...]:
     """y, h_n, c_n and what the backward pass needs, empty; absent ones have no elements."""
     x, h0, c0, w_hr = inputs[0], inputs[1], inputs[2], inputs[7]
     T, B = x.shape[:2]
     H = inputs[4].shape[0] // _GATES[kind]
     two, middle = c0 is not None, w_hr is not None or kind == _GRU_RESET_BEFORE
     return (
-        h0.new_empty(T, B, h0.shape[1]),
-        h0.new_empty(h0.shape),
-        h0.new_empty(c0.shape if two else 0),
-        h0.new_empty((T, B, _SLOTS[kind], H) if save else 0),
-        h0.new_empty((T, B, H) if save and two else 0),
-        h0.new_empty((T, B, H) if save and middle else 0),
+        empty(h0, (T, B, h0.shape[1])),
+        empty(h0, h0.shape),
+        empty(h0, c0.shape if two else (0,)),
+        empty(h0, (T, B, _SLOTS[kind], H) if save else (0,)),
+        empty(h0, (T, B, H) if save and two else (0,)),
+        empty(h0, (T, B, H) if save and middle else (0,)),
     )
 
 
@@ -140,7 +150,7 @@ def _call(kernel: Any, options: tuple, arrays: dict[str, Any]) -> None:
 
 def _forward(*arguments: Any) -> tuple[Tensor, ...]:
     *inputs, kind, activation, output_activation, reverse, save = arguments
-    outputs = _outputs(tuple(inputs), kind, save)
+    outputs = _outputs(tuple(inputs), kind, save, _empty)
     arrays = dict(zip(_INPUTS, inputs, strict=True)) | {
         name: t for name, t in zip(_OUTPUTS, outputs, strict=True) if t.numel()
     }
@@ -151,19 +161,19 @@ def _forward(*arguments: Any) -> tuple[Tensor, ...]:
 def _backward(*arguments: Any) -> list[Tensor]:
     inputs, options = arguments[:15], arguments[15:19]
     y, gates, cells, mid, dy, dh_n, dc_n, wanted = arguments[19:]
-    gradients = _backward_fake(*arguments)
+    gradients = _gradients(arguments, _empty)
     if y.numel() == 0:
         return [gradient.zero_() for gradient in gradients]
     if gates.numel() == 0:
         raise ValueError("recurrence must have run with save=True for its gradients; got save=False")
     arrays = dict(zip(_INPUTS, inputs, strict=True))
     # The kernels always make the gradients of the initial state, which they carry anyway.
-    arrays |= {"dgates": torch.empty_like(gates), "dh0": _like(inputs[1])}
+    arrays |= {"dgates": _empty(gates, gates.shape), "dh0": _empty(inputs[1], inputs[1].shape)}
     if inputs[2] is not None:
-        arrays["dc0"] = _like(inputs[2])
+        arrays["dc0"] = _empty(inputs[2], inputs[2].shape)
     if wanted[10] or wanted[11]:
-        arrays["dstart_h"] = _like(inputs[10])
-        arrays["dstart_c"] = None if inputs[11] is None else _like(inputs[11])
+        arrays["dstart_h"] = _empty(inputs[10], inputs[10].shape)
+        arrays["dstart_c"] = None if inputs[11] is None else _empty(inputs[11], inputs[11].shape)
     names = [f"d{name}" for name, want in zip(_DIFFERENTIABLE, wanted, strict=True) if want]
     arrays |= dict(zip(names, gradients, strict=True))
     arrays |= dict(y=y, gates=gates, cells=cells, mid=mid, dy=dy, dh_n=dh_n, dc_n=dc_n)
@@ -173,16 +183,16 @@ def _backward(*arguments: Any) -> list[Tensor]:
 
 def _forward_fake(*arguments: Any) -> tuple[Tensor, ...]:
     *inputs, kind, _, _, _, save = arguments
-    return _outputs(tuple(inputs), kind, save)
+    return _outputs(tuple(inputs), kind, save, Tensor.new_empty)
 
 
 def _backward_fake(*arguments: Any) -> list[Tensor]:
+    return _gradients(arguments, Tensor.new_empty)
+
+
+def _gradients(arguments: tuple, empty: Callable[..., Tensor]) -> list[Tensor]:
     inputs, wanted = arguments[:12], arguments[-1]
-    return [_like(t) for t, want in zip(inputs, wanted, strict=True) if want]
-
-
-def _like(t: Tensor) -> Tensor:
-    return torch.empty_like(t, memory_format=torch.contiguous_format)
+    return [empty(t, t.shape) for t, want in zip(inputs, wanted, strict=True) if want]
 
 
 def _setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
