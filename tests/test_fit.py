@@ -406,6 +406,19 @@ def test_scaled_gradients_are_clipped_unscaled_and_overflows_skipped():
     assert lengths[0] == 0 and lengths[-1] == 1 and len(lengths) == 40
 
 
+def test_a_run_goes_on_with_its_scale(tmp_path):
+    def watch(progress):
+        if progress.step == 6:
+            signal.raise_signal(signal.SIGTERM)
+
+    plan = Plan(0.01, epochs=4)
+    whole, parts = recurrent("gru"), recurrent("gru")
+    fit(whole, cross_entropy, text(), newest, plan, fabric=scaling(2.0**24))
+    fit(parts, cross_entropy, text(), newest, plan, watch=watch, run=tmp_path, fabric=scaling(2.0**24))
+    fit(parts, cross_entropy, text(), newest, plan, run=tmp_path, resume=True, fabric=scaling(2.0**24))
+    torch.testing.assert_close(weights(parts), weights(whole), rtol=0, atol=0)
+
+
 def test_gradients_that_overflow_at_every_scale_are_a_blow_up(monkeypatch):
     monkeypatch.setattr("unspool.fit._OVERFLOWS", 5)
     plan = Plan(0.01, epochs=9)

@@ -70,8 +70,9 @@ class _Run:
         self.batches_per_epoch = len(batches)
         self.record, self.folder, self.identity = record, folder, identity
         self.parameters = [p for p in network.parameters() if p.requires_grad]
-        self.scaled = fabric.strategy.precision.precision == "16-mixed"
-        self.optimiser = plan.make_optimiser(self.parameters, self.scaled)
+        # Of the loss, in 16-mixed.
+        self.scaler: torch.amp.GradScaler | None = getattr(fabric.strategy.precision, "scaler", None)
+        self.optimiser = plan.make_optimiser(self.parameters, self.scaler is not None)
         self.stepping: Any = fabric.setup_optimizers(self.optimiser)
         self.rates = [group["lr"] for group in self.optimiser.param_groups]
         self.events = _events(tensorboard) if tensorboard and fabric.global_rank == 0 else None
@@ -104,6 +105,8 @@ class _Run:
         self.network.load_state_dict(part["network"])
         self.best_weights = {name: value.to(self.fabric.device) for name, value in part["best"].items()}
         checkpoint.unpack_optimiser(self.optimiser, part.get("optimiser", {}), progress["optimiser"])
+        if self.scaler is not None and progress["scaler"]:
+            self.scaler.load_state_dict(progress["scaler"])
         rank, world = self.fabric.global_rank, self.fabric.world_size
         whole = [tensor for _, tensor in sorted(part.get("state", {}).items(), key=lambda item: int(item[0]))]
         mine = [s[..., rank::world, :] if world > 1 else s for s in whole]
@@ -134,7 +137,7 @@ class _Run:
     def update(self, interrupted: bool) -> bool:
         """Clip, and take a step with the gradients of all ranks; whether one of them is to end."""
         at, plan = self.at, self.plan
-        if self.scaled:  # unscales
+        if self.scaler is not None:  # unscales
             self.fabric.clip_gradients(self.network, self.stepping, max_norm=math.inf, error_if_nonfinite=False)
         clock = 0.0 if self.fabric.global_rank else self._clock()
         mine = [self.summed, self.targets, float(interrupted), clock]
@@ -145,7 +148,7 @@ class _Run:
         if targets:
             norm, clipped = _clip(self.parameters, plan.clip_norm, plan.clip_value, targets)
             at.overflows = 0 if math.isfinite(norm) else at.overflows + 1
-            if at.overflows > (_OVERFLOWS if self.scaled else 0):
+            if at.overflows > (_OVERFLOWS if self.scaler is not None else 0):
                 self.diverge("gradient")
             for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
                 group["lr"] = rate * plan.factor(at.done)
@@ -216,6 +219,7 @@ class _Run:
             tensors |= {f"state.{k}": interleave(parts) for k, parts in enumerate(zip(*with_state, strict=True))}
             tensors |= {f"random.{k}": random for k, (_, random) in enumerate(ranks)}
             progress = {"at": asdict(self.at), "optimiser": rest, "shape": shape, "identity": self.identity}
+            progress["scaler"] = self.scaler.state_dict() if self.scaler is not None else None
             checkpoint.sync(self.folder / HISTORY)
             checkpoint.write(self.folder / CHECKPOINT, tensors, progress)
 
