@@ -316,3 +316,25 @@ def test_ctrl_c_saves_the_best_weights(text, tmp_path):
     assert b"interrupted; the best weights until then are saved, and nothing is lost" in err and b"Traceback" not in err
     assert b"saved in" in out
     assert LanguageModel.load(tmp_path / "m").metrics_["training"]["stopped"] == "interrupted"
+
+
+def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(text, network, tmp_path):
+    command = [*PROGRAM, "fit", "text", text, "--out", tmp_path / "m", *SMALL]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, env=ENVIRONMENT) as process:
+        assert b"validation" in process.stderr.readline()
+        process.kill()
+        process.communicate(timeout=30)
+    assert not (tmp_path / "m").exists()
+    assert run("fit", "text", "--resume", tmp_path / "m", "--tensorboard", tmp_path / "events") == 0
+    same = [(path / "model.safetensors").read_bytes() for path in (tmp_path / "m", network)]
+    assert same[0] == same[1] and sorted(p.name for p in tmp_path.iterdir()) == ["events", "m"]
+
+
+def test_two_processes(text, tmp_path):
+    command = [*PROGRAM, "fit", "text", text, "--out", tmp_path / "m", *SMALL, "--devices", "2"]
+    result = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("saved in") == 1 and LanguageModel.load(tmp_path / "m")
+    again = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=120)
+    assert again.returncode == 2 and again.stderr.count("exists; choose another folder") == 1
+    assert "Traceback" not in again.stderr

@@ -14,7 +14,7 @@ import torch
 
 from unspool import nn
 from unspool.data.batches import NO_TARGET, Batch, Chunks
-from unspool.errors import DivergedError, FolderError
+from unspool.errors import DataError, DivergedError, FolderError, UnspoolError
 from unspool.fit import Plan, fit
 from unspool.network import Network
 from unspool.tasks.language_model import cross_entropy
@@ -419,6 +419,93 @@ def test_a_run_goes_on_with_its_scale(tmp_path):
     torch.testing.assert_close(weights(parts), weights(whole), rtol=0, atol=0)
 
 
+def of_tokens(tokens, targets=None):
+    x = np.full((6, 3), tokens)
+    return Batch(x, x if targets is None else np.full((6, 3), targets), True)
+
+
+def test_a_batch_without_targets_is_no_step_of_the_scale():
+    told, plan = [], Plan(0.01, schedule="constant")
+    given = Listed([of_tokens(1), of_tokens(1, NO_TARGET), of_tokens(2)])
+    fit(recurrent("gru"), cross_entropy, given, newest, plan, watch=told.append, fabric=scaling(16.0))
+    assert len(told) == 3 and math.isfinite(told[-1].loss)
+
+
+def test_a_blow_up_is_looked_for_in_all_batches_of_the_step(tmp_path):
+    def loss(outputs, targets):
+        return cross_entropy(outputs, targets) * (math.inf if (targets == 4).any() else 1)
+
+    given = Listed([*[of_tokens(k % 3) for k in range(10)], of_tokens(4), of_tokens(1)])
+    with pytest.raises(DivergedError, match=r"step 6: the loss .*; the loss of time step 0 of 6 is the first"):
+        fit(recurrent(), loss, given, newest, Plan(0.01, accumulate=2, checks=1), run=tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+    assert [len(line["gradient_norms"]) for line in lines] == [5]
+
+
+def test_the_last_good_checkpoint_is_named_and_goes_on(tmp_path):
+    bad = [True]
+
+    def loss(outputs, targets):
+        return cross_entropy(outputs, targets) * (math.inf if bad[0] and (targets == 4).all() else 1)
+
+    given = Listed([*[of_tokens(k % 3) for k in range(11)], of_tokens(4)])
+    plan = Plan(0.01, checks=3)
+    with pytest.raises(DivergedError, match=f"the last good checkpoint is {tmp_path / 'last.checkpoint'}"):
+        fit(recurrent(), loss, given, newest, plan, run=tmp_path)
+    bad[0] = False
+    mended, whole = recurrent(), recurrent()
+    outcome = fit(mended, loss, given, newest, plan, run=tmp_path, resume=True)
+    fit(whole, loss, given, newest, plan)
+    assert outcome.stopped == "finished"
+    torch.testing.assert_close(weights(mended), weights(whole), rtol=0, atol=0)
+
+
+def test_tied_weights_are_saved(tmp_path):
+    def tied():
+        torch.manual_seed(0)
+        network = recurrent(hidden_size=4)
+        network.head.weight = network.front.weight
+        return network
+
+    plan = Plan(0.01, epochs=2)
+    whole, parts = tied(), tied()
+    fit(whole, cross_entropy, text(), newest, plan)
+    fit(parts, cross_entropy, text(), newest, plan, run=tmp_path)
+    again = tied()
+    fit(again, cross_entropy, text(), newest, plan, run=tmp_path, resume=True)
+    for network in (parts, again):
+        torch.testing.assert_close(weights(network), weights(whole), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"learning_rate": 0}, "learning_rate must be a number more than 0"),
+        ({"clip_norm": -1}, "clip_norm must be a number of at least 0; got -1"),
+        ({"clip_value": math.nan}, "clip_value must be a number of at least 0; got nan"),
+        ({"epochs": 0}, "epochs must be an integer of at least 1; got 0"),
+        ({"minutes": 0}, "minutes must be a number more than 0"),
+        ({"accumulate": 0}, "accumulate must be an integer of at least 1"),
+        ({"patience": -1}, "patience must be an integer of at least 0"),
+        ({"optimiser": "adma"}, "optimiser must be one of adam, "),
+        ({"schedule": "cos"}, "schedule must be one of cosine, linear, constant; got 'cos'"),
+    ],
+)
+def test_a_plan_that_cannot_be(options, complaint):
+    with pytest.raises(UnspoolError, match=complaint):
+        Plan(**{"learning_rate": 0.1} | options)
+
+
+def test_nothing_to_train(tmp_path):
+    with pytest.raises(DataError, match="there must be a batch at least to train on; got none"):
+        fit(recurrent(), cross_entropy, Chunks(np.array([1]), 4, 10), newest, Plan(0.1))
+    with pytest.raises(UnspoolError, match="the network must have a parameter to train; all are frozen"):
+        fit(recurrent().requires_grad_(False), cross_entropy, text(), newest, Plan(0.1))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FolderError, match="file/run: cannot be written"):
+        fit(recurrent(), cross_entropy, text(), newest, Plan(0.1), run=tmp_path / "file" / "run")
+
+
 def test_gradients_that_overflow_at_every_scale_are_a_blow_up(monkeypatch):
     monkeypatch.setattr("unspool.fit._OVERFLOWS", 5)
     plan = Plan(0.01, epochs=9)
@@ -427,9 +514,10 @@ def test_gradients_that_overflow_at_every_scale_are_a_blow_up(monkeypatch):
 
 
 def test_a_precision_that_the_device_has_not_is_refused():
-    from unspool.errors import UnspoolError
     from unspool.ranks import launch
 
+    with pytest.raises(UnspoolError, match=r"2 nodes .* give each machine MASTER_ADDR, MASTER_PORT, NODE_RANK in its"):
+        launch(nodes=2, accelerator="cpu")
     with pytest.raises(UnspoolError, match="in 16-mixed cannot be had: 16-mixed needs another accelerator than cpu"):
         launch(precision="16-mixed", accelerator="cpu")
 

@@ -254,3 +254,84 @@ def test_two_ranks_have_the_losses_of_one_and_runs_move_between_them(tmp_path, k
     moved = [losses(tmp_path / "moved", ranks, kind, stop) for ranks, stop in ((1, 15), (2, 33), (1, 0))]
     told = list(itertools.chain.from_iterable(part[:-1] if i < 2 else part for i, part in enumerate(moved)))
     torch.testing.assert_close(torch.tensor(told), torch.tensor(one), rtol=1e-5, atol=0)
+
+
+# What goes wrong on one rank of two, each in its own way.
+TROUBLE = """
+import math, sys
+from pathlib import Path
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
+from lightning_fabric.strategies.ddp import DDPStrategy
+from unspool import UnspoolError, checkpoint
+from unspool.data.batches import Batch
+from unspool.fit import Plan, fit
+from unspool.network import Network
+from unspool.ranks import launch
+
+folder, mode = Path(sys.argv[1]), sys.argv[2]
+if mode.startswith("scaled"):
+    precision = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=16.0))
+    fabric = Fabric(accelerator="cpu", devices=2, strategy=DDPStrategy(broadcast_buffers=False), plugins=precision)
+    fabric.launch()
+else:
+    fabric = launch(2, accelerator="cpu")
+torch.set_num_threads(1)
+front, head = {"kind": "dense", "size": 3}, {"kind": "linear", "size": 2}
+network = Network({"front": front, "recurrent": {"cell": "lstm", "hidden_size": 8, "num_layers": 1}, "head": head})
+
+def squares(outputs, targets):
+    worst = {"blow up": math.inf, "scaled overflow": 3e4}.get(mode, 1.0)
+    return (outputs - targets).square().sum() * (worst if (targets == 7).any() else 1.0)
+
+class Sequences:
+    def __init__(self, rank=0, ranks=1):
+        self.part = np.s_[:, rank::ranks]
+
+    def __len__(self):
+        return 4
+
+    def shard(self, rank, ranks):
+        return Sequences(rank, ranks)
+
+    def epoch(self, number, start=0):
+        for i in range(start, 4):
+            x = np.random.default_rng(i).normal(size=(9, 1 if mode == "scaled, one rank empty" else 4, 3))
+            x = x.astype(np.float32)
+            targets = x[:, :, :2].copy()
+            if i == 2:
+                targets[4, 0] = 7  # the first rank's
+            yield Batch(x[self.part].copy(), targets[self.part].copy(), True)
+
+if mode == "full disk" and fabric.global_rank == 0:
+    def full(file):
+        raise OSError(28, "No space left on device")
+    checkpoint.os.fsync = full
+try:
+    outcome = fit(network, squares, Sequences(), lambda: 1.0, Plan(0.01, epochs=3), run=folder, fabric=fabric)
+    said = outcome.stopped
+except UnspoolError as error:
+    said = str(error)
+(folder.parent / f"rank{fabric.global_rank}").write_text(said)
+"""
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        ("blow up", "the loss of time step 4 of 9 is the first that is not finite"),
+        ("full disk", "was not written (No space left on device)"),
+        ("scaled, one rank empty", "finished"),
+        ("scaled overflow", "finished"),
+    ],
+)
+def test_trouble_of_one_rank_is_that_of_all(tmp_path, mode, expected):
+    (tmp_path / "trouble.py").write_text(TROUBLE)
+    command = [sys.executable, str(tmp_path / "trouble.py"), str(tmp_path / "run"), mode]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    assert result.returncode == 0, result.stderr
+    said = [(tmp_path / f"rank{rank}").read_text() for rank in range(2)]
+    assert expected in said[0] and said[0] == said[1]

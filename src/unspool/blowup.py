@@ -22,23 +22,39 @@ def parameter(network: torch.nn.Module) -> str | None:
     return f"the gradient of {_few(bad)}" if bad else None
 
 
-def time_step(network: torch.nn.Module, loss: Loss, batch: Batch, state: Any) -> str | None:
-    """The first time step whose loss is not finite, or the last through which the gradient did not come back finite."""
+def time_step(network: torch.nn.Module, loss: Loss, entered: Sequence[tuple[Batch, Any]]) -> tuple[bool, str | None]:
+    """The first time step whose loss is not finite, or the last through which the gradient did not come back finite.
+
+    Args:
+        network, loss: as for `flow.forward`.
+        entered: the batches of a step, and the state that entered each.
+    Returns:
+        Whether it was found, and what to say.
+    """
+    said = None
+    for batch, state in entered:
+        found, said = _of_batch(network, loss, batch, state)
+        if found:
+            return True, said
+    return False, said
+
+
+def _of_batch(network: torch.nn.Module, loss: Loss, batch: Batch, state: Any) -> tuple[bool, str]:
     T = len(batch.inputs)
     if T > _LONGEST:
-        return f"its {T} time steps are too many to be gone through one by one"
+        return False, f"its {T} time steps are too many to be gone through one by one"
     with torch.enable_grad():
         losses, norms = state_gradients(network, loss, batch, state)
     for t, value in enumerate(losses):
         if not math.isfinite(value):
-            return f"the loss of time step {t} of {T} is the first that is not finite"
+            return True, f"the loss of time step {t} of {T} is the first that is not finite"
     for t in reversed(range(T)):
         if not math.isfinite(norms[t]):
             behind = [norm for norm in norms[t + 1 :] if norm > 0]
             grew = f", having grown from {behind[-1]:.3g} to {behind[0]:.3g} on the way back" if behind else ""
-            return f"the gradient by the state is not finite from time step {t} of {T} backwards{grew}"
+            return True, f"the gradient by the state is not finite from time step {t} of {T} backwards{grew}"
     largest = max(range(T), key=norms.__getitem__)
-    return (
+    return False, (
         f"step by step it is finite; the gradient by the state is largest, {norms[largest]:.3g}, at time step {largest}"
     )
 

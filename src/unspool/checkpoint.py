@@ -23,6 +23,16 @@ from .errors import FolderError
 _MAGIC = b"unspool checkpoint 1 "
 
 
+def begin(path: Path, history: Path) -> None:
+    """Make the folder of a run, without the checkpoint of another one, and with an empty history."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        history.write_text("")
+    except OSError as error:
+        raise FolderError(f"{path.parent}: cannot be written ({error.strerror or error}); choose another") from None
+
+
 def write(path: Path, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]) -> None:
     """Replace the checkpoint at this path, if there is one.
 
@@ -30,8 +40,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]
         FolderError: it cannot be written. The one that was there is still there.
     """
     said = torch.frombuffer(bytearray(json.dumps(progress).encode()), dtype=torch.uint8)
-    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    data = save({**contiguous, "progress": said})
+    data = save({**_apart(tensors), "progress": said})
     beside = path.with_name(path.name + ".part")
     with _or_complain(path):
         try:
@@ -46,6 +55,17 @@ def write(path: Path, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]
             with contextlib.suppress(OSError):
                 beside.unlink(missing_ok=True)
             raise
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """On the CPU, contiguous, and none in the memory of another, as those of tied weights are."""
+    apart, seen = {}, set()
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().cpu().contiguous()
+        place = tensor.untyped_storage().data_ptr()
+        apart[name] = tensor.clone() if place in seen else tensor
+        seen.add(place)
+    return apart
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -94,8 +94,10 @@ def fit_text(
 ) -> int:
     """Train a language model on a text, beside a 5-gram."""
     given, out = _arguments(context, file, out, resume)
+    if resume is None:
+        runs.check_free(out, force)
     text = running.texts(*(given[name] for name in ("file", "level", "column", "skip_bad")))
-    from .ranks import launch
+    from .ranks import launch, on_first
     from .tasks.language_model import LanguageModel
 
     fabric = launch(devices, nodes, precision)
@@ -103,9 +105,9 @@ def fit_text(
     parameters: dict[str, Any] = {name: value for name, value in given.items() if name not in _OF_THE_RUN}
     parameters["tbptt"] = _numbers("tbptt", given["tbptt"])
     model = LanguageModel(**parameters)
-    if first and resume is None:
-        runs.begin(out, given, force)
     try:
+        if resume is None:
+            on_first(fabric, lambda: runs.begin(out, given))
         with _Bar(UNITS[model.level], first) as bar:
             model.fit(
                 text,
@@ -117,14 +119,15 @@ def fit_text(
                 fabric=fabric,
                 tensorboard=tensorboard,
             )
-    except DataError as error:
-        raise DataError(f"{given['file']}: {error}") from None
-    except DivergedError as error:
-        if not hasattr(model, "metrics_"):
-            raise
-        if first:
+    except UnspoolError as error:
+        if not first:
+            return 2  # the first rank says it
+        if isinstance(error, DataError):
+            raise DataError(f"{given['file']}: {error}") from None
+        if isinstance(error, DivergedError) and hasattr(model, "metrics_"):
             model.save(out, force=force or resume is not None)
-        raise DivergedError(f"{error}; the best weights so far are saved in {out}") from None
+            raise DivergedError(f"{error}; the best weights so far are saved in {out}") from None
+        raise
     finally:
         if first:
             runs.end(out, finished=False)

@@ -17,12 +17,12 @@ from torch import Tensor
 
 from . import blowup, checkpoint
 from .data.batches import NO_TARGET, Batch, Batches, ahead
-from .errors import DivergedError, FolderError, UnspoolError
+from .errors import DataError, DivergedError, FolderError, UnspoolError
 from .flow import Loss, forward
 from .plan import Outcome as Outcome
 from .plan import Plan as Plan
 from .plan import Progress as Progress
-from .ranks import add_up, alone, gather, interleave, same_weights
+from .ranks import add_up, alone, gather, interleave, on_first, same_weights
 from .runs import CHECKPOINT, HISTORY
 
 _OVERFLOWS = 40
@@ -72,13 +72,15 @@ class _Run:
         self.parameters = [p for p in network.parameters() if p.requires_grad]
         # Of the loss, in 16-mixed.
         self.scaler: torch.amp.GradScaler | None = getattr(fabric.strategy.precision, "scaler", None)
+        if self.scaler is not None:  # it has its scale from the first loss, and a rank may have none
+            self.scaler.scale(torch.zeros((), device=fabric.device))
         self.optimiser = plan.make_optimiser(self.parameters, self.scaler is not None)
         self.stepping: Any = fabric.setup_optimizers(self.optimiser)
         self.rates = [group["lr"] for group in self.optimiser.param_groups]
         self.events = _events(tensorboard) if tensorboard and fabric.global_rank == 0 else None
         self.at, self.history, self.began = _Position(), [], time.perf_counter()
         self.state: Any = None
-        self.entered: tuple[Batch, Any] | None = None  # the last batch, and the state that entered it
+        self.entered: list[tuple[Batch, Any]] = []  # the batches of this step, and the state that entered each
         self.validation: float | None = None
         self.pending = self.targets = 0  # batches whose gradients wait for the step, and their targets
         self.summed = 0.0
@@ -88,10 +90,8 @@ class _Run:
 
     def begin(self) -> None:
         """A run anew: what another one left in the folder goes."""
-        if self.folder is not None and self.fabric.global_rank == 0:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / CHECKPOINT).unlink(missing_ok=True)
-            (self.folder / HISTORY).write_text("")
+        if (folder := self.folder) is not None:
+            on_first(self.fabric, lambda: checkpoint.begin(folder / CHECKPOINT, folder / HISTORY))
 
     def restore(self, folder: Path) -> None:
         """Go on from the checkpoint, whatever the number of ranks was."""
@@ -105,13 +105,16 @@ class _Run:
         self.network.load_state_dict(part["network"])
         self.best_weights = {name: value.to(self.fabric.device) for name, value in part["best"].items()}
         checkpoint.unpack_optimiser(self.optimiser, part.get("optimiser", {}), progress["optimiser"])
-        if self.scaler is not None and progress["scaler"]:
+        if self.scaler is not None and progress.get("scaler"):
             self.scaler.load_state_dict(progress["scaler"])
         rank, world = self.fabric.global_rank, self.fabric.world_size
         whole = [tensor for _, tensor in sorted(part.get("state", {}).items(), key=lambda item: int(item[0]))]
         mine = [s[..., rank::world, :] if world > 1 else s for s in whole]
         self.state = _unflatten(iter([s.to(self.fabric.device) for s in mine]), progress["shape"])
         torch.set_rng_state(part["random"].get(str(rank), part["random"]["0"]))
+        random = part.get("cuda", {}).get(str(rank))
+        if random is not None and len(random) and self.fabric.device.type == "cuda":
+            torch.cuda.set_rng_state(random, self.fabric.device)
         self.at = _Position(**progress["at"])
         self.saved = self.at.seconds
         self.began = time.perf_counter() - self.at.seconds
@@ -121,14 +124,14 @@ class _Run:
         """The gradients of one more batch."""
         if self.pending == 0:
             self.stepping.zero_grad()
-            self.summed, self.targets = 0.0, 0
+            self.summed, self.targets, self.entered = 0.0, 0, []
         self.pending, self.at.index = self.pending + 1, self.at.index + 1
         if batch.inputs.shape[1] == 0:
             self.state = None
             return
-        self.entered = batch, None if batch.fresh else self.state
+        self.entered.append((batch, None if batch.fresh else self.state))
         with self.fabric.autocast():
-            value, self.state = forward(self.network, self.loss, *self.entered, recompute=self.plan.recompute)
+            value, self.state = forward(self.network, self.loss, *self.entered[-1], recompute=self.plan.recompute)
         if value.requires_grad:
             self.fabric.backward(value)
         self.summed += value.item()
@@ -137,8 +140,6 @@ class _Run:
     def update(self, interrupted: bool) -> bool:
         """Clip, and take a step with the gradients of all ranks; whether one of them is to end."""
         at, plan = self.at, self.plan
-        if self.scaler is not None:  # unscales
-            self.fabric.clip_gradients(self.network, self.stepping, max_norm=math.inf, error_if_nonfinite=False)
         clock = 0.0 if self.fabric.global_rank else self._clock()
         mine = [self.summed, self.targets, float(interrupted), clock]
         summed, targets, asked, at.seconds = add_up(self.fabric, self.parameters, mine)
@@ -146,6 +147,8 @@ class _Run:
         if not math.isfinite(summed):
             self.diverge("loss")
         if targets:
+            if self.scaler is not None:  # unscales, the sum: all ranks take the step, or none
+                self.fabric.clip_gradients(self.network, self.stepping, max_norm=math.inf, error_if_nonfinite=False)
             norm, clipped = _clip(self.parameters, plan.clip_norm, plan.clip_value, targets)
             at.overflows = 0 if math.isfinite(norm) else at.overflows + 1
             if at.overflows > (_OVERFLOWS if self.scaler is not None else 0):
@@ -172,10 +175,9 @@ class _Run:
         at = self.at
         self.network.eval()
         with torch.no_grad():
-            mine = validate() if self.fabric.global_rank == 0 else 0.0
+            # By the clock the check itself may have taken a good part of the run.
+            value, at.seconds = on_first(self.fabric, lambda: (validate(), self._clock()))
         self.network.train()
-        # By the clock the check itself may have taken a good part of the run.
-        value, at.seconds = gather(self.fabric, (mine, self._clock()))[0]
         at.checked = int(self._part_done() * self._checks)
         self.validation = value
         if not math.isfinite(value):
@@ -206,22 +208,25 @@ class _Run:
 
     def save(self) -> None:
         """Write the checkpoint, if the run has a folder."""
-        if self.folder is None:
+        if (folder := self.folder) is None:
             return
         leaves, shape = _flatten(self.state)
-        ranks = gather(self.fabric, (leaves, torch.get_rng_state()))
-        with_state = [leaves for leaves, _ in ranks if leaves]
+        ranks = gather(self.fabric, (leaves, torch.get_rng_state(), _cuda_random(self.fabric.device)))
         self.saved = self.at.seconds
-        if self.fabric.global_rank == 0:
-            optimiser, rest = checkpoint.pack_optimiser(self.optimiser)
-            tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
-            tensors |= {f"best.{name}": value for name, value in self.best_weights.items()} | optimiser
-            tensors |= {f"state.{k}": interleave(parts) for k, parts in enumerate(zip(*with_state, strict=True))}
-            tensors |= {f"random.{k}": random for k, (_, random) in enumerate(ranks)}
-            progress = {"at": asdict(self.at), "optimiser": rest, "shape": shape, "identity": self.identity}
-            progress["scaler"] = self.scaler.state_dict() if self.scaler is not None else None
-            checkpoint.sync(self.folder / HISTORY)
-            checkpoint.write(self.folder / CHECKPOINT, tensors, progress)
+        on_first(self.fabric, lambda: self._write_checkpoint(folder, ranks, shape))
+
+    def _write_checkpoint(self, folder: Path, ranks: Sequence[tuple[list[Tensor], Tensor, Tensor]], shape: Any) -> None:
+        optimiser, rest = checkpoint.pack_optimiser(self.optimiser)
+        with_state = [leaves for leaves, _, _ in ranks if leaves]
+        tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        tensors |= {f"best.{name}": value for name, value in self.best_weights.items()} | optimiser
+        tensors |= {f"state.{k}": interleave(parts) for k, parts in enumerate(zip(*with_state, strict=True))}
+        tensors |= {f"random.{k}": random for k, (_, random, _) in enumerate(ranks)}
+        tensors |= {f"cuda.{k}": random for k, (_, _, random) in enumerate(ranks)}
+        progress = {"at": asdict(self.at), "optimiser": rest, "shape": shape, "identity": self.identity}
+        progress["scaler"] = self.scaler.state_dict() if self.scaler is not None else None
+        checkpoint.sync(folder / HISTORY)
+        checkpoint.write(folder / CHECKPOINT, tensors, progress)
 
     def end(self, stopped: str) -> Outcome:
         """The network as it is to be used: on the CPU, with the best weights there are."""
@@ -235,9 +240,11 @@ class _Run:
     def diverge(self, what: str) -> NoReturn:
         """Stop with all that is known."""
         at, plan = self.at, self.plan
-        where = []
-        if self.entered is not None and what != "validation loss":
-            where = [blowup.parameter(self.network), blowup.time_step(self.network, self.loss, *self.entered)]
+        located, where = False, []
+        if what != "validation loss":
+            with self.fabric.autocast():
+                located, step = blowup.time_step(self.network, self.loss, self.entered)
+            where = [blowup.parameter(self.network), step]
         kept = "the network has the weights " + ("that it began with" if at.best is None else "that were best before")
         if self.folder is not None and (self.folder / CHECKPOINT).exists():
             kept += f", the last good checkpoint is {self.folder / CHECKPOINT}"
@@ -245,8 +252,10 @@ class _Run:
             f"a learning_rate smaller than {plan.learning_rate:g}",
             f"a clip_norm smaller than {plan.clip_norm:g}" if plan.clip_norm else "a clip_norm of 1",
         ]
-        said = gather(self.fabric, blowup.complaint(what, at.step, where, at.recent, kept, remedies))
-        raise DivergedError(max(said, key=len), self.end("diverged"))
+        if at.norms:  # up to the last good step
+            self._write_line(self.record(self._progress()))
+        said = gather(self.fabric, (located, blowup.complaint(what, at.step, where, at.recent, kept, remedies)))
+        raise DivergedError(max(said, key=lambda one: one[0])[1], self.end("diverged"))
 
     @property
     def _checks(self) -> int:
@@ -273,8 +282,8 @@ class _Run:
         line = progress._asdict() | speed | {k: [_rounded(v) for v in values] for k, values in norms.items()}
         self.history.append(line)
         self.at.lines += 1
-        if self.folder is not None and self.fabric.global_rank == 0:
-            checkpoint.add_line(self.folder / HISTORY, line)
+        if (folder := self.folder) is not None:
+            on_first(self.fabric, lambda: checkpoint.add_line(folder / HISTORY, line))
         if self.events is not None:
             for name in ("loss", "validation", "gradient_norm", "clipped_norm", "learning_rate", "tokens_per_second"):
                 if line[name] is not None:
@@ -312,6 +321,11 @@ def _count(targets: np.ndarray) -> int:
 
 def _rounded(value: float) -> float:
     return float(f"{value:.5g}")
+
+
+def _cuda_random(device: torch.device) -> Tensor:
+    """The state of the GPU's random numbers, which dropout draws there; empty without one."""
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.empty(0, dtype=torch.uint8)
 
 
 def _copy(network: torch.nn.Module) -> dict[str, Tensor]:
@@ -409,10 +423,13 @@ def fit(
         DivergedError: a loss or gradient was not finite. The network has the best weights so far, those it began with
             if there was no check yet; the checkpoint is the last good one; `outcome` is the error's second argument.
         FolderError: the checkpoint cannot be read or written.
+        DataError: there are no batches.
     """
+    if not len(batches):
+        raise DataError("there must be a batch at least to train on; got none")
     fabric = fabric or alone()
     this = _Run(network, loss, batches, plan, fabric, record, run, identity, tensorboard)
-    if resume and run is not None and (run / CHECKPOINT).exists():
+    if run is not None and on_first(fabric, lambda: resume and (run / CHECKPOINT).exists()):
         this.restore(run)
     else:
         this.begin()

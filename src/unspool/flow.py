@@ -42,7 +42,10 @@ def forward(
     carried, total = state, None  # carried, if carry is 0
     for begin, end in pairwise(sorted(cuts)):
         piece = _Piece(network, loss, batch, begin, end)
+        before = state
         value, state = checkpoint(piece, state, use_reentrant=False) if recompute else piece(state)
+        if batch.lengths is not None and (ended := batch.lengths <= begin).any():
+            state = _where(torch.from_numpy(ended), before, state)
         total = value if total is None else total + value
         if end == (T if batch.carry is None else batch.carry):
             carried = state
@@ -65,7 +68,8 @@ class _Piece:
         if batch.reset is not None:
             self.options["reset"] = as_tensor(batch.reset[part], parameter)
         if batch.lengths is not None:
-            # A sequence that ended before this part has no targets in it: one step of padding harms nobody.
+            # A sequence that ended before this part has no targets in it, and keeps its state: a step of padding harms
+            # nobody.
             lengths = batch.lengths if whole else np.clip(batch.lengths - begin, 1, end - begin)
             self.options["lengths"] = as_tensor(lengths, parameter)
 
@@ -118,6 +122,13 @@ def as_tensor(values: np.ndarray, like: Tensor) -> Tensor:
     """An array as a tensor where `like` is; floats of its dtype."""
     tensor = torch.from_numpy(values)
     return tensor.to(like.device, like.dtype) if tensor.is_floating_point() else tensor.to(like.device)
+
+
+def _where(ended: Tensor, before: Any, after: Any) -> Any:
+    """The state before for the sequences that had ended, (B,), and the one after for the others."""
+    if isinstance(after, tuple):
+        return tuple(_where(ended, b, a) for b, a in zip(before, after, strict=True))
+    return torch.where(ended[:, None].to(after.device), before, after)
 
 
 def _norm(gradient: Tensor | None) -> float:

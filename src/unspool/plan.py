@@ -8,6 +8,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .arguments import integer, number, one_of
+from .errors import UnspoolError
+
 OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
@@ -43,6 +46,9 @@ class Plan:
     patience: the end after so many checks in a row without a better one; 0: it is not.
     log_steps: steps between two lines of the history; there is one at each check, too.
     save_seconds: time between two checkpoints; there is one at each check, too.
+
+    Raises:
+        UnspoolError: one of them cannot be used.
     """
 
     learning_rate: float
@@ -59,8 +65,24 @@ class Plan:
     log_steps: int = 100
     save_seconds: float = 60.0
 
+    def __post_init__(self) -> None:
+        number("learning_rate", self.learning_rate, above=True)
+        for name in ("clip_norm", "clip_value", "save_seconds"):
+            number(name, getattr(self, name))
+        if self.minutes is not None:
+            number("minutes", self.minutes, above=True)
+        for name in ("epochs", "accumulate", "checks", "log_steps"):
+            integer(name, getattr(self, name), 1)
+        integer("patience", self.patience, 0)
+        if isinstance(self.optimiser, str):
+            one_of("optimiser", self.optimiser, tuple(OPTIMISERS))
+        if isinstance(self.schedule, str):
+            one_of("schedule", self.schedule, tuple(SCHEDULES))
+
     def make_optimiser(self, parameters: Sequence[Tensor], scaled: bool = False) -> torch.optim.Optimizer:
         """The optimiser of these parameters; `scaled` if gradients are to be unscaled before it sees them."""
+        if not parameters:
+            raise UnspoolError("the network must have a parameter to train; all are frozen")
         if not isinstance(self.optimiser, str):
             return self.optimiser(parameters, lr=self.learning_rate)
         # One pass over each parameter instead of several; but these optimisers would unscale for themselves.

@@ -5,17 +5,21 @@ Rank r of R has of every batch the columns r, r + R, …; a rank without columns
 
 import os
 import warnings
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor
 
 from .arguments import integer, one_of
 from .errors import UnspoolError
 
+Value = TypeVar("Value")
+
+_MEETING = {"MASTER_ADDR", "MASTER_PORT", "NODE_RANK"}
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
 
 
@@ -26,7 +30,8 @@ def launch(
 
     Args:
         devices: processes on each machine, one a device; under torchrun it is asked.
-        nodes: machines; as well.
+        nodes: machines; as well. Each begins the command itself, with MASTER_ADDR, MASTER_PORT and NODE_RANK in its
+            environment, and sees the same folders.
         precision: `32-true`, `64-true`, `bf16-mixed` or `16-mixed`.
         accelerator: `cpu`, `cuda`, `mps`, or `auto`, the best there is.
         options: of Fabric.
@@ -51,6 +56,11 @@ def launch(
                 precision=precision,  # pyright: ignore[reportArgumentType]
                 strategy=DDPStrategy(broadcast_buffers=False) if several else "auto",
                 **options,
+            )
+        environment = getattr(fabric.strategy, "cluster_environment", None)
+        if nodes > 1 and isinstance(environment, LightningEnvironment) and not os.environ.keys() >= _MEETING:
+            raise ValueError(
+                f"give each machine {', '.join(sorted(_MEETING))} in its environment, or begin the ranks with torchrun"
             )
         if fabric.strategy.precision.precision != precision:
             raise ValueError(f"{precision} needs another accelerator than {accelerator}")
@@ -97,6 +107,20 @@ def gather(fabric: Fabric, value: Any) -> list[Any]:
     values: list[Any] = [None] * fabric.world_size
     torch.distributed.all_gather_object(values, value)
     return values
+
+
+def on_first(fabric: Fabric, work: Callable[[], Value]) -> Value:
+    """What the first rank's work gives, on all ranks; the others do none of it, but its UnspoolError is theirs, too."""
+    value, error = None, None
+    if fabric.global_rank == 0:
+        try:
+            value = work()
+        except UnspoolError as refused:
+            error = refused
+    value, error = gather(fabric, (value, error))[0]
+    if error is not None:
+        raise error
+    return value
 
 
 def interleave(parts: Sequence[Tensor]) -> Tensor:

@@ -12,16 +12,20 @@ from .errors import FolderError
 CHECKPOINT, HISTORY, _ARGUMENTS = "last.checkpoint", "history.jsonl", "run.json"
 
 
-def begin(out: Path, arguments: Mapping[str, Any], force: bool = False) -> Path:
+def check_free(out: Path, force: bool = False) -> None:
+    """Raise FolderError if a network or an unfinished run is there already, unless it is to be replaced."""
+    folder.check_free(out, force)
+    if (of(out) / CHECKPOINT).exists() and not force:
+        raise FolderError(f"{of(out)} has an unfinished run; go on with --resume {out}, or give --force to begin anew")
+
+
+def begin(out: Path, arguments: Mapping[str, Any]) -> Path:
     """The folder of a new run, which knows the arguments that it was begun with.
 
     Raises:
-        FolderError: a network or an unfinished run is there already, or it cannot be written.
+        FolderError: it cannot be written.
     """
-    folder.check_free(out, force)
     run = of(out)
-    if (run / CHECKPOINT).exists() and not force:
-        raise FolderError(f"{run} has an unfinished run; go on with --resume {out}, or give --force to begin anew")
     try:
         run.mkdir(parents=True, exist_ok=True)
         (run / _ARGUMENTS).write_text(json.dumps(dict(arguments), indent=2))

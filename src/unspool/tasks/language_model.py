@@ -20,7 +20,7 @@ from ..errors import DataError, DivergedError, UnspoolError
 from ..fit import fit
 from ..flow import as_tensor
 from ..network import Network, restore
-from ..plan import OPTIMISERS, SCHEDULES, Outcome, Plan, Progress
+from ..plan import Outcome, Plan, Progress
 from . import text_stream
 from .ngram import NGram
 from .text_stream import LN2, TASK, Evaluation, Score, Texts
@@ -261,18 +261,12 @@ class LanguageModel(BaseEstimator):
         """Raise UnspoolError unless the parameters can be used; tbptt's k1 and k2."""
         one_of("level", self.level, vocabularies.LEVELS)
         one_of("cell", self.cell, _CELLS)
-        for name in ("hidden_size", "num_layers", "batch_size", "epochs", "vocabulary_size"):
+        for name in ("hidden_size", "num_layers", "batch_size", "vocabulary_size"):
             integer(name, getattr(self, name), 1)
-        for name in ("seed", "embedding_size", "patience"):
+        for name in ("seed", "embedding_size"):
             integer(name, getattr(self, name), 0)
         number("dropout", self.dropout, below=1)
-        number("learning_rate", self.learning_rate, above=True)
-        number("clip_norm", self.clip_norm)
-        number("clip_value", self.clip_value)
-        one_of("optimiser", self.optimiser, tuple(OPTIMISERS))
-        one_of("schedule", self.schedule, tuple(SCHEDULES))
-        if minutes is not None:
-            number("minutes", minutes, above=True)
+        self._plan(minutes)
         return _tbptt(self.tbptt)
 
     def _plan(self, minutes: float | None) -> Plan:
