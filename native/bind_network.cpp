@@ -71,7 +71,8 @@ static bool finite(const float* x, std::int64_t size) {
 
 static std::string described(nb::handle x) {
     if (nb::hasattr(x, "dtype") && nb::hasattr(x, "shape")) return text(x.attr("dtype")) + " " + text(x.attr("shape"));
-    return text(nb::repr(x)).substr(0, 40) + " of type " + text(x.type().attr("__name__"));
+    const nb::str all = nb::repr(x);
+    return text(nb::steal<nb::str>(PyUnicode_Substring(all.ptr(), 0, 40))) + " of type " + text(x.type().attr("__name__"));
 }
 
 class BoundNetwork {
@@ -213,9 +214,11 @@ class BoundSessions {
         nb::object y = outputs(many ? nb::make_tuple(steps, n, O) : nb::make_tuple(steps, O));
         const View to(y, PyBUF_WRITABLE);
         busy_ = true;
+        std::vector<std::int64_t> checked;  // a copy that no other thread can change
+        if (tokens) checked.assign(from.data<std::int64_t>(), from.data<std::int64_t>() + from.size());
         try {
             nb::gil_scoped_release released;
-            if (tokens) sessions_->run(steps, nullptr, from.data<std::int64_t>(), to.data<float>());
+            if (tokens) sessions_->run(steps, nullptr, checked.data(), to.data<float>());
             else sessions_->run(steps, from.data<float>(), nullptr, to.data<float>());
         } catch (...) {
             busy_ = false;
@@ -244,16 +247,17 @@ class BoundSessions {
 
   private:
     // An array of outputs that nobody holds any more, or a new one. Two are kept, as the one from the step before is
-    // often still somebody's. That nobody has changed its shape in place is asked of the array itself.
+    // often still somebody's. That nobody has changed its shape or type in place is asked of the array itself.
     std::pair<nb::object, float*> fresh_output() {
         for (nb::object& kept : kept_) {
             if (!kept.is_valid() || Py_REFCNT(kept.ptr()) != 1) continue;
             Py_buffer buffer;
-            if (PyObject_GetBuffer(kept.ptr(), &buffer, PyBUF_ND | PyBUF_WRITABLE) != 0) {
+            if (PyObject_GetBuffer(kept.ptr(), &buffer, PyBUF_ND | PyBUF_WRITABLE | PyBUF_FORMAT) != 0) {
                 PyErr_Clear();
                 continue;
             }
-            const bool same = buffer.ndim == 1 && buffer.shape[0] == net_.architecture.outputs && buffer.itemsize == 4;
+            const bool same = buffer.ndim == 1 && buffer.shape[0] == net_.architecture.outputs &&
+                              std::string_view(buffer.format) == "f";
             float* data = static_cast<float*>(buffer.buf);
             PyBuffer_Release(&buffer);
             if (same) return {kept, data};
@@ -310,7 +314,7 @@ class BoundSessions {
         Py_buffer probe;
         if (PyObject_GetBuffer(x.ptr(), &probe, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS) != 0) {
             PyErr_Clear();
-            refuse(rule() + "; got one that is not contiguous, " + described(x));
+            refuse(rule() + "; got one that is not contiguous, or not of numbers, " + described(x));
         }
         return View(probe);
     }

@@ -3,8 +3,9 @@
 #pragma once
 
 #include <cstdint>
-#include <cstdlib>
+#include <locale>
 #include <map>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -27,13 +28,14 @@ struct Json {
 };
 
 class JsonReader {
+    const char* file_;
     std::string_view text_;
     std::size_t at_ = 0;
     static constexpr int kDepth = 32;
 
   public:
-    static Json read(std::string_view text) {
-        JsonReader reader(text);
+    static Json read(const char* file, std::string_view text) {
+        JsonReader reader(file, text);
         Json value = reader.value(0);
         reader.space();
         if (reader.at_ != text.size()) reader.refuse();
@@ -41,9 +43,11 @@ class JsonReader {
     }
 
   private:
-    explicit JsonReader(std::string_view text) : text_(text) {}
+    JsonReader(const char* file, std::string_view text) : file_(file), text_(text) {}
 
-    [[noreturn]] void refuse() const { throw std::invalid_argument("is not JSON at byte " + std::to_string(at_)); }
+    [[noreturn]] void refuse() const {
+        throw std::invalid_argument(std::string(file_) + " is not JSON at byte " + std::to_string(at_));
+    }
     void space() {
         while (at_ < text_.size() && std::string_view(" \t\r\n").find(text_[at_]) != std::string_view::npos) ++at_;
     }
@@ -118,11 +122,11 @@ class JsonReader {
         while (at_ < text_.size() && std::string_view("+-0123456789.eE").find(text_[at_]) != std::string_view::npos)
             ++at_;
         const std::string digits(text_.substr(begin, at_ - begin));
-        char* end = nullptr;
+        std::istringstream in(digits);
+        in.imbue(std::locale::classic());  // strtod would want a comma where the program's locale does
         Json out;
         out.kind = Json::Kind::number;
-        out.number = std::strtod(digits.c_str(), &end);
-        if (digits.empty() || *end) refuse();
+        if (!(in >> out.number) || in.peek() != std::istringstream::traits_type::eof()) refuse();
         return out;
     }
     // Escapes of characters that are not ASCII become '?': no name that is looked up has any.

@@ -216,7 +216,7 @@ struct Linear {
             [&](std::int64_t p, std::int64_t r, Floats* a) {
                 for (int v = 0; v < 2; ++v) store(outs[r] + (2 * p + v) * kVector, activate<float>(activation, a[v]));
             });
-        clear_tails(count, [&](std::int64_t r) { return outs[r]; }, size(), padded(size()));
+        clear_tails(count, [&](std::int64_t r) { return outs[r]; }, rows.H, padded(size()));
     }
 };
 
@@ -265,7 +265,7 @@ class PlainLayer final : public Layer<W> {
                     store(target(r) + u, whole(cell_, Row<float>{}, a + v, u));
                 }
             });
-        clear_tails(rows, target, size_, stride);
+        clear_tails(rows, target, rows_.H, stride);
         if (jordan_) readout_(rows, scratch, target, outs);
         for (std::int64_t r = 0; r < rows; ++r) std::copy_n(outs[r], this->state, states[r]);
     }
@@ -494,7 +494,7 @@ class TimeDelayLayer final : public Layer<W> {
             [&](std::int64_t p, std::int64_t r, Floats* a) {
                 for (int v = 0; v < 2; ++v) store(outs[r] + (2 * p + v) * kVector, activate<float>(activation_, a[v]));
             });
-        clear_tails(rows, [&](std::int64_t r) { return outs[r]; }, rows_.panels() * 2 * kVector, this->out);
+        clear_tails(rows, [&](std::int64_t r) { return outs[r]; }, rows_.H, this->out);
         for (std::int64_t r = 0; past() && r < rows; ++r) {
             const std::int64_t oldest = place(states[r]), next = (oldest + 1) % past();
             std::copy_n(feed[r].x, inputs_, states[r] + kPlace + oldest * inputs_);

@@ -146,6 +146,7 @@ class PackedNetwork final : public Network {
 
   private:
     static constexpr std::int64_t kPast = 1 << 20;  // steps that a small file could otherwise make memory of
+    static constexpr std::int64_t kState = 1 << 26;  // numbers of a session
     static constexpr std::int64_t kTable = 1 << 20, kWork = 1 << 27;  // numbers of a table, and products to make it
 
     // Reads the front end; decides on a table for tokens.
@@ -261,6 +262,8 @@ class PackedNetwork final : public Network {
             const Tensor w = reader.matrix(name + ".weight", {a.hidden, I, a.window[l]});
             if ((a.window[l] - 1) * a.dilation[l] > kPast)
                 throw std::invalid_argument("window and dilation reach more than 2^20 steps back");
+            if (state + (a.window[l] - 1) * a.dilation[l] * padded(I) > kState)
+                throw std::invalid_argument("window and dilation reach back over more than 2^26 numbers");
             auto layer = std::make_unique<TimeDelayLayer<W>>(
                 w, a.bias ? reader.floats(name + ".bias", {a.hidden}) : nullptr, a.activation, a.dilation[l]);
             delays_.push_back({layer.get(), I});
@@ -352,8 +355,9 @@ void PackedSessions<W>::front(Room& room, std::int64_t rows, const float* x, con
             std::fill_n(to, padded(a.inputs), 0.0f);
             to[tokens[r]] = 1;
         } else {
+            // Within bounds in which no product overflows: what is not finite would stay in the state for good.
             for (std::int64_t i = 0; i < a.inputs; ++i)
-                to[i] = (x[r * a.inputs + i] - net_.mean_[i]) * net_.inverse_std_[i];
+                to[i] = std::clamp((x[r * a.inputs + i] - net_.mean_[i]) * net_.inverse_std_[i], -1e34f, 1e34f);
         }
     }
 }

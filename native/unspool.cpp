@@ -39,7 +39,7 @@ class Section {
 
     std::int64_t integer(const char* name, std::int64_t least, std::int64_t most, std::int64_t absent = -1) {
         const Json* value = find(name);
-        if (!value && absent >= 0) return absent;
+        if ((!value || value->kind == Json::Kind::null) && absent >= 0) return absent;
         return whole(value, name, least, most);
     }
     bool flag(const char* name, bool absent) {
@@ -170,6 +170,7 @@ Architecture read_architecture(const Json& config) {
 class Weights {
     std::string data_;
     std::map<std::string, std::pair<Tensor, std::vector<float>>> tensors_;
+    std::uint64_t copied_ = 0;
 
   public:
     explicit Weights(std::string data) : data_(std::move(data)) {
@@ -177,7 +178,7 @@ class Weights {
         if (data_.size() < 8) refuse("model.safetensors is cut off");
         for (int i = 0; i < 8; ++i) length |= std::uint64_t(static_cast<unsigned char>(data_[i])) << 8 * i;
         if (length > data_.size() - 8) refuse("model.safetensors is cut off");
-        const Json header = JsonReader::read(std::string_view(data_).substr(8, length));
+        const Json header = JsonReader::read("model.safetensors", std::string_view(data_).substr(8, length));
         for (const auto& [name, entry] : header.object)
             if (name != "__metadata__") add(name, entry, 8 + length);
     }
@@ -215,6 +216,7 @@ class Weights {
         const std::uint64_t room = data_.size() - begin;
         if (!(from >= 0 && from <= to && to <= double(room)) || count > room || double(count * bytes) != to - from)
             refuse("model.safetensors has a bad header, or is cut off");
+        if ((copied_ += count * bytes) > room) refuse("model.safetensors has arrays that overlap");
         auto& kept = tensors_[name];
         kept.second.resize((count * bytes + 3) / 4);  // the data of the file need not be aligned
         std::memcpy(kept.second.data(), data_.data() + begin + std::uint64_t(from), count * bytes);
@@ -229,7 +231,11 @@ class Weights {
 };
 
 int complain(const char* what, char* error, size_t size) {
-    if (error && size) std::snprintf(error, size, "%s", what);
+    if (error && size) {
+        std::snprintf(error, size, "%s", what);
+        for (char* c = error; *c; ++c)
+            if (static_cast<unsigned char>(*c) < 0x20 || *c == 0x7f) *c = '?';  // names from files may have any
+    }
     return -1;
 }
 
@@ -266,7 +272,7 @@ unspool_stream* unspool_load(const char* folder, char* error, size_t error_size)
     auto stream = std::make_unique<unspool_stream>();
     const int failed = guarded(error, error_size, [&] {
         const std::filesystem::path path(folder);
-        const Json config = JsonReader::read(read_file(path / "config.json", 1 << 26));
+        const Json config = JsonReader::read("config.json", read_file(path / "config.json", 1 << 26));
         const Json* format = config.find("format");
         if (!format || !(format->number >= 1 && format->number <= 2))
             refuse("config.json has no format that this unspool reads; install a newer one");

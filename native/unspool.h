@@ -24,8 +24,8 @@ extern "C" {
 
 typedef struct unspool_stream unspool_stream;
 
-/* The network that was saved in a folder; its config.json and model.safetensors are read, and nothing else. Sizes and
-   numbers are checked; the checksums are not: `unspool.load` in Python does that. */
+/* The network that was saved in a folder; its config.json and model.safetensors are read, and nothing else. Sizes,
+   numbers and the checksum of the weights are checked. */
 UNSPOOL_API unspool_stream* unspool_load(const char* folder, char* error, size_t error_size);
 UNSPOOL_API void unspool_free(unspool_stream* stream);
 

@@ -252,7 +252,7 @@ def test_damaged_weights_are_one_line(network, capsys, tmp_path):
     assert "model.safetensors: is damaged" in refused(capsys, "generate", path)
     config = json.loads((path / "config.json").read_bytes()) | {"sha256": {}}
     (path / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    assert "recurrent.weight_ih_l0 has values that are not finite; train" in refused(capsys, "generate", path)
+    assert "'recurrent.weight_ih_l0' has values that are not finite; train" in refused(capsys, "generate", path)
 
 
 def test_full_disk_is_one_line_and_leaves_nothing(text, capsys, tmp_path, monkeypatch):
@@ -328,6 +328,14 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(text, network, tmp_pa
     assert run("fit", "text", "--resume", tmp_path / "m", "--tensorboard", tmp_path / "events") == 0
     same = [(path / "model.safetensors").read_bytes() for path in (tmp_path / "m", network)]
     assert same[0] == same[1] and sorted(p.name for p in tmp_path.iterdir()) == ["events", "m"]
+
+
+def test_a_network_larger_than_memory_is_one_line(text, capsys, tmp_path):
+    command = ["fit", "text", text, "--out", tmp_path / "m", *SMALL, "--hidden-size", 3_000_000]
+    assert "there is not enough memory for this; make the network, its batches or the text smaller" in refused(
+        capsys, *command
+    )
+    assert not (tmp_path / "m").exists()
 
 
 def test_two_processes(text, tmp_path):

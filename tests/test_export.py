@@ -73,6 +73,27 @@ def test_heads(tmp_path, family):
     assert export(path, tmp_path / "m.onnx") <= 1e-5
 
 
+def test_large_outputs_differ_by_more(tmp_path):
+    config = saved.config(DENSE, cell="gru", hidden_size=64)
+    net = saved.network(config)
+    with torch.no_grad():
+        net.head.weight *= 1000
+    saved.save(tmp_path / "m", net, config)
+    assert export(tmp_path / "m", tmp_path / "m.onnx") <= 1e-5
+
+
+def test_a_vocabulary_that_was_altered_is_refused(tmp_path):
+    LanguageModel(hidden_size=8, embedding_size=4, epochs=1).fit("the rain in spain. " * 20).save(tmp_path / "m")
+    file = tmp_path / "m" / "vocabulary.json"
+    file.write_text(file.read_text().replace("r", "R"))
+    for call in (
+        lambda: export(tmp_path / "m", tmp_path / "m.onnx"),
+        lambda: packing.pack(tmp_path / "m", tmp_path / "p", "int8"),
+    ):
+        with pytest.raises(UnspoolError, match=r"vocabulary\.json: is damaged"):
+            call()
+
+
 def test_nodes_are_native_and_the_rest_is_in_the_metadata(tmp_path):
     model = LanguageModel(hidden_size=8, embedding_size=4, epochs=1).fit("the rain in spain stays in the plain. " * 20)
     model.save(tmp_path / "m")

@@ -134,3 +134,18 @@ COMPLAINTS = [
 def test_complaints(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("layer", "x", "message"),
+    [
+        (nn.MLP([3, 4]), torch.zeros(2, 5), r"x must be floats \(..., I\) with I=3; got \(2, 5\)"),
+        (nn.MLP([3, 4]), torch.zeros(2, 3, dtype=torch.int64), r"x must be floats .*; got \(2, 3\) torch.int64"),
+        (nn.MLP([3, 4]), None, "x must be a tensor; got NoneType"),
+        (nn.TDNN(3, 4), torch.zeros(5, 2, 3, dtype=torch.int64), "x must be of floating point; got torch.int64"),
+        (nn.TDNN(3, 4), [1.0], "x must be a tensor; got list"),
+    ],
+)
+def test_what_is_no_input(layer, x, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        layer(x)

@@ -137,10 +137,10 @@ def rebuilt(folder, **changes):
         ("lstm", {"head.bias": np.zeros(3, "f8")}, "head.bias has numbers of an unknown type"),
         ("lstm", {"head.bias": np.zeros(3, "u2")}, "head.bias has another type of numbers"),
         ("lstm", {"head.weight": np.zeros((3, 3), "u2")}, "has another type of numbers than the network"),
-        ("lstm", {"head.bias": np.array([1, np.nan, 0], "f4")}, "head.bias has values that are not finite"),
+        ("lstm", {"head.bias": np.array([1, np.nan, 0], "f4")}, "'head.bias' has values that are not finite"),
         ("lstm", {"../../../tmp/x": np.zeros(1, "f4")}, "has weights that its network has not, '../../../tmp/x'"),
         ("lstm", {"head.weight.scale": np.zeros(3, "f4")}, "has weights that its network has not"),
-        ("bf16", {"head.weight": np.full((3, 3), 0x7F80, "u2")}, "head.weight has values that are not finite"),
+        ("bf16", {"head.weight": np.full((3, 3), 0x7F80, "u2")}, "'head.weight' has values that are not finite"),
         ("int8", {"head.weight.scale": None}, "head.weight.scale is missing"),
         ("int8", {"head.weight.scale": np.zeros(2, "f4")}, "head.weight.scale must have a number for each row"),
         ("int8", {"head.weight.scale": np.full(3, np.inf, "f4")}, "values that are not finite"),
@@ -248,6 +248,21 @@ def test_c_refuses_what_it_cannot_step(program, folders, tmp_path):
     ]:
         status, y, error = step_from_c(program, folder, xs)
         assert status == 2 and y == [] and complaint in error and error.count("\n") == 1
+
+
+def test_c_reads_under_any_locale_and_complains_in_one_line(program, folders, tmp_path):
+    config, weights = parts(folders / "lstm")
+    bad = place(tmp_path / "bad", config, weights)
+    (bad / "config.json").write_text("{")
+    assert "config.json is not JSON at byte" in step_from_c(program, bad, [1])[2]
+    header = b'{"a\\nb\\u001b[31m":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    nan = place(tmp_path / "nan", config, len(header).to_bytes(8, "little") + header + b"\0\0\xc0\x7f")
+    status, _, complaint = step_from_c(program, nan, [1])
+    assert status == 2 and complaint.count("\n") == 1 and "\x1b" not in complaint
+    entries = ",".join(f'"w{i}":{{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}' for i in range(3)).encode()
+    header = b"{" + entries + b"}"
+    same = place(tmp_path / "same", config, len(header).to_bytes(8, "little") + header + b"\0" * 4)
+    assert "has arrays that overlap" in step_from_c(program, same, [1])[2]
 
 
 def test_sha256_in_c(tmp_path):

@@ -111,7 +111,8 @@ def test_validation_is_the_end_or_a_text_of_its_own():
 
 
 def test_the_best_check_is_what_is_kept(model):
-    assert model.metrics_["validation"]["bits"] == pytest.approx(min(h["validation"] for h in model.history_), rel=1e-5)
+    checks = [line["validation"] for line in model.history_ if line["validation"] is not None]
+    assert model.metrics_["validation"]["bits"] == pytest.approx(min(checks), rel=1e-5)
 
 
 def test_watch_sees_bits():
@@ -278,6 +279,12 @@ def test_texts_are_checked(text, options, complaint):
         LanguageModel(**SMALL).fit(text, **options)
 
 
+def test_a_text_without_a_word_to_learn():
+    words = " ".join(map(str, range(1000, 1300)))
+    with pytest.raises(DataError, match="text must have a word that occurs twice; got none: give a longer text, or"):
+        LanguageModel(**SMALL | {"level": "word"}).fit(words)
+
+
 def test_the_shortest_text_of_all():
     assert LanguageModel(**SMALL).fit("abab").metrics_["validation"]["tokens"] == 1
 
@@ -303,7 +310,8 @@ def test_diverged_run_keeps_the_best_weights(monkeypatch):
     with pytest.raises(DivergedError, match="step 30: the loss is not finite"):
         model.fit(RHYME)
     assert model.metrics_["training"]["stopped"] == "diverged"
-    assert model.metrics_["validation"]["bits"] == pytest.approx(min(h["validation"] for h in model.history_), rel=1e-5)
+    checks = [line["validation"] for line in model.history_ if line["validation"] is not None]
+    assert model.metrics_["validation"]["bits"] == pytest.approx(min(checks), rel=1e-5)
     calls = 29
     model = LanguageModel(**SMALL)
     with pytest.raises(DivergedError, match="step 1"):

@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -477,6 +478,7 @@ WRONG_CALLS = [
     ({}, (torch.zeros(5, 2, 3), torch.zeros(1, 2, 4)), {}, "state must be h and c; got 1 tensors"),
     ({}, (torch.zeros(5, 2, 3), (torch.zeros(1, 2, 4), torch.zeros(2, 4))), {}, r"c .* \(1, 2, 4\); got \(2, 4\)"),
     ({}, (torch.zeros(5, 3), (torch.zeros(1, 4), torch.zeros(1, 1, 4))), {}, r"c .* \(1, 4\); got \(1, 1, 4\)"),
+    ({}, (torch.zeros(5, 2, 3), 3), {}, "state must be h and c; got 1 tensors"),
     ({}, (pack_padded_sequence(torch.zeros(2, 1, 3), [2]),), {"lengths": torch.ones(1)}, "lengths must be None with"),
 ]
 
@@ -485,6 +487,44 @@ WRONG_CALLS = [
 def test_wrong_calls(options: dict, arguments: tuple, keywords: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         nn.LSTM(3, 4, **options)(*arguments, **keywords)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "keywords", "message"),
+    [
+        ((np.zeros((5, 2, 3), np.float32),), {}, "x must be a tensor or a PackedSequence; got ndarray"),
+        ((), {}, "x must be a tensor or a PackedSequence; got NoneType"),
+        ((torch.zeros(5, 2, 3), (None, None)), {}, "h of the state must be a tensor; got NoneType"),
+        ((torch.zeros(5, 2, 3),), {"reset": [1]}, "reset must be a tensor; got list"),
+        ((torch.zeros(5, 2, 3),), {"lengths": [5, 5]}, "lengths must be a tensor; got list"),
+    ],
+)
+def test_what_is_no_tensor(arguments: tuple, keywords: dict, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        nn.LSTM(3, 4)(*arguments, **keywords)
+
+
+def test_input_is_x() -> None:
+    x, layer = torch.randn(5, 2, 3), nn.GRU(3, 4)
+    torch.testing.assert_close(layer(input=x)[0], layer(x)[0], rtol=0, atol=0)
+
+
+@pytest.mark.filterwarnings("ignore:.*jit.trace.* is deprecated", "ignore::torch.jit.TracerWarning")
+def test_a_trace_knows_the_layer() -> None:
+    layer = nn.GRU(3, 4, 2, bidirectional=True)
+    with torch.no_grad():
+        traced = torch.jit.trace(layer, torch.randn(5, 2, 3))
+        x = torch.randn(5, 2, 3)
+        torch.testing.assert_close(traced(x)[0], layer(x)[0], rtol=0, atol=0)
+
+
+def test_export_sees_one_operator_for_each_layer_and_direction() -> None:
+    layer = nn.LSTM(3, 4, 2, bidirectional=True).eval()
+    program = torch.export.export(layer, (torch.randn(5, 2, 3),))
+    names = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
+    assert names.count("unspool.recurrence.default") == 4
+    x = torch.randn(5, 2, 3)
+    torch.testing.assert_close(program.module()(x)[0], layer(x)[0], rtol=0, atol=0)
 
 
 def test_what_cannot_step_says_so() -> None:

@@ -276,7 +276,7 @@ def test_used_memory_changes_nothing(case):
     size = (40, 16, 5, 150)
     torch.use_deterministic_algorithms(False)  # under which `torch.empty` is asked for every array
     try:
-        for option in ((), ("lengths",)):
+        for option in ((), ("lengths",), ("tokens",), OPTIONS[-1]):
             p, q = (laws.make(case, option, size, seed).to(F32) for seed in (0, 1))
             alive = laws.outcome(p, lambda p: p.run("native"))
             before = {name: v.clone() for name, v in alive.items()}
@@ -322,7 +322,7 @@ def test_error_of_anything(backend, dtype, data):
 
 # Law 4.
 
-CUT = [(), ("no state",), ("reverse",), ("reset", "start", "mask"), ("reset", "reverse")]
+CUT = [(), ("no state",), ("tokens",), ("mask",), ("reverse",), ("reset", "start", "mask"), ("reset", "reverse")]
 
 
 @pytest.mark.parametrize(("case", "option", "backend", "dtypes"), double_and_single(CUT))
@@ -533,3 +533,19 @@ def test_compiles_without_a_graph_break(backend, option):
     arguments = (p.x, p.state, p.weights, p.options)
     compiled = torch.compile(function, fullgraph=True, backend="eager")
     torch.testing.assert_close(compiled(*arguments), function(*arguments))
+
+
+@pytest.mark.parametrize("option", [(), OPTIONS[-1], ("tokens", "lengths")], ids="+".join)
+def test_gradients_are_compiled_without_a_graph_break(option):
+    p = laws.make(Case(LSTM()), option, (3, 2, 2, 3))
+
+    def gradients(run):
+        w_hh = p.weights.w_hh.detach().clone().requires_grad_()
+        y, (h, c) = run(p.x, p.state, p.weights._replace(w_hh=w_hh), p.options)
+        return torch.autograd.grad((y.nan_to_num().sum() + h.sum() * 2 + c.sum()), w_hh)[0]
+
+    def function(x, state, weights, options):
+        return ops.run(LSTM(), x, state, weights, **options)
+
+    compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(gradients(compiled), gradients(function))

@@ -90,7 +90,7 @@ def test_wide_table(file):
 
 def test_quoted_fields_may_have_everything(file):
     s = readers.read(file("t.csv", '\ufeffa,b\r\n"x ""y"", z\r\nw",1\r\nplain"quote,2\r\n\r\n'))
-    assert lists(s) == {"a": [['x "y", z\nw', 'plain"quote']], "b": [[1, 2]]}
+    assert lists(s) == {"a": [['x "y", z\r\nw', 'plain"quote']], "b": [[1, 2]]}
 
 
 def test_numbers_text_and_missing_as_they_are_named(file):
@@ -416,7 +416,7 @@ def test_one_long_text_may_be_compressed(file):
     path = file("t.txt.gz", b"to \xff")
     with pytest.raises(DataError, match="line 1, column 4: byte 0xff is not UTF-8"):
         text.read(path)
-    assert text.read(path, "byte") == [path.read_bytes()]
+    assert text.read(path, "byte") == [b"to \xff"], "unpacked"
 
 
 def npz(**arrays):

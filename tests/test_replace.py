@@ -79,6 +79,12 @@ def test_derived_classes_are_left_and_named() -> None:
     assert [type(m) for m in model.values()] == [Mine, nn.LSTM]
 
 
+def test_cells_are_left_and_named() -> None:
+    model = torch.nn.ModuleDict({"a": torch.nn.GRUCell(3, 4)})
+    with pytest.warns(UserWarning, match="replace leaves a, a GRUCell: a cell steps"):
+        nn.replace(model)
+
+
 def test_a_single_layer_with_dropout_warns_once() -> None:
     with pytest.warns(UserWarning, match="dropout"):
         theirs = torch.nn.GRU(3, 4, dropout=0.5)

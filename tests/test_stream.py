@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from saved import DENSE, EMBEDDING, ONE_HOT, RECURRENT
 
-from unspool import LanguageModel, UnspoolError, _native, folder, load
+from unspool import LanguageModel, UnspoolError, _native, folder, load, packing
 from unspool.stream import Packed, Stream
 from unspool.tasks.text_stream import TextStream
 
@@ -115,6 +115,41 @@ def networks(tmp_path_factory):
         front = (DENSE, EMBEDDING, ONE_HOT)[k % 3]
         folders[name] = saved.saved(root / str(k), saved.config(front, **recurrent))[1], front
     return folders
+
+
+@pytest.mark.parametrize("kind", packing.KINDS)
+@pytest.mark.parametrize("cell", RECURRENT)
+def test_a_state_that_moves_gives_the_same_bits_with_small_weights(networks, tmp_path, cell, kind):
+    path, front = networks[cell]
+    packing.pack(path, tmp_path / "m", kind)
+    for seed in range(3):
+        xs = saved.inputs(front, 20, seed=seed)
+        whole, stream = load(tmp_path / "m"), load(tmp_path / "m")
+        first = stream.run(xs[:9])
+        moved = load(tmp_path / "m")
+        moved.from_bytes(stream.to_bytes())
+        assert_array_equal(np.concatenate([first, moved.run(xs[9:])]), whole.run(xs))
+
+
+@pytest.mark.parametrize("cell", RECURRENT)
+def test_the_largest_numbers_leave_no_trace_that_is_not_finite(tmp_path, cell):
+    _, path = saved.saved(tmp_path / "m", saved.config(DENSE, **RECURRENT[cell]))
+    stream = load(path)
+    stream.step(np.array([3e38, -3e38, 3e38, 0, -1e30], np.float32))
+    assert all(np.isfinite(array).all() for array in stream.state.values())
+    if RECURRENT[cell].get("nonlinearity") != "relu" and RECURRENT[cell].get("output_nonlinearity") != "relu":
+        assert np.isfinite(stream.run(saved.inputs(DENSE, 50))).all()
+
+
+def test_an_output_whose_type_was_changed_is_not_given_again(networks):
+    stream = load(networks["gru"][0])
+    xs = saved.inputs(networks["gru"][1], 6)
+    wanted = load(networks["gru"][0]).run(xs)
+    for x, y in zip(xs, wanted, strict=True):
+        got = stream.step(x)
+        assert_array_equal(got, y)
+        got.dtype = np.int32
+        del got
 
 
 @pytest.mark.parametrize("cell", RECURRENT)
@@ -266,7 +301,7 @@ def test_state_that_does_not_fit_changes_nothing(networks, tmp_path):
         (np.zeros(5), r"got float64 \(5,\)"),
         (np.zeros(5, ">f4"), r"got >f4 \(5,\)"),
         (np.zeros(5, "i4"), r"got int32 \(5,\)"),
-        (np.zeros(10, "f4")[::2], r"not contiguous, float32 \(5,\)"),
+        (np.zeros(10, "f4")[::2], r"not contiguous, or not of numbers, float32 \(5,\)"),
         (np.array([0, 1, np.nan, 0, 0], "f4"), "x must be finite numbers; got NaN or infinity"),
         (np.array([0, 1, 0, 0, -np.inf], "f4"), "x must be finite numbers"),
         (np.array([object()] * 5), "got object"),
@@ -425,15 +460,20 @@ for name, path in json.loads(sys.argv[1]).items():
     y = stream.run(xs)
     if not stream.network.architecture.bidirectional:
         stream.reset()
-        y[:100] = [stream.step(x) for x in xs[:100]]
+        y = np.array([stream.step(x) for x in xs])
     np.save(path + ".out.npy", y)
     print(took)
 from unspool.__main__ import main
-sys.argv[1:] = ["generate", sys.argv[2], "--length", "20", "--seed", "0"]
-try:
-    main()
-except SystemExit as end:
-    assert end.code == 0, end.code
+model, text = sys.argv[2], sys.argv[3]
+for verb in (
+    ["evaluate", model, text], ["pack", model, "--weights", "int8", "--file", text],
+    ["generate", model, "--length", "20", "--seed", "0"],
+):
+    sys.argv[1:] = verb
+    try:
+        main()
+    except SystemExit as end:
+        assert end.code == 0, end.code
 assert "torch" not in sys.modules
 """
 
@@ -441,6 +481,7 @@ assert "torch" not in sys.modules
 def test_without_torch_installed(model, tmp_path):
     """Every cell, stacked, projected and bidirectional, in a process that cannot import it."""
     model.save(tmp_path / "m")
+    (tmp_path / "t.txt").write_text("to be, or not to be", encoding="utf-8")
     folders, wanted = {}, {}
     for k, (name, recurrent) in enumerate(RECURRENT.items()):
         for both in (False, True):
@@ -449,14 +490,16 @@ def test_without_torch_installed(model, tmp_path):
             front = (DENSE, EMBEDDING, ONE_HOT)[k % 3]
             path = tmp_path / f"{k}{both}"
             net, _ = saved.saved(path, saved.config(front, **recurrent, **({"bidirectional": True} if both else {})))
-            xs = saved.inputs(front, 1000)
+            xs = saved.inputs(front, 10_000)
             np.save(f"{path}.npy", xs)
             folders[f"{name} {both}"], wanted[path] = str(path), predict(net, xs)
     result = subprocess.run(
-        [sys.executable, "-c", WITHOUT_TORCH, json.dumps(folders), str(tmp_path / "m")], capture_output=True, text=True
+        [sys.executable, "-c", WITHOUT_TORCH, json.dumps(folders), str(tmp_path / "m"), str(tmp_path / "t.txt")],
+        capture_output=True,
+        text=True,
     )
     assert result.returncode == 0, result.stderr
+    assert "network " in result.stdout and "packed " in result.stdout
     for path, y in wanted.items():
         assert_allclose(np.load(f"{path}.out.npy"), y, rtol=0, atol=ATOL)
-    *_, written = result.stdout.split("\n", len(folders))
-    assert written == model.generate(length=20, seed=0) + "\n"
+    assert result.stdout.endswith("%)\n" + model.generate(length=20, seed=0) + "\n")

@@ -1,6 +1,7 @@
 """Reading, splitting and numbering texts, and cutting them into batches."""
 
 import hashlib
+import os
 import sysconfig
 from pathlib import Path
 
@@ -40,9 +41,20 @@ def test_column_of_a_table(tmp_path, name):
     assert text.read(file, "byte", column="words") == [b"to be\n", b"or, not\n", b"11\n"]
     with pytest.raises(DataError, match=f"^{file}.*absent"):
         text.read(file, column="absent")
+    assert text.read(file.rename(tmp_path / name.upper()), column="words") == ["to be\n", "or, not\n", "11\n"]
+    file = tmp_path / name.upper()
     if name in ("t.jsonl", "t.parquet"):
         with pytest.raises(DataError, match="column 'n' must have a text in each row"):
             text.read(file, column="n")
+
+
+def test_bad_rows_of_a_parquet_file(tmp_path):
+    file, told = tmp_path / "t.parquet", []
+    pandas.DataFrame({"words": ["to be", None, "or not"]}).to_parquet(file)
+    with pytest.raises(DataError, match="row 2, column 'words': expected a value; got none"):
+        text.read(file, column="words")
+    assert text.read(file, column="words", skip_bad=1, tell=told.append) == ["to be\n", "or not\n"]
+    assert told == [f"{file}, row 2, column 'words': expected a value; got none"]
 
 
 @pytest.mark.parametrize(
@@ -67,6 +79,11 @@ def test_file_that_cannot_be_read(tmp_path):
         text.read(tmp_path)
     with pytest.raises(DataError, match="cannot be read"):
         text.read("a\0b")
+    with pytest.raises(DataError, match="no line is bad; leave out skip_bad"):
+        text.read(__file__, "byte", skip_bad=1)
+    if os.path.exists("/dev/zero"):
+        with pytest.raises(DataError, match="is no ordinary file"):
+            text.read("/dev/zero")
 
 
 def test_standard_library_is_shuffled_alike_and_holds_no_tests():

@@ -157,7 +157,8 @@ def _or_complain(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise FolderError(
-            f"{path}: was not written ({error.strerror or error}); make room, and go on from the checkpoint before"
+            f"{path}: was not written ({error.strerror or error}); make room, and go on from the checkpoint before, "
+            f"or begin anew if there was none yet"
         ) from None
 
 

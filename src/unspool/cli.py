@@ -182,7 +182,9 @@ def _conclude(model: "LanguageModel", out: Path) -> int:
 def _report(model: "LanguageModel", out: Path) -> int:
     metrics = model.metrics_
     per = f"bits/{metrics['unit']}"
-    print(f"network    {metrics['validation']['bits']:.4f} {per} on {metrics['validation']['tokens']:,} held out")
+    score = metrics["validation"]
+    unknown = f", {score['unknown']:,} of them unknown" if score["unknown"] else ""
+    print(f"network    {score['bits']:.4f} {per} on {score['tokens']:,} held out{unknown}")
     print(f"baseline   {metrics['baseline']['bits']:.4f} {per}, {metrics['baseline']['name']}, the same text")
     print(f"saved in   {out}")
     return 130 if metrics["training"]["stopped"] == "interrupted" else 0

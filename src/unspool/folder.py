@@ -11,6 +11,7 @@ README.md             all that for people
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,6 +36,7 @@ class Saved(NamedTuple):
     config: dict[str, Any]
     weights: dict[str, np.ndarray]
     files: dict[str, bytes]
+    sha256: str  # of model.safetensors
 
 
 def check_free(path: str | Path, force: bool = False) -> None:
@@ -97,13 +99,16 @@ def write(
         ) from None
 
 
-def read(path: str | Path, task: str | None = None, files: tuple[str, ...] = ()) -> Saved:
+def read(
+    path: str | Path, task: str | None = None, files: tuple[str, ...] = (), optional: tuple[str, ...] = ()
+) -> Saved:
     """Read a network that `write` saved.
 
     Args:
         path: the folder.
         task: that it must have been trained for; None: any.
         files: further files that are wanted.
+        optional: those that are wanted if they are there.
     Raises:
         FolderError: a file is missing, damaged, of another task, or of a newer format.
     """
@@ -118,11 +123,13 @@ def read(path: str | Path, task: str | None = None, files: tuple[str, ...] = ())
         raise FolderError(f"{path}: has format {version}, and this unspool reads {FORMAT}; install a newer unspool")
     if task is not None and config.get("task") != task:
         raise FolderError(f"{path}: was saved by the task {config.get('task')!r:.40}; a {task} is needed here")
-    contents = {name: _read_file(path / name) for name in ("model.safetensors", *files)}
+    there = [name for name in optional if (path / name).is_file()]
+    contents = {name: _read_file(path / name) for name in ("model.safetensors", *files, *there)}
     for name, data in contents.items():
         if name in sums and sums[name] != _sha256(data):
             raise FolderError(f"{path / name}: is damaged, as its SHA-256 is not the one in config.json; save it again")
-    return Saved(config, _weights(contents.pop("model.safetensors"), path / "model.safetensors"), contents)
+    weights = contents.pop("model.safetensors")
+    return Saved(config, _weights(weights, path / "model.safetensors"), contents, _sha256(weights))
 
 
 def json_object(data: bytes, name: str | Path) -> dict[str, Any]:
@@ -147,7 +154,7 @@ def card(title: str, config: Mapping[str, Any], metrics: Mapping[str, Any], abou
     """
     rows = "\n".join(f"| {name} | {value} |" for name, value in _flat(metrics))
     return (
-        f"---\nlibrary_name: unspool\ntags:\n- recurrent-neural-network\n- {config['task']}\n---\n\n"
+        f"---\nlibrary_name: unspool\ntags:\n- recurrent-neural-network\n- {config.get('task', '')}\n---\n\n"
         f"# {title}\n\n{about}\n\n## Metrics\n\n| | |\n|---|---|\n{rows}\n\n"
         f"## Network\n\n```json\n{json.dumps(config['network'], indent=2, default=_plain)}\n```\n"
     )
@@ -185,11 +192,17 @@ def _replace(path: Path, new: Path, old: Path) -> None:
 
 def _read_file(path: Path) -> bytes:
     try:
-        if path.suffix != ".safetensors" and path.stat().st_size > _LARGEST_JSON:
-            raise FolderError(f"{path}: has more than {_LARGEST_JSON} bytes; it is not a file of a saved network")
-        return path.read_bytes()
+        with open(path, "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise FolderError(f"{path}: is no ordinary file; give the folder of a saved network")
+            if path.suffix != ".safetensors" and status.st_size > _LARGEST_JSON:
+                raise FolderError(f"{path}: has more than {_LARGEST_JSON} bytes; it is not a file of a saved network")
+            return file.read(status.st_size)
     except FileNotFoundError:
         raise FolderError(f"{path}: is missing; give the folder of a saved network") from None
+    except MemoryError:
+        raise FolderError(f"{path}: is larger than the memory there is; give the folder of a saved network") from None
     except OSError as error:
         raise FolderError(f"{path}: cannot be read ({error.strerror}); give the folder of a saved network") from None
 
@@ -202,7 +215,7 @@ def _weights(data: bytes, name: Path) -> dict[str, np.ndarray]:
     for key, value in weights.items():
         finite = (value & 0x7F80) != 0x7F80 if value.dtype == np.uint16 else np.isfinite(value)
         if not finite.all():
-            raise FolderError(f"{name}: {key} has values that are not finite; train the network again")
+            raise FolderError(f"{name}: {key!r:.80} has values that are not finite; train the network again")
     return weights
 
 

@@ -36,11 +36,13 @@ def pack(path: str | Path, out: str | Path, weights: str, *, force: bool = False
     one_of("weights", weights, KINDS)
     folder.check_free(out, force)
     path = Path(path)
-    saved = folder.read(path)
+    saved = folder.read(path, optional=_FILES)
     parse(saved.config.get("network"))
     if is_packed(saved.weights):
         raise FolderError(f"{path}: has small weights already; pack the network that it was made of")
-    files = {name: _text(path / name) for name in _FILES if (path / name).is_file()}
+    if wrong := sorted(name for name, w in saved.weights.items() if w.dtype != np.float32):
+        raise FolderError(f"{path}: weights must be float32; got {wrong[0]!r:.80} of {saved.weights[wrong[0]].dtype}")
+    files = {name: _text(data, path / name) for name, data in saved.files.items()}
     config = {name: value for name, value in saved.config.items() if name not in ("format", "sha256")}
     config["weights"] = weights
     files["README.md"] = folder.card(f"Network with {weights} weights", config, _metrics(files), _ABOUT)
@@ -103,10 +105,10 @@ def to_int8(w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return q.reshape(w.shape), scale
 
 
-def _text(path: Path) -> str:
+def _text(data: bytes, path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return data.decode()
+    except UnicodeDecodeError as error:
         raise FolderError(f"{path}: cannot be read ({error}); save the network again") from None
 
 

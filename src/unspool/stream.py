@@ -91,7 +91,10 @@ class Streams(_native.Sessions):
     def __init__(self, network: "Packed", n: int, threads: int = 1):
         if network.architecture.bidirectional:
             raise UnspoolError("streams needs a network of one direction; a bidirectional one has run")
-        super().__init__(network.native, integer("n", n, 1, 2**31), integer("threads", threads, 1, 1024))
+        try:
+            super().__init__(network.native, integer("n", n, 1, 2**31), integer("threads", threads, 1, 1024))
+        except MemoryError:
+            raise UnspoolError(f"n must be as many sessions as memory has room for; got {n}") from None
         self.network = network
 
     def __len__(self) -> int:
@@ -114,16 +117,19 @@ class Streams(_native.Sessions):
 
     def reset(self, session: int | None = None) -> None:
         """Begin a new sequence in one session, or in all."""
-        for k in range(self.count) if session is None else (session,):
+        for k in range(self.count) if session is None else (self._number(session),):
             super().reset(k)
+
+    def _number(self, session: int) -> int:
+        return integer("session", session, 0, self.count - 1)
 
     def state(self, session: int) -> State:
         """What a session remembers, as `Stream.state`."""
-        return _read(self, session)
+        return _read(self, self._number(session))
 
     def set_state(self, session: int, state: Mapping[str, np.ndarray]) -> None:
         """Set all arrays of a session's state."""
-        _write(self, session, state)
+        _write(self, self._number(session), state)
 
     def to_bytes(self, session: int) -> bytes:
         """A session's state, as `Stream.to_bytes`."""
@@ -152,7 +158,7 @@ class Packed:
             raise FolderError(f"{path}: is not a saved network that can be run ({error}); save it again") from None
         if more := sorted(saved.weights.keys() - self.native.names):
             raise FolderError(f"{path}: has weights that its network has not, {more[0]!r:.80}; save it again")
-        self.sha256 = str(saved.config["sha256"].get("model.safetensors"))
+        self.sha256 = saved.sha256
         self.fields: dict[str, tuple[int, ...]] = dict(self.native.fields)
 
 
@@ -208,7 +214,7 @@ def _write(sessions: Stream | Streams, session: int, state: Mapping[str, np.ndar
     """All arrays are checked before the first one is written."""
     fields = sessions.network.fields
     if not isinstance(state, Mapping) or state.keys() != fields.keys():
-        raise UnspoolError(f"state must have {', '.join(fields) or 'no arrays'}; got {', '.join(state) or 'none'}")
+        raise UnspoolError(f"state must have {', '.join(fields) or 'no arrays'}; got {_names(state)}")
     for name, shape in fields.items():
         array = state[name]
         if not isinstance(array, np.ndarray) or array.dtype != np.float32 or array.shape != shape:
@@ -218,6 +224,10 @@ def _write(sessions: Stream | Streams, session: int, state: Mapping[str, np.ndar
             raise UnspoolError(f"{name} of the state must be finite; got NaN or infinity")
     for k, name in enumerate(fields):
         sessions.write(session, k, np.ascontiguousarray(state[name]))
+
+
+def _names(state: Any) -> str:
+    return ", ".join(map(str, state)) or "none" if isinstance(state, Mapping) else f"{state!r:.80}"
 
 
 def _to_bytes(network: Packed, state: State) -> bytes:
@@ -230,6 +240,6 @@ def _from_bytes(network: Packed, data: bytes) -> State:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise UnspoolError(f"data must be a state, as to_bytes makes it; it cannot be read ({error})") from None
-    if header.get("__metadata__", {}).get("network") != network.sha256:
+    if (header.get("__metadata__") or {}).get("network") != network.sha256:
         raise UnspoolError("data must be a state of this network; got that of another, or of other weights")
     return state

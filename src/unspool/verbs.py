@@ -33,6 +33,10 @@ def guarded(call: Callable[[], Any]) -> int:
         if error.name not in ("onnx", "onnxruntime"):
             raise
         return _complain(f"{error.name} is not installed; pip install 'unspool[onnx]' brings it")
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "can't allocate memory" not in str(error):
+            raise
+        return _complain("there is not enough memory for this; make the network, its batches or the text smaller")
     except BrokenPipeError:
         # Whoever reads has enough; typer too leaves with 1.
         _drop_output()
@@ -143,6 +147,8 @@ def pack(network: str, weights: str, out: str | None, force: bool, file: str | N
     """Save a network once more, with weights of 16 or 8 bits; with --file, print what it costs on that text."""
     from . import packing
 
+    if file is None and any(options.values()):
+        raise UsageError("Options --column and --skip-bad are those of --file. Try 'unspool pack --help'.")
     to = out or f"{network.rstrip('/')}-{weights}"
     packing.pack(network, to, weights, force=force)
     before, after = (_size(folder) for folder in (network, to))

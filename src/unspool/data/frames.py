@@ -1,7 +1,7 @@
 """Tables of pandas, polars and arrow, through narwhals, and Parquet files, through pyarrow."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,7 +16,13 @@ from .source import ALLOWANCE, EXPANSION, Complaints, printable, shown
 
 
 def from_frame(
-    frame: Any, *, name: str = "table", columns: Sequence[str] | None = None, missing: bool = False, **shape: Any
+    frame: Any,
+    *,
+    name: str = "table",
+    columns: Sequence[str] | None = None,
+    missing: bool = False,
+    skip_bad: int = 0,
+    **shape: Any,
 ) -> Sequences:
     """Sequences from a table of pandas, polars, arrow or any other that narwhals knows.
 
@@ -25,11 +31,12 @@ def from_frame(
         name: in complaints.
         columns: those to read, without it all.
         missing: absent numbers become NaN; else there must be none.
+        skip_bad: so many rows in which a value is absent or infinite are let go, and told in `skipped`.
         shape: `sequence`, `time`, `per_sequence`, `wide`, `steps`, as `rows.Shape` has them; `steps` need numbers.
     Raises:
         DataError: it is no such table, or a column is of no use; with its row, from 1.
     """
-    how, complaints = Shape(**shape), Complaints(name, unit="row")
+    how, complaints = Shape(**shape), Complaints(name, skip_bad, unit="row")
     narwhals = _library("narwhals")
     try:
         table = narwhals.from_native(frame, eager_only=True)
@@ -39,19 +46,33 @@ def from_frame(
     if not len(table):
         raise complaints.refuse(None, None, "there are no rows")
     kept = dict.fromkeys([*(table.columns if columns is None else columns), *how.columns])
-    cells = {c: _cells(table[c], c, missing and c not in (how.sequence, how.time), complaints) for c in kept}
+    good = np.ones(len(table), bool)
+    for c in kept:
+        for row, what in _bad(table[c], missing and c not in (how.sequence, how.time)):
+            if good[row]:
+                complaints.bad(row + 1, repr(c), what)
+                good[row] = False
+    rows = np.flatnonzero(good) + 1
+    if len(rows) < len(table):
+        table = table.filter(good.tolist())
+    cells = {c: _cells(table[c], c, rows, complaints) for c in kept}
     if how.steps:
         raise DataError(f"{name}: steps in columns are read from CSV files only; make the table long")
     if how.time is not None and cells[how.time].dtype.kind == "O":
         try:
             cells[how.time], _ = times(cells[how.time].tolist())
         except BadCell as bad:
-            raise complaints.refuse(bad.row + 1, repr(how.time), bad.what) from None
-    return gather(cells, np.arange(1, len(table) + 1), how, complaints)
+            raise complaints.refuse(int(rows[bad.row]), repr(how.time), bad.what) from None
+    return gather(cells, rows, how, complaints)
 
 
 def read_parquet(
-    path: str | Path, *, columns: Sequence[str] | None = None, missing: bool = False, **shape: Any
+    path: str | Path,
+    *,
+    columns: Sequence[str] | None = None,
+    missing: bool = False,
+    skip_bad: int = 0,
+    **shape: Any,
 ) -> Sequences:
     """Sequences from a Parquet file; arguments as `from_frame`.
 
@@ -79,7 +100,7 @@ def read_parquet(
     except (OSError, ValueError, arrow.ArrowException) as error:
         reason = printable(f"{str(error).strip():.120}")
         raise DataError(f"{path}: cannot be read as Parquet ({reason})") from None
-    return from_frame(table, name=str(path), columns=wanted, missing=missing, **shape)
+    return from_frame(table, name=str(path), columns=wanted, missing=missing, skip_bad=skip_bad, **shape)
 
 
 def _library(name: str) -> ModuleType:
@@ -92,26 +113,34 @@ def _library(name: str) -> ModuleType:
         raise DataError(f"this needs {package}, which is not installed: pip install {package}") from None
 
 
-def _cells(column: Any, name: str, missing: bool, complaints: Complaints) -> np.ndarray:
-    """A column as an array of one of the types of `Sequences`."""
+def _bad(column: Any, missing: bool) -> Iterator[tuple[int, str]]:
+    """The rows, from 0, whose cell cannot be used, and why."""
     kind = column.dtype
     absent = column.is_null().to_numpy()
     if kind.is_float():
         values = column.cast(_library("narwhals").Float64).fill_null(np.nan).to_numpy()
-        absent, infinite = np.isnan(values), np.isinf(values)
-        if infinite.any():
-            raise complaints.refuse(int(np.argmax(infinite)) + 1, repr(name), "expected a finite number; got infinity")
-    if absent.any() and not (missing and kind.is_numeric()):
-        hint = ": give missing to read it as NaN" if kind.is_numeric() else ""
-        raise complaints.refuse(int(np.argmax(absent)) + 1, repr(name), f"expected a value; got none{hint}")
+        absent = np.isnan(values)
+        for row in np.flatnonzero(np.isinf(values)):
+            yield int(row), "expected a finite number; got infinity"
+    if missing and kind.is_numeric():
+        return
+    hint = ": give missing to read it as NaN" if kind.is_numeric() else ""
+    for row in np.flatnonzero(absent):
+        yield int(row), f"expected a value; got none{hint}"
+
+
+def _cells(column: Any, name: str, rows: np.ndarray, complaints: Complaints) -> np.ndarray:
+    """A column as an array of one of the types of `Sequences`; `rows`: where its cells stand."""
+    kind = column.dtype
     if kind.is_float():
-        return np.array(values, np.float64)
-    return _other(column, kind, name, absent, complaints)
+        return np.array(column.cast(_library("narwhals").Float64).fill_null(np.nan).to_numpy(), np.float64)
+    return _other(column, kind, name, rows, complaints)
 
 
-def _other(column: Any, kind: Any, name: str, absent: np.ndarray, complaints: Complaints) -> np.ndarray:
+def _other(column: Any, kind: Any, name: str, rows: np.ndarray, complaints: Complaints) -> np.ndarray:
     narwhals = _library("narwhals")
     if kind.is_integer():
+        absent = column.is_null().to_numpy()
         least, most = column.min(), column.max()
         limit = 2**53 if absent.any() else 2**63 - 1
         if least is not None and not -limit <= least <= most <= limit:
@@ -128,7 +157,7 @@ def _other(column: Any, kind: Any, name: str, absent: np.ndarray, complaints: Co
         values[:] = column.to_list()
         for i, value in enumerate(values):
             if not isinstance(value, str):
-                raise complaints.refuse(i + 1, repr(name), f"expected text; got {shown(value)}")
+                raise complaints.refuse(int(rows[i]), repr(name), f"expected text; got {shown(value)}")
         return values
     raise complaints.refuse(None, repr(name), f"expected numbers, truth values, dates or text; got {kind!s:.60}")
 

@@ -27,7 +27,7 @@ from .frames import read_parquet as read_parquet
 from .growing import Growing
 from .jsonl import read_jsonl as read_jsonl
 from .sequences import Places, Sequences
-from .source import Complaints, lines
+from .source import Complaints, lines, suffix
 from .tables import read_csv as read_csv
 from .ts import read_ts as read_ts
 
@@ -74,7 +74,7 @@ def read(path: str | Path, **options: Any) -> Sequences:
     Raises:
         DataError: no reader is known for the name, or as the reader does.
     """
-    suffix = Path(str(path).removesuffix(".gz")).suffix.lower()
-    if suffix not in _READERS:
-        raise DataError(f"{path}: expected a name with one of {', '.join(_READERS)}; got {suffix or 'no'!r}")
-    return _READERS[suffix](path, **options)
+    kind = suffix(path)
+    if kind not in _READERS:
+        raise DataError(f"{path}: expected a name with one of {', '.join(_READERS)}; got {kind or 'no'!r}")
+    return _READERS[kind](path, **options)

@@ -84,8 +84,15 @@ def blocks(path: str | Path) -> Iterator[bytes]:
         raise DataError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
 
 
-def lines(path: str | Path, complaints: Complaints) -> Iterator[tuple[int, str]]:
+def suffix(path: str | Path) -> str:
+    """What the name says that a file is, with its dot; it may be gzip-compressed besides."""
+    return Path(str(path).lower().removesuffix(".gz")).suffix
+
+
+def lines(path: str | Path, complaints: Complaints, keep: str = "") -> Iterator[tuple[int, str]]:
     """Number and text of each line without its end, which is \\n or \\r\\n; UTF-8, a byte-order mark left out.
+
+    `keep` may be \\r, which then stays.
 
     Raises:
         DataError: as `blocks`; a line is not UTF-8, has a NUL, or is longer than 64 MiB.
@@ -93,7 +100,7 @@ def lines(path: str | Path, complaints: Complaints) -> Iterator[tuple[int, str]]
     for number, data in enumerate(_split(path, complaints), 1):
         text = decode(number, data, complaints)
         if text is not None:
-            yield number, text.removesuffix("\r")
+            yield number, text if keep else text.removesuffix("\r")
 
 
 def decode(number: int, data: bytes, complaints: Complaints, remedy: str = "convert the file to UTF-8") -> str | None:

@@ -17,7 +17,7 @@ from .cells import NUMBER, BadCell, CellColumn, numbers
 from .ragged import Ragged, ends
 from .rows import Shape, gather
 from .sequences import Sequences
-from .source import Complaints, lines, shown
+from .source import Complaints, lines, shown, suffix
 
 _CELLS = 2**14  # that are converted at a time
 _WIDEST = 2**14  # columns
@@ -164,7 +164,7 @@ def _check_names(complaints: Complaints, line: int | None, names: Sequence[str])
 def _rows(path: str | Path, delimiter: str | None, complaints: Complaints) -> Iterator[tuple[int, list[str]]]:
     """The line where each row begins, and its fields; empty lines at the end are left out."""
     if delimiter is None:
-        delimiter = "\t" if str(path).removesuffix(".gz").endswith((".tsv", ".tab", ".txt")) else ","
+        delimiter = "\t" if suffix(path) in (".tsv", ".tab", ".txt") else ","
     if len(delimiter) != 1 or delimiter in '"\r\n\0':
         raise UnspoolError(f"delimiter must be one character, no quotation mark and no line end; got {delimiter!r:.80}")
     if delimiter == "\t":
@@ -188,7 +188,7 @@ def _quoted(path: str | Path, delimiter: str, complaints: Complaints) -> Iterato
 
     def fed() -> Iterator[str]:
         nonlocal begin, end
-        for end, line in lines(path, complaints):
+        for end, line in lines(path, complaints, "\r"):
             begin = begin or end
             yield line + "\n"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import DataError
-from .source import GZIP, Complaints, blocks, decode
+from .source import Complaints, blocks, decode, suffix
 
 STDLIB = "python-stdlib"
 _NOT_LIBRARY = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}
@@ -61,9 +61,11 @@ def read(
     else:
         data = _bytes(source)
         if level == "byte":
+            if skip_bad:
+                raise DataError(f"{source}: at level 'byte' no line is bad; leave out skip_bad")
             return [data]
         complaints = Complaints(source, skip_bad)
-        texts = [_decode(b"".join(blocks(source)) if data.startswith(GZIP) else data, complaints)]
+        texts = [_decode(data, complaints)]
         for complaint in complaints.skipped:
             tell(complaint)
     return [t.encode() for t in texts] if level == "byte" else texts
@@ -71,12 +73,9 @@ def read(
 
 def _bytes(source: str | Path) -> bytes:
     try:
-        data = Path(source).read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{source}: no such file; give a text file, or {STDLIB}") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{source}: cannot be read ({reason}); give a text file, or {STDLIB}") from None
+        data = b"".join(blocks(source))
+    except DataError as error:
+        raise DataError(f"{error}; give a text file, or {STDLIB}") from None
     if not data:
         raise DataError(f"{source}: the file is empty; give a text to learn from")
     return data
@@ -86,13 +85,12 @@ def _column(source: str | Path, column: str, skip_bad: int, tell: Callable[[str]
     """The texts of a table, each with the end of a line."""
     from . import readers  # which take longer to import than most commands to run
 
-    suffix = Path(str(source).removesuffix(".gz")).suffix.lower()
-    options: dict[str, Any] = {"columns": [column]}
-    match suffix:
+    options: dict[str, Any] = {"columns": [column], "skip_bad": skip_bad}
+    match suffix(source):
         case ".jsonl" | ".ndjson":
-            options |= {"skip_bad": skip_bad}
+            pass
         case ".csv" | ".tsv" | ".tab":
-            options |= {"skip_bad": skip_bad, "wide": True, "text": [column]}
+            options |= {"wide": True, "text": [column]}
         case ".parquet":
             options |= {"wide": True}
         case _:

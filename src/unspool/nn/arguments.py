@@ -24,6 +24,13 @@ def check_flags(**flags: Any) -> None:
             raise TypeError(f"{name} must be a bool; got {flag!r}")
 
 
+def check_tensors(required: bool = True, **tensors: Any) -> None:
+    """Each must be a tensor, or None unless `required`."""
+    for name, value in tensors.items():
+        if not isinstance(value, torch.Tensor) and (required or value is not None):
+            raise TypeError(f"{name} must be a tensor; got {type(value).__name__}")
+
+
 def check_probability(name: str, value: Any, below: bool = False) -> None:
     """It must be a number from 0 to 1, or `below` 1."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)

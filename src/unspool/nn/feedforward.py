@@ -9,7 +9,7 @@ from torch.nn.functional import dropout as drop
 
 from ..cells import NONLINEARITIES, Nonlinearity, check_nonlinearity
 from ..ops import check
-from .arguments import check_dropout, check_flags, check_probability, check_sizes
+from .arguments import check_dropout, check_flags, check_probability, check_sizes, check_tensors
 
 Window = tuple[Tensor, ...]  # of each layer, its last (window - 1)·dilation inputs
 
@@ -126,6 +126,10 @@ class TDNN(torch.nn.Module):
 
     def _check_x(self, x: Tensor, lengths: Tensor | None) -> bool:
         """Whether x has a batch."""
+        check_tensors(x=x)
+        check_tensors(required=False, lengths=lengths)
+        if not x.is_floating_point():
+            raise TypeError(f"x must be of floating point; got {x.dtype}")
         if x.ndim not in (2, 3) or x.shape[-1] != self.input_size or 0 in x.shape:
             layout = "(B, T, I)" if self.batch_first else "(T, B, I)"
             raise ValueError(f"x must be {layout} or (T, I) with T ≥ 1 and I={self.input_size}; got {tuple(x.shape)}")
@@ -189,6 +193,7 @@ class MLP(torch.nn.Module):
         check_nonlinearity("output_nonlinearity", output_nonlinearity, tuple(NONLINEARITIES))
         self.nonlinearity = nonlinearity
         self.output_nonlinearity = output_nonlinearity
+        self.input_size = sizes[0]
         self.dropout = float(dropout)
         self.layers = torch.nn.ModuleList(
             torch.nn.Linear(I, O, bias, device=device, dtype=dtype) for I, O in pairwise(sizes)
@@ -196,6 +201,9 @@ class MLP(torch.nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x, (..., I), to y, (..., O)."""
+        check_tensors(x=x)
+        if x.ndim == 0 or x.shape[-1] != self.input_size or not x.is_floating_point():
+            raise ValueError(f"x must be floats (..., I) with I={self.input_size}; got {tuple(x.shape)} {x.dtype}")
         *hidden, last = self.layers
         φ, _ = NONLINEARITIES[self.nonlinearity]
         ψ, _ = NONLINEARITIES[self.output_nonlinearity]

@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from .. import ops
 from ..cells import Cell, State, Weights
-from .arguments import changed, check_dropout, check_flags, check_probability, check_sizes
+from .arguments import changed, check_dropout, check_flags, check_probability, check_sizes, check_tensors
 
 
 class Options(TypedDict, total=False):
@@ -134,11 +134,12 @@ class Recurrent(torch.nn.Module):
 
     def forward(
         self,
-        x: Tensor | PackedSequence,
+        x: Tensor | PackedSequence | None = None,
         state: Any = None,
         *,
         lengths: Tensor | None = None,
         reset: Tensor | None = None,
+        input: Tensor | PackedSequence | None = None,
         hx: Any = None,
     ) -> tuple[Any, Any]:
         """Run over sequences, in the parameters' dtype, also in a region of torch.autocast.
@@ -152,15 +153,18 @@ class Recurrent(torch.nn.Module):
                 where the reverse direction begins.
             reset: bool, x's shape without I: a new sequence begins at this step, from the learned state or zero. The
                 reverse direction, which comes from behind, begins anew after this step.
-            hx: another name for `state`, torch.nn's.
+            input, hx: other names for `x` and `state`, torch.nn's.
         Returns:
             y, as x, with R features per direction, and the last state, as `state`.
         Raises:
             ValueError or TypeError that names the argument, what it must be, and what came.
         """
-        state = hx if state is None else state
+        x, state = input if x is None else x, hx if state is None else state
         if isinstance(x, PackedSequence):
             return self._forward_packed(x, state, lengths, reset)
+        if not isinstance(x, Tensor):
+            raise TypeError(f"x must be a tensor or a PackedSequence; got {type(x).__name__}")
+        check_tensors(required=False, lengths=lengths, reset=reset)
         if not x.is_meta and torch.is_autocast_enabled(x.device.type):
             return self._forward_uncast(x, state, lengths, reset)
         batched = self._check_x(x, lengths, reset)
@@ -280,9 +284,10 @@ class Recurrent(torch.nn.Module):
     def _check_state(self, x: Tensor, state: Any, batched: bool) -> State:
         """The state as a tuple."""
         names = self.cell.state_names
-        states = (state,) if isinstance(state, Tensor) else tuple(state)
+        states = tuple(state) if isinstance(state, tuple | list) else (state,)
         if len(states) != len(names):
             raise ValueError(f"state must be {' and '.join(names)}; got {len(states)} tensors")
+        check_tensors(**{f"{name} of the state": s for name, s in zip(names, states, strict=True)})
         batch = [x.shape[0 if self.batch_first else 1]] if batched else []
         for name, s, size in zip(names, states, self._sizes, strict=True):
             shape = (len(self._names), *batch, size)

@@ -16,7 +16,7 @@ def replace(model: torch.nn.Module) -> torch.nn.Module:
 
     The new layers own the very same Parameters, so that an optimiser stays valid, and also the hooks and the training
     flag. A layer that stands in several places is one afterwards, too. Objects of classes derived from the three stay
-    as they are, with a warning that names them, as their methods may be their own.
+    as they are, with a warning that names them, as their methods may be their own; so do torch.nn's cells.
 
     >>> import torch, unspool
     >>> model = torch.nn.Sequential(torch.nn.LSTM(3, 4, batch_first=True))
@@ -30,6 +30,8 @@ def replace(model: torch.nn.Module) -> torch.nn.Module:
     """
     new: dict[torch.nn.Module, Recurrent] = {}
     for path, module in model.named_modules():
+        if isinstance(module, torch.nn.RNNCellBase):
+            warnings.warn(f"replace leaves {path or 'model'}, a {type(module).__name__}: a cell steps", stacklevel=2)
         if not isinstance(module, torch.nn.RNNBase):
             continue
         if type(module) in OURS:

@@ -59,7 +59,8 @@ def recurrence(
 
 def _traced(inputs: tuple) -> bool:
     """Whether somebody may watch for operators; if nobody does, calling the function behind one is much cheaper."""
-    watched = torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
+    tracing = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+    watched = tracing or torch._C._len_torch_dispatch_stack() > 0
     return watched or not {type(t) for t in inputs} <= _PLAIN
 
 

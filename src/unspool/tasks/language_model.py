@@ -131,6 +131,8 @@ class LanguageModel(BaseEstimator):
         self.vocabulary_ = vocabularies.from_text(training, self.level, self.vocabulary_size)
         train, valid = self.vocabulary_.encode(training), self.vocabulary_.encode(held_out)
         self._check_lengths(train, valid)
+        if len(self.vocabulary_) < 2:
+            raise DataError("text must have a word that occurs twice; got none: give a longer text, or level 'char'")
         chunks = Chunks(train, self.batch_size, k1)
         self.source_ = source
         with torch.random.fork_rng(devices=[]):

@@ -32,15 +32,21 @@ def sample(
     if temperature == 0:
         return int(logits.argmax())
     if top_k is None and top_p is None:
-        p = np.exp((logits.astype(np.float64) - logits.max()) / temperature)
+        p = _weights(logits.astype(np.float64) - logits.max(), temperature)
         return _draw(p.cumsum(), rng)
     order = np.argsort(-logits, kind="stable")[:top_k]
     ranked = logits[order].astype(np.float64)
-    p = np.exp((ranked - ranked[0]) / temperature)
+    p = _weights(ranked - ranked[0], temperature)
     upto = np.cumsum(p / p.sum())
     if top_p is not None:
         upto = upto[: np.searchsorted(upto, top_p) + 1]
     return int(order[_draw(upto, rng)])
+
+
+def _weights(behind: np.ndarray, temperature: float) -> np.ndarray:
+    """exp of what each logit is behind the largest, which 0 is, by the temperature."""
+    with np.errstate(over="ignore"):  # a temperature near 0
+        return np.exp(behind / temperature)
 
 
 def _draw(upto: np.ndarray, rng: np.random.Generator) -> int:

@@ -4,20 +4,20 @@ import codecs
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from .. import folder
 from ..arguments import integer, number
-from ..data import text as texts
 from ..data import vocabulary as vocabularies
-from ..data.batches import NO_TARGET, Batch, Chunks
 from ..data.vocabulary import Vocabulary
 from ..errors import DataError, FolderError, UnspoolError
 from ..stream import Packed, Stream, Streams
 from . import sampling
-from .ngram import NGram
+
+if TYPE_CHECKING:  # what scores a text takes longer to import than a page to write
+    from ..data.batches import Batch, Chunks
 
 TASK = "language_model"
 FILES = ("vocabulary.json", "metrics.json")
@@ -67,7 +67,7 @@ class TextStream:
             self.vocabulary = vocabulary_of(
                 saved, self.metrics, packed.architecture.tokens, packed.architecture.outputs
             )
-        except (KeyError, TypeError, ValueError, RecursionError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise not_a_model(path, error) from None
         self.stream = Stream(packed)
 
@@ -109,8 +109,10 @@ class TextStream:
         return float(sum(_cross_entropy(streams.run(batch.inputs), batch) for batch in chunks)) / (len(tokens) - 1)
 
 
-def _cross_entropy(logits: np.ndarray, batch: Batch) -> float:
+def _cross_entropy(logits: np.ndarray, batch: "Batch") -> float:
     """Sum of the nats of a batch's targets."""
+    from ..data.batches import NO_TARGET
+
     with np.errstate(invalid="ignore", over="ignore"):
         shifted = logits - logits.max(-1, keepdims=True)
         total = np.log(np.exp(shifted).sum(-1, dtype=np.float64))
@@ -161,6 +163,9 @@ def evaluate(
     vocabulary: Vocabulary, source: dict[str, Any], score: Callable[[np.ndarray], Score], text: Texts
 ) -> Evaluation:
     """What `LanguageModel.evaluate` gives; `score` is that of tokens."""
+    from ..data import text as texts
+    from .ngram import NGram
+
     parts = as_list(text)
     if source["sha256"] != texts.digest(parts) or source["validation"] is None:
         return Evaluation(score(vocabulary.encode(parts[0][:0].join(parts))), False, None)
@@ -181,8 +186,10 @@ def score(vocabulary: Vocabulary, tokens: np.ndarray, nats: Callable[[np.ndarray
     return Score(bits, 2 ** min(bits, 1000), len(tokens) - 1, count_unknown(vocabulary, tokens[1:]))
 
 
-def scoring_chunks(tokens: np.ndarray, size: int) -> Chunks:
+def scoring_chunks(tokens: np.ndarray, size: int) -> "Chunks":
     """A text in up to 64 rows, each of which begins with a zero state."""
+    from ..data.batches import Chunks
+
     rows = max(1, min(_ROWS, len(tokens) // _TOKENS_PER_ROW))
     return Chunks(tokens, rows, max(1, min(128, _LOGITS // (rows * size))))
 
@@ -203,6 +210,8 @@ def vocabulary_of(saved: folder.Saved, metrics: dict[str, Any], inputs: int, out
     vocabulary = vocabularies.from_json(saved.files["vocabulary.json"])
     for part in ("validation", "baseline"):
         number(f"bits of the {part}", metrics[part]["bits"])
+    if not isinstance(metrics["baseline"]["name"], str):
+        raise FolderError("the baseline has no name")
     if {len(vocabulary)} != {inputs, outputs}:
         raise FolderError(f"a vocabulary of {len(vocabulary)} and the network do not fit together")
     return vocabulary
