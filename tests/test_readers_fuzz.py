@@ -21,7 +21,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from unspool import DataError
-from unspool.data import readers
+from unspool.data import readers, text
 from unspool.data.ragged import Ragged
 
 MEMORY = 100  # times the size of a file, at most, in bytes
@@ -34,11 +34,11 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("fuzz")
 
 
-def read(path: Path, data: bytes, **options):
+def read(path: Path, data: bytes, reader=readers.read, **options):
     """The sequences, or None if they were refused in one line that names the file."""
     path.write_bytes(data)
     try:
-        return readers.read(path, **options)
+        return reader(path, **options)
     except DataError as error:
         message = str(error)
     assert message.startswith(f"{path}") and message.isprintable() and len(message) < 1000
@@ -161,6 +161,24 @@ PIECES += [
     "\0",
     "\ufeff",
 ]
+
+
+@given(
+    st.sampled_from(NAMES),
+    st.binary(max_size=200) | st.lists(st.sampled_from(PIECES), max_size=40).map(lambda p: "".join(p).encode()),
+    st.sampled_from(["char", "byte", "word"]),
+    st.none() | st.sampled_from(["a", "text", ""]),
+    st.integers(0, 3),
+)
+def test_any_file_as_texts(folder, name, data, level, column, skip_bad):
+    """Texts of the level's type, at most as long as the file's characters with an end of line each; or one line."""
+    path, told = folder / name, []
+    texts = read(path, data, text.read, level=level, column=column, skip_bad=skip_bad, tell=told.append)
+    if texts is None:
+        return
+    assert texts and {type(t) for t in texts} == {bytes if level == "byte" else str}
+    assert len(told) <= skip_bad and all(line.startswith(f"{path}") and line.isprintable() for line in told)
+    assert sum(map(len, texts)) <= (len(data) if column is None else 2 * len(data) + len(texts))
 
 
 @given(st.sampled_from(NAMES[:7]), st.lists(st.sampled_from(PIECES), max_size=60).map("".join), st.integers(0, 3))
