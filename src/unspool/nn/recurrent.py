@@ -144,6 +144,9 @@ class Recurrent(torch.nn.Module):
     ) -> tuple[Any, Any]:
         """Run over sequences, in the parameters' dtype, also in a region of torch.autocast.
 
+        The gradients are made of y, too: where they are wanted, do not change it in place. torch.compile, torch.export
+        and torch.jit.trace see one operator; torch.fx and torch.jit.script cannot read a layer.
+
         Args:
             x: input, (T, B, I), or (B, T, I) with `batch_first`, or (T, I), or a PackedSequence; or int64 tokens
                 0..I-1, (T, B), (B, T) or (T,), which stand for 1-of-I inputs.
