@@ -1,9 +1,11 @@
 """The command line."""
 
 import argparse
+import contextlib
 import inspect
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -328,6 +330,31 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(text, network, tmp_pa
     assert run("fit", "text", "--resume", tmp_path / "m", "--tensorboard", tmp_path / "events") == 0
     same = [(path / "model.safetensors").read_bytes() for path in (tmp_path / "m", network)]
     assert same[0] == same[1] and sorted(p.name for p in tmp_path.iterdir()) == ["events", "m"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_a_terminal_has_a_bar_with_loss_speed_and_time_left(text, tmp_path):
+    import pty
+
+    ours, theirs = pty.openpty()
+    command = [*PROGRAM, "fit", "text", text, "--out", tmp_path / "m", *SMALL, "--minutes", "0.05"]
+    with subprocess.Popen(command, stderr=theirs, stdout=subprocess.DEVNULL, env=ENVIRONMENT | {"TERM": "xterm"}) as p:
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # the end, on Linux
+            while some := os.read(ours, 4096):
+                shown += some
+        os.close(ours)
+        assert p.wait(timeout=30) == 0
+    assert re.search(rb"\d+ %.* \d\.\d{3} bits/character  [\d,]+ characters/s.*\d:\d\d:\d\d.*left", shown)
+
+
+def test_text_is_written_as_it_comes(network):
+    command = [*PROGRAM, "generate", network, "--length", "30000000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=ENVIRONMENT) as process:
+        assert process.stdout is not None and len(process.stdout.read(10)) == 10
+        assert process.poll() is None, "it is still writing"
+        process.kill()
 
 
 def test_a_network_larger_than_memory_is_one_line(text, capsys, tmp_path):

@@ -1,13 +1,14 @@
 """The n-gram baseline."""
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from unspool.data import vocabulary
-from unspool.tasks.ngram import NGram
+from unspool.tasks.ngram import NGram, _discounts
 
 
 def test_probabilities_of_all_tokens_add_up_to_one():
@@ -51,9 +52,41 @@ def test_longer_contexts_are_used():
     assert bits[0] > 1.9 and bits[1] > 1.9 and bits[2] < 0.6
 
 
-def test_order_fits_into_63_bits():
-    assert NGram(np.arange(100) % 9, 6000).order == 5
-    assert NGram(np.arange(100) % 9, 10_001).order == 4
+def by_definition(tokens, size, order, text):
+    """Probabilities from the formulas of the docstring, with dictionaries."""
+    tables = []
+    for n in range(1, order + 1):
+        seen = [tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1)]
+        longer = {tuple(tokens[i : i + n + 1]) for i in range(len(tokens) - n)}
+        tables.append(Counter(seen) if n == order else Counter(gram[1:] for gram in longer))
+    p = np.full(len(text), 1 / size)
+    for n, c in enumerate(tables, start=1):
+        d = _discounts(np.array(list(c.values())))
+        for i in range(n - 1, len(text)):
+            *u, w = text[i - n + 1 : i + 1]
+            behind = [count for gram, count in c.items() if gram[:-1] == tuple(u)]
+            count = c[(*u, w)]
+            if behind:
+                p[i] = (count - d[min(count, 3)] + sum(d[min(k, 3)] for k in behind) * p[i]) / sum(behind)
+    return p[1:]
+
+
+def test_probabilities_are_those_of_the_definition():
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        size, order = rng.integers(1, 9), int(rng.integers(1, 7))
+        tokens, text = (rng.integers(0, size, rng.integers(2, 50)) for _ in range(2))
+        actual = NGram(tokens, size, order).probabilities(text)
+        expected = by_definition(tokens.tolist(), size, min(order, len(tokens)), text.tolist())
+        np.testing.assert_allclose(actual, expected, rtol=1e-12)
+
+
+def test_a_large_vocabulary_is_as_good_as_a_small_one():
+    tokens = np.random.default_rng(0).integers(0, 9, 500)
+    small, large = NGram(tokens, 9), NGram(tokens * 10_000_000, 90_000_000)
+    assert small.order == large.order == 5
+    known = np.array([0, 1, 2, 3, 4] * 3)
+    assert small.bits(known) == pytest.approx(large.bits(known * 10_000_000), rel=0.2)
 
 
 def test_texts_shorter_than_the_order():

@@ -6,15 +6,15 @@ import numpy as np
 
 
 class Table(NamedTuple):
-    """The n-grams of one length; an n-gram is one integer, its tokens the digits, the latest the lowest.
+    """The n-grams of one length, numbered in the order of their keys.
 
-    keys: the n-grams that occur, ascending; `mass` of each: its count less the discount.
-    contexts: their first n-1 tokens, ascending; of each `total`, the sum of the counts, and `freed`, of the discounts.
+    keys: number of the first n-1 tokens in the table below · size + the last token, ascending; `mass` of each: its
+        count less the discount.
+    total, freed: by the number of those n-1 tokens, the sum of the counts, and of the discounts.
     """
 
     keys: np.ndarray
     mass: np.ndarray
-    contexts: np.ndarray
     total: np.ndarray
     freed: np.ndarray
 
@@ -30,51 +30,47 @@ class NGram:
     Args:
         tokens: the training text, integers 0..size-1, (N,).
         size: of the vocabulary.
-        order: n; less where size ** n does not fit 63 bits, as with thousands of words, or the text is shorter.
+        order: n; less where the text is shorter.
     """
 
     def __init__(self, tokens: np.ndarray, size: int, order: int = 5):
-        order = min(order, len(tokens))
-        while order > 1 and size**order >= 2**63:
-            order -= 1
-        self.size, self.order = size, order
-        self.tables: list[Table] = []
-        keys, counts = np.unique(_grams(tokens, order, size), return_counts=True)
-        for n in range(order, 0, -1):
-            self.tables.insert(0, _table(keys, counts, size))
-            keys, counts = np.unique(keys % size ** (n - 1), return_counts=True)
+        self.size, self.order = size, min(order, len(tokens))
+        numbers = np.zeros(len(tokens) + 1, np.int64)  # of the (n-1)-grams that end before each token, and at the end
+        below = 1  # how many they are
+        found = []
+        for n in range(1, self.order + 1):
+            grams = numbers[:-1] * size + tokens[n - 1 :]
+            keys, first, inverse, counts = np.unique(grams, return_index=True, return_inverse=True, return_counts=True)
+            found.append((keys, counts, below))
+            if n > 1:  # of those below: the different n-grams that end with them
+                shorter, _, fewer = found[n - 2]
+                found[n - 2] = shorter, np.bincount(numbers[1:][first], minlength=len(shorter)), fewer
+            numbers, below = inverse, len(keys)
+        self.tables = [_table(keys, counts, below, size) for keys, counts, below in found]
 
     def probabilities(self, tokens: np.ndarray) -> np.ndarray:
         """Of each token but the first given those before it, (N-1,), N ≥ 2."""
-        p = np.full(len(tokens) - 1, 1 / self.size)
-        for n, table in enumerate(self.tables, start=1):
-            grams = _grams(tokens, n, self.size)[-len(p) :]
-            of_these = p[len(p) - len(grams) :]
-            total, freed = _find(table.contexts, grams // self.size, table.total, table.freed)
-            (mass,) = _find(table.keys, grams, table.mass)
-            np.divide(mass + freed * of_these, total, out=of_these, where=total > 0)
-        return p
+        p = np.full(len(tokens), 1 / self.size)
+        contexts = np.zeros(len(tokens), np.int64)  # number of the (n-1)-gram before each token; -1 if it is unknown
+        for table in self.tables:
+            known = contexts >= 0
+            total, freed = (np.where(known, values[contexts], 0.0) for values in (table.total, table.freed))
+            grams = contexts * self.size + tokens
+            at = np.minimum(np.searchsorted(table.keys, grams), len(table.keys) - 1)
+            there = known & (table.keys[at] == grams)
+            np.divide(np.where(there, table.mass[at], 0.0) + freed * p, total, out=p, where=total > 0)
+            contexts = np.append(-1, np.where(there, at, -1)[:-1])
+        return p[1:]
 
     def bits(self, tokens: np.ndarray) -> float:
         """Mean bits a token, all but the first."""
         return float(-np.log2(self.probabilities(tokens)).mean())
 
 
-def _grams(tokens: np.ndarray, n: int, size: int) -> np.ndarray:
-    """The n-gram that ends at each of the tokens n-1, n, …"""
-    N = max(0, len(tokens) - n + 1)
-    keys = np.zeros(N, np.int64)
-    for i in range(n):
-        keys *= size
-        keys += tokens[i : i + N]
-    return keys
-
-
-def _table(keys: np.ndarray, counts: np.ndarray, size: int) -> Table:
+def _table(keys: np.ndarray, counts: np.ndarray, below: int, size: int) -> Table:
     discount = _discounts(counts)[np.minimum(counts, 3)]
-    contexts, first = np.unique(keys // size, return_index=True)
-    total, freed = (np.add.reduceat(values, first) if len(first) else values for values in (counts, discount))
-    return Table(keys, counts - discount, contexts, total, freed)
+    total, freed = (np.bincount(keys // size, values, below) for values in (counts, discount))
+    return Table(keys, counts - discount, total, freed)
 
 
 def _discounts(counts: np.ndarray) -> np.ndarray:
@@ -82,12 +78,3 @@ def _discounts(counts: np.ndarray) -> np.ndarray:
     n = [max(int(np.count_nonzero(counts == i)), 1) for i in range(5)]
     y = n[1] / (n[1] + 2 * n[2])
     return np.array([0.0] + [min(max(i - (i + 1) * y * n[i + 1] / n[i], 0.1), i - 0.1) for i in (1, 2, 3)])
-
-
-def _find(keys: np.ndarray, wanted: np.ndarray, *values: np.ndarray) -> list[np.ndarray]:
-    """The values at the wanted keys, 0 where a key is not there."""
-    if not len(keys):
-        return [np.zeros(len(wanted)) for _ in values]
-    at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    found = keys[at] == wanted
-    return [np.where(found, v[at], 0.0) for v in values]
