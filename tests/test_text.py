@@ -3,6 +3,7 @@
 import hashlib
 import os
 import sysconfig
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,15 @@ def test_file_that_is_no_text(tmp_path, data, complaint):
     file.write_bytes(data)
     with pytest.raises(DataError, match=f"^{file}.*{complaint}"):
         text.read(file)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_text_may_come_through_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(b"to be\n",))
+    writer.start()
+    assert text.read(tmp_path / "pipe") == ["to be\n"]
+    writer.join()
 
 
 def test_file_that_cannot_be_read(tmp_path):

@@ -73,7 +73,8 @@ def read(
 
 def _bytes(source: str | Path) -> bytes:
     try:
-        data = b"".join(blocks(source))
+        pipe = Path(source).is_fifo()  # as a shell's <(…) is, or a piped /dev/stdin
+        data = Path(source).read_bytes() if pipe else b"".join(blocks(source))
     except DataError as error:
         raise DataError(f"{error}; give a text file, or {STDLIB}") from None
     if not data:
