@@ -250,7 +250,7 @@ def test_c_refuses_what_it_cannot_step(program, folders, tmp_path):
         assert status == 2 and y == [] and complaint in error and error.count("\n") == 1
 
 
-def test_c_reads_under_any_locale_and_complains_in_one_line(program, folders, tmp_path):
+def test_c_complains_in_one_line_that_names_the_file(program, folders, tmp_path):
     config, weights = parts(folders / "lstm")
     bad = place(tmp_path / "bad", config, weights)
     (bad / "config.json").write_text("{")
@@ -263,6 +263,14 @@ def test_c_reads_under_any_locale_and_complains_in_one_line(program, folders, tm
     header = b"{" + entries + b"}"
     same = place(tmp_path / "same", config, len(header).to_bytes(8, "little") + header + b"\0" * 4)
     assert "has arrays that overlap" in step_from_c(program, same, [1])[2]
+
+
+def test_a_small_file_does_not_make_a_large_state(tmp_path):
+    wide = {"kind": "dense", "size": 80}
+    config = saved.config(wide, cell="tdnn", window=17, dilation=65535, hidden_size=2, num_layers=1)
+    _, path = saved.saved(tmp_path / "m", config)
+    with pytest.raises(FolderError, match=r"window and dilation reach back over more than 2\^26 numbers"):
+        load(path)
 
 
 def test_sha256_in_c(tmp_path):
