@@ -46,8 +46,8 @@ def read(
     """The texts of a source: one for a file, many for `python-stdlib` and for a table.
 
     Args:
-        source: path of a file, which may be gzip-compressed, or `python-stdlib`.
-        level: `byte` reads the bytes as they are; `char` and `word` want UTF-8.
+        source: path of a file, which may be gzip-compressed, or of a pipe, or `python-stdlib`.
+        level: `byte` takes any bytes; `char` and `word` want UTF-8.
         column: the file is a table, CSV, TSV, JSON lines or Parquet, and each cell of this column is a text.
         skip_bad: so many bad lines or rows are let go.
         tell: is told of each of them.
