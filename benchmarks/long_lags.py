@@ -59,8 +59,8 @@ from unspool import nn, ops
 from unspool.cells import Weights
 from unspool.data.batches import NO_TARGET, Batch
 from unspool.errors import DivergedError
-from unspool.fit import Plan, Progress, fit
-from unspool.flow import Loss, as_tensor
+from unspool.train import Plan, Progress, fit
+from unspool.train.through_time import Loss, as_tensor
 
 Figures = dict[str, float]  # the first is the one to make small
 State = Any

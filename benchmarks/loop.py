@@ -23,7 +23,7 @@ from torch import Tensor
 
 from unspool import nn
 from unspool.data.batches import Batch
-from unspool.fit import Plan, fit
+from unspool.train import Plan, fit
 
 T, B, I, H, CLASSES, TURN = 50, 50, 128, 128, 10, 100
 LAYERS = {"LSTM": (nn.LSTM, torch.nn.LSTM), "GRU": (nn.GRU, torch.nn.GRU)}

@@ -25,15 +25,16 @@ import torch
 from measure import machine, table
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from unspool import LanguageModel, _native, folder, load, packing
-from unspool.export import export
+from unspool import LanguageModel, _native, load
 from unspool.network import Network
-from unspool.tasks.text_stream import TextStream
+from unspool.onnx.export import export
+from unspool.saved import folder, small
+from unspool.tasks.language_model.saved import TextStream
 
 CELLS = {"elman": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}
 TORCH_CELLS = {"elman": torch.nn.RNNCell, "gru": torch.nn.GRUCell, "lstm": torch.nn.LSTMCell}
 SIZES = (32, 64, 128, 256)
-KINDS = ("float32", *packing.KINDS)
+KINDS = ("float32", *small.KINDS)
 SESSIONS = 1000
 Step = Callable[[], Any]
 
@@ -48,8 +49,8 @@ def save(cell: str, H: int, path: Path) -> Network:
     net = Network(config).eval()
     weights = {name: value.numpy() for name, value in net.state_dict().items()}
     folder.write(path / "float32", {"task": "benchmark", "network": config}, weights, {})
-    for kind in packing.KINDS:
-        packing.pack(path / "float32", path / kind, kind)
+    for kind in small.KINDS:
+        small.pack(path / "float32", path / kind, kind)
     export(path / "float32", path / "float32.onnx")
     return net
 
@@ -230,7 +231,7 @@ def generation(seconds: float) -> dict[str, float]:
             LanguageModel(cell=cell, hidden_size=256, num_layers=2, epochs=1, batch_size=4).fit(text).save(path)
             for kind in KINDS:
                 if kind != "float32":
-                    packing.pack(path, f"{path}-{kind}", kind)
+                    small.pack(path, f"{path}-{kind}", kind)
                 model = TextStream(path if kind == "float32" else f"{path}-{kind}")
                 model.generate(length=500)
                 taken = []

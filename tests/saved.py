@@ -5,8 +5,8 @@ import json
 import numpy as np
 import torch
 
-from unspool import folder
 from unspool.network import Network
+from unspool.saved import folder
 
 DENSE, ONE_HOT = {"kind": "dense", "size": 5}, {"kind": "one-hot", "size": 9}
 EMBEDDING = {"kind": "embedding", "tokens": 9, "size": 4}

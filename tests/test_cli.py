@@ -13,7 +13,10 @@ import sys
 import pytest
 import torch
 
-from unspool import LanguageModel, cli, verbs
+from unspool import LanguageModel
+from unspool.cli import main as cli
+from unspool.cli import run as verbs
+from unspool.cli.fit import fit_text
 
 RHYME = "the rain in spain stays mainly in the plain.\n" * 30
 SMALL = "--hidden-size 16 --embedding-size 8 --tbptt 16 --batch-size 4 --learning-rate 0.02 --epochs 2".split()
@@ -60,7 +63,7 @@ def test_flags_are_the_keywords_with_their_defaults():
     keywords = inspect.signature(LanguageModel).parameters | dict(
         list(inspect.signature(LanguageModel.fit).parameters.items())[2:]
     )
-    flags = dict(inspect.signature(cli.fit_text).parameters)
+    flags = dict(inspect.signature(fit_text).parameters)
     defaults = {name: p.default for name, p in flags.items() if name in keywords and name not in ("tbptt", "resume")}
     others = {"context", "file", "column", "skip_bad", "out", "force", "devices", "nodes", "precision", "tensorboard"}
     assert flags.keys() - others == keywords.keys() - {"watch", "run", "options"}
@@ -269,16 +272,16 @@ def test_full_disk_is_one_line_and_leaves_nothing(text, capsys, tmp_path, monkey
 
 
 def test_a_run_that_diverges_keeps_the_best_weights(text, capsys, tmp_path, monkeypatch):
-    from unspool.tasks import language_model
+    from unspool.tasks.language_model import estimator
 
-    calls, original = 0, language_model.cross_entropy
+    calls, original = 0, estimator.cross_entropy
 
     def loss(logits, targets):
         nonlocal calls
         calls += torch.is_grad_enabled()
         return original(logits, targets) * (float("inf") if calls == 20 and torch.is_grad_enabled() else 1)
 
-    monkeypatch.setattr(language_model, "cross_entropy", loss)
+    monkeypatch.setattr(estimator, "cross_entropy", loss)
     assert run("fit", "text", text, "--out", tmp_path / "m", *SMALL) == 2
     err = capsys.readouterr().err.splitlines()[-1]
     assert "training stopped at step 20: the loss is not finite" in err
@@ -288,8 +291,8 @@ def test_a_run_that_diverges_keeps_the_best_weights(text, capsys, tmp_path, monk
 
 def test_torch_waits_until_it_is_needed():
     program = (
-        "import sys, unspool.cli; unspool.cli.run(['--help']); "
-        "sys.exit(bool({'torch', 'sklearn'} & sys.modules.keys()) or unspool.cli.run(['generate', 'nowhere']) - 2)"
+        "import sys, unspool.cli.main as cli; cli.run(['--help']); "
+        "sys.exit(bool({'torch', 'sklearn'} & sys.modules.keys()) or cli.run(['generate', 'nowhere']) - 2)"
     )
     assert subprocess.run([sys.executable, "-c", program], capture_output=True).returncode == 0
 

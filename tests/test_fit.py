@@ -15,9 +15,9 @@ import torch
 from unspool import nn
 from unspool.data.batches import NO_TARGET, Batch, Chunks
 from unspool.errors import DataError, DivergedError, FolderError, UnspoolError
-from unspool.fit import Plan, fit
 from unspool.network import Network
-from unspool.tasks.language_model import cross_entropy
+from unspool.tasks.language_model.estimator import cross_entropy
+from unspool.train import Plan, fit
 
 
 class Counter(torch.nn.Module):
@@ -371,7 +371,7 @@ def test_parameters_that_are_not_finite_are_named():
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
 def test_precision(precision):
-    from unspool.ranks import launch
+    from unspool.train.ranks import launch
 
     network, plain = recurrent("gru", 16), recurrent("gru", 16)
     if precision == "64-true":
@@ -514,7 +514,7 @@ def test_gradients_that_overflow_at_every_scale_are_a_blow_up(monkeypatch):
 
 
 def test_a_precision_that_the_device_has_not_is_refused():
-    from unspool.ranks import launch
+    from unspool.train.ranks import launch
 
     with pytest.raises(UnspoolError, match=r"2 nodes .* give each machine MASTER_ADDR, MASTER_PORT, NODE_RANK in its"):
         launch(nodes=2, accelerator="cpu")

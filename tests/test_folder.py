@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from unspool import FolderError, folder
+from unspool import FolderError
+from unspool.saved import folder
 
 WEIGHTS = {"w": np.arange(6, dtype=np.float32).reshape(2, 3)}
 CONFIG = {"task": "t", "network": {}}
@@ -90,7 +91,7 @@ def test_full_disk_leaves_nothing_and_loses_nothing(tmp_path, monkeypatch, there
 def test_file_that_cannot_grow_leaves_nothing(tmp_path):
     """The kernel stops the writing in the middle of the weights."""
     program = (
-        "import resource, sys, numpy as np; from unspool import folder; "
+        "import resource, sys, numpy as np; from unspool.saved import folder; "
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); "
         "folder.write(sys.argv[1], {}, {'w': np.zeros(1000, np.float32)}, {})"
     )

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from safetensors.numpy import save
 from saved import DENSE, EMBEDDING
 
-from unspool import FolderError, load, packing
-from unspool.tasks.text_stream import TextStream
+from unspool import FolderError, load
+from unspool.saved import small
+from unspool.tasks.language_model.saved import TextStream
 
 ROOT = Path(__file__).parents[1]
 
@@ -28,8 +29,8 @@ def folders(tmp_path_factory):
     root = tmp_path_factory.mktemp("hostile")
     saved.saved(root / "lstm", saved.config(EMBEDDING, proj_size=3, peephole=True, hidden_size=4))
     saved.saved(root / "tdnn", saved.config(DENSE, cell="tdnn", window=[2, 3], dilation=2, hidden_size=4))
-    packing.pack(root / "lstm", root / "int8", "int8")
-    packing.pack(root / "lstm", root / "bf16", "bf16")
+    small.pack(root / "lstm", root / "int8", "int8")
+    small.pack(root / "lstm", root / "bf16", "bf16")
     return root
 
 
@@ -121,7 +122,7 @@ def test_what_was_not_mutated_runs(folders, tmp_path):
 
 def rebuilt(folder, **changes):
     """The configuration, and the file of the weights with some put in, changed, or taken out (None)."""
-    from unspool import folder as folders
+    from unspool.saved import folder
 
     config, _ = parts(folder)
     weights = dict(folders.read(folder).weights) | changes

@@ -11,7 +11,7 @@ import torch
 
 from unspool import nn
 from unspool.data.batches import NO_TARGET, Batch
-from unspool.fit import Plan, fit
+from unspool.train import Plan, fit
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import lag_data as data

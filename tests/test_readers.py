@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from unspool import DataError, UnspoolError
-from unspool.data import readers, text
+from unspool import data as readers
+from unspool.data import text
 from unspool.data.ragged import Ragged
 
 

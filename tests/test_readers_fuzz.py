@@ -21,7 +21,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from unspool import DataError
-from unspool.data import readers, text
+from unspool import data as readers
+from unspool.data import text
 from unspool.data.ragged import Ragged
 
 MEMORY = 100  # times the size of a file, at most, in bytes

@@ -10,8 +10,8 @@ import sys
 import pytest
 import torch
 
-from unspool import checkpoint
 from unspool.errors import FolderError
+from unspool.train import checkpoint
 
 # One process imports, and forks a child for each attempt: 22 starts of an interpreter would take minutes.
 KILLS = """
@@ -20,9 +20,9 @@ from pathlib import Path
 import torch
 import torch._dynamo  # as optimisers do, once for all children
 from unspool.data.batches import Chunks, Overlapping
-from unspool.fit import Plan, fit
+from unspool.train import Plan, fit
 from unspool.network import Network
-from unspool.tasks.language_model import cross_entropy
+from unspool.tasks.language_model.estimator import cross_entropy
 from safetensors.torch import save_file
 
 folder = Path(sys.argv[1])
@@ -176,8 +176,8 @@ import numpy as np
 import torch
 from unspool import nn
 from unspool.data.batches import Batch
-from unspool.fit import Plan, fit
-from unspool.ranks import launch
+from unspool.train import Plan, fit
+from unspool.train.ranks import launch
 
 folder, ranks, carried, stop = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "carried", int(sys.argv[4])
 fabric = launch(ranks, accelerator="cpu")
@@ -265,11 +265,12 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
 from lightning_fabric.strategies.ddp import DDPStrategy
-from unspool import UnspoolError, checkpoint
+from unspool import UnspoolError
+from unspool.train import checkpoint
 from unspool.data.batches import Batch
-from unspool.fit import Plan, fit
+from unspool.train import Plan, fit
 from unspool.network import Network
-from unspool.ranks import launch
+from unspool.train.ranks import launch
 
 folder, mode = Path(sys.argv[1]), sys.argv[2]
 if mode.startswith("scaled"):

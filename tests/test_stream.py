@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from saved import DENSE, EMBEDDING, ONE_HOT, RECURRENT
 
-from unspool import LanguageModel, UnspoolError, _native, folder, load, packing
+from unspool import LanguageModel, UnspoolError, _native, load
+from unspool.saved import folder, small
 from unspool.stream import Packed, Stream
-from unspool.tasks.text_stream import TextStream
+from unspool.tasks.language_model.saved import TextStream
 
 FRONTS = {"dense": DENSE, "one-hot": ONE_HOT, "embedding": EMBEDDING}
 ATOL = 1e-5
@@ -117,11 +118,11 @@ def networks(tmp_path_factory):
     return folders
 
 
-@pytest.mark.parametrize("kind", packing.KINDS)
+@pytest.mark.parametrize("kind", small.KINDS)
 @pytest.mark.parametrize("cell", RECURRENT)
 def test_a_state_that_moves_gives_the_same_bits_with_small_weights(networks, tmp_path, cell, kind):
     path, front = networks[cell]
-    packing.pack(path, tmp_path / "m", kind)
+    small.pack(path, tmp_path / "m", kind)
     for seed in range(3):
         xs = saved.inputs(front, 20, seed=seed)
         whole, stream = load(tmp_path / "m"), load(tmp_path / "m")
@@ -463,7 +464,7 @@ for name, path in json.loads(sys.argv[1]).items():
         y = np.array([stream.step(x) for x in xs])
     np.save(path + ".out.npy", y)
     print(took)
-from unspool.__main__ import main
+from unspool.cli.main import main
 model, text = sys.argv[2], sys.argv[3]
 for verb in (
     ["evaluate", model, text], ["pack", model, "--weights", "int8", "--file", text],

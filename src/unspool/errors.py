@@ -21,3 +21,14 @@ class DivergedError(UnspoolError):
     def __init__(self, message: str, outcome: Any = None):
         super().__init__(message)
         self.outcome = outcome
+
+
+def printable(text: str) -> str:
+    """One line, whatever a file has put into it."""
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
+def shown(value: object) -> str:
+    """What came, cut short."""
+    text = repr(value)
+    return text if len(text) <= 43 else text[:40] + "..."

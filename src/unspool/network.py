@@ -10,9 +10,9 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from . import nn
-from .architecture import Architecture, parse
 from .errors import UnspoolError
-from .packing import float32
+from .saved.architecture import Architecture, parse
+from .saved.small import float32
 
 CELLS = {"elman": nn.Elman, "jordan": nn.Jordan, "gru": nn.GRU, "lstm": nn.LSTM, "tdnn": nn.TDNN}
 

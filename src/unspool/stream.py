@@ -15,10 +15,11 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
-from . import _native, folder
-from .architecture import FAMILIES, FRONTS, HEADS, Architecture, parse
+from . import _native
 from .arguments import integer
 from .errors import FolderError, UnspoolError
+from .saved import folder
+from .saved.architecture import FAMILIES, FRONTS, HEADS, Architecture, parse
 
 State = dict[str, np.ndarray]
 _CELLS = {"elman": 0, "jordan": 1, "gru": 2, "lstm": 4, "tdnn": 0}  # in the order of native/kernels.h

@@ -1,1 +1,51 @@
-"""Files → sequences → batches. NumPy only."""
+"""Data: `read` gives the sequences of any file that we know, and each reader has a name of its own.
+
+    read                          a file, by the reader that its name calls for
+    read_csv                      CSV, TSV: a row a step, or a row a sequence
+    read_parquet, from_frame      Parquet, and tables of pandas, polars and arrow
+    read_jsonl                    JSON lines: an object a sequence
+    read_conll, read_conllu       CoNLL: a line a token
+    read_ts                       UEA and UCR archives: a line a sequence
+    read_lines                    plain text: a line a sequence
+    read_npy, read_npz            NumPy's arrays
+
+All of them give `Sequences`, whose columns are arrays, or `Ragged` sequences of unequal lengths.
+"""
+
+from typing import TYPE_CHECKING
+
+from ..lazy import attributes
+
+if TYPE_CHECKING:
+    from .ragged import Ragged as Ragged
+    from .readers import read as read
+    from .readers.arrays import read_npy as read_npy
+    from .readers.arrays import read_npz as read_npz
+    from .readers.conll import read_conll as read_conll
+    from .readers.conll import read_conllu as read_conllu
+    from .readers.frames import from_frame as from_frame
+    from .readers.frames import read_parquet as read_parquet
+    from .readers.jsonl import read_jsonl as read_jsonl
+    from .readers.plain import read_lines as read_lines
+    from .readers.tables import read_csv as read_csv
+    from .readers.ts import read_ts as read_ts
+    from .sequences import Sequences as Sequences
+
+__getattr__, __dir__ = attributes(
+    __name__,
+    {
+        "Ragged": "ragged",
+        "Sequences": "sequences",
+        "from_frame": "readers.frames",
+        "read": "readers",
+        "read_conll": "readers.conll",
+        "read_conllu": "readers.conll",
+        "read_csv": "readers.tables",
+        "read_jsonl": "readers.jsonl",
+        "read_lines": "readers.plain",
+        "read_npy": "readers.arrays",
+        "read_npz": "readers.arrays",
+        "read_parquet": "readers.frames",
+        "read_ts": "readers.ts",
+    },
+)

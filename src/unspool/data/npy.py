@@ -8,8 +8,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from ..errors import DataError
-from .source import printable
+from ..errors import DataError, printable
 
 _VERSIONS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import DataError
-from .source import Complaints, blocks, decode, suffix
+from .readers.source import Complaints, blocks, decode, suffix
 
 STDLIB = "python-stdlib"
 _NOT_LIBRARY = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}

@@ -1,0 +1,167 @@
+"""NumPy's files, .npy and .npz, as sequences."""
+
+import io
+import math
+import os
+import struct
+import zipfile
+import zlib
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import DataError, printable, shown
+from .. import npy
+from ..ragged import Ragged, ends
+from ..sequences import Column, Places, Sequences
+from .source import ALLOWANCE, EXPANSION
+
+_DAMAGE = (  # what zipfile raises for files that are none
+    OSError,
+    EOFError,
+    ValueError,
+    RuntimeError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+)
+_CHECKED = 2**20  # numbers of a mapped array that are looked at together
+
+
+def read_npy(path: str | Path, *, missing: bool = False) -> Sequences:
+    """One array as column `value`: (T,) or (T, I) is one sequence, (n, T, ...) is n of them. It is mapped, not loaded.
+
+    Args:
+        path: the file.
+        missing: NaN stands for a missing number; else there must be none.
+    Raises:
+        DataError: the file cannot be read, is damaged, has objects in it, or numbers that are not finite.
+    """
+    array = npy.mapped(path)
+    return _sequences(path, {"value": _checked(array, str(path), missing)}, None)
+
+
+def read_npz(
+    path: str | Path, *, columns: Collection[str] | None = None, lengths: str | None = None, missing: bool = False
+) -> Sequences:
+    """Arrays by name.
+
+    With `lengths`, the name of an array (n,) of lengths that add up to N, arrays (N, ...) have a value a step, and
+    arrays (n, ...) a value a sequence. Without, arrays (n, T, ...) of three dimensions or more have a value a step, and
+    the others, (n,) or (n, O), a value a sequence; if there is none of three dimensions, all are (T,) or (T, I): one
+    sequence.
+
+    Args:
+        path: the file.
+        columns: arrays to read, without it all.
+        lengths: name of the array of lengths.
+        missing: NaN stands for a missing number; else there must be none.
+    Raises:
+        DataError: the file cannot be read, is damaged or unpacks to more than it justifies; an array has objects in it,
+            numbers that are not finite, or a shape that does not go with the others.
+    """
+    try:
+        with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
+            size = os.fstat(file.fileno()).st_size
+            arrays = _members(archive, str(path), size, columns, lengths)
+    except DataError:
+        raise
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except _DAMAGE as error:
+        reason = printable(f"{getattr(error, 'strerror', None) or error!s:.120}")
+        raise DataError(f"{path}: cannot be read ({reason}); copy it again") from None
+    counts = None
+    if lengths is not None:
+        counts = arrays.pop(lengths)
+        if (
+            counts.ndim != 1
+            or counts.dtype.kind not in "iu"
+            or not len(counts)
+            or not 1 <= counts.min() <= counts.max() < 2**62 // len(counts)
+        ):
+            raise DataError(f"{path}: array {lengths!r} must have integers of at least 1, (n,); got {_what(counts)}")
+    checked = {name: _checked(array, f"{path}, array {name!r}", missing) for name, array in arrays.items()}
+    return _sequences(path, checked, counts)
+
+
+def _members(
+    archive: zipfile.ZipFile, path: str, size: int, columns: Collection[str] | None, lengths: str | None
+) -> dict[str, np.ndarray]:
+    members = {i.filename.removesuffix(".npy"): i for i in archive.infolist()}
+    if len(members) != len(archive.infolist()) or not members:
+        raise DataError(
+            f"{path}: expected arrays of different names; got {', '.join(archive.namelist()) or 'none':.200}"
+        )
+    asked = [*(members if columns is None else columns)] + ([] if lengths is None else [lengths])
+    wanted: list[str] = sorted(set(asked), key=asked.index)
+    for name in wanted:
+        if name not in members:
+            raise DataError(f"{path}: there is no array {shown(name)}; there are {printable(', '.join(members)[:200])}")
+    if sum(members[name].file_size for name in wanted) > EXPANSION * size + ALLOWANCE:
+        raise DataError(f"{path}: unpacks to more than {EXPANSION} times its size; if that is meant, save it as .npy")
+    arrays = {}
+    for name in wanted:
+        with archive.open(members[name]) as member:
+            data = member.read()  # never more than the size that was counted above, and its check sum is compared
+        head = npy.header(io.BytesIO(data), len(data), f"{path}, array {name!r}")
+        array = np.frombuffer(data, head.dtype, math.prod(head.shape), head.start)
+        arrays[name] = array.reshape(head.shape, order="F" if head.fortran else "C")
+    return arrays
+
+
+def _sequences(path: str | Path, arrays: dict[str, np.ndarray], lengths: np.ndarray | None) -> Sequences:
+    if not arrays:
+        raise DataError(f"{path}: there is no array but that of the lengths")
+    several = [a for a in arrays.values() if a.ndim >= 3]
+    columns: dict[str, Column] = {}
+    if lengths is not None:
+        offsets, n = ends(lengths), len(lengths)
+    elif several:
+        n, T = several[0].shape[:2]
+        offsets = np.arange(n + 1) * T
+    else:
+        n, offsets = 1, np.array([0, len(next(iter(arrays.values())))])
+    for name, array in arrays.items():
+        if (
+            lengths is None
+            and array.ndim >= 3
+            and array.shape[0] == n
+            and array.shape[0] * array.shape[1] == offsets[-1]
+        ):
+            columns[name] = Ragged(array.reshape(-1, *array.shape[2:]), offsets)
+        elif (lengths is not None or not several) and len(array) == offsets[-1]:
+            columns[name] = Ragged(array, offsets)
+        elif (lengths is not None or several) and len(array) == n and (array.ndim < 3 or lengths is not None):
+            columns[name] = array
+        else:
+            raise DataError(
+                f"{path}: array {name!r} must be for {n} sequences of {offsets[-1]} steps; got {_what(array)}"
+            )
+    return Sequences(columns, Places.of(path, np.arange(1, n + 1), "sequence"))
+
+
+def _checked(array: np.ndarray, name: str, missing: bool) -> np.ndarray:
+    """The array, if its numbers are finite; text as str in an array of objects."""
+    if not array.size or not array.ndim:
+        raise DataError(f"{name}: expected one dimension at least, and not nothing; got {_what(array)}")
+    if array.dtype.kind == "U":
+        return array.astype(object)
+    if array.dtype.kind == "M" and np.isnat(array).any():
+        raise DataError(f"{name}: expected a date everywhere; got NaT")
+    if array.dtype.kind == "f":
+        for start in range(0, len(array), step := max(1, _CHECKED // max(1, array[:1].size))):
+            part = array[start : start + step]
+            wrong = np.isinf(part) if missing else ~np.isfinite(part)
+            if wrong.any():
+                at = np.argwhere(wrong)[0]
+                place = (int(at[0]) + start, *map(int, at[1:]))
+                hint = ": give missing if it stands for a missing number" if np.isnan(part[tuple(at)]) else ""
+                raise DataError(f"{name}, at {place}: expected a finite number; got {part[tuple(at)]}{hint}")
+    return array
+
+
+def _what(array: np.ndarray) -> str:
+    return f"{array.dtype} of shape {array.shape}"

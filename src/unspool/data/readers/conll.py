@@ -1,0 +1,165 @@
+"""Tagged sentences: CoNLL-U, and the CoNLL formats with a token a line and an empty line after each sentence."""
+
+import re
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+from ...errors import UnspoolError, shown
+from ..sequences import Places, Sequences
+from .growing import Growing
+from .source import Complaints, lines
+
+UNIVERSAL = ("ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC")
+_WORD = re.compile(r"[1-9][0-9]*")
+_RANGE = re.compile(r"([1-9][0-9]*)-([1-9][0-9]*)")
+_EMPTY = re.compile(r"([0-9]+)\.([1-9][0-9]*)")
+
+Line = tuple[int, list[str]]
+
+
+def read_conllu(path: str | Path, *, columns: Sequence[str] = ("FORM", "UPOS"), skip_bad: int = 0) -> Sequences:
+    """Sentences of a CoNLL-U file, each column a text a word; gzip-compressed or not.
+
+    Words are the lines with a plain number; multi-word tokens (`3-4`) and empty nodes (`8.1`) are checked and left out,
+    and so are comments.
+
+    Args:
+        path: the file.
+        columns: of ID, FORM, LEMMA, UPOS, XPOS, FEATS, HEAD, DEPREL, DEPS and MISC.
+        skip_bad: so many bad lines are let go, each with its sentence, and told in `skipped`.
+    Raises:
+        DataError: the file cannot be read; a line has not ten fields, or an empty one, or its number is not the next.
+
+    https://universaldependencies.org/format.html
+    """
+    for column in columns:
+        if column not in UNIVERSAL:
+            raise UnspoolError(f"columns must be of {', '.join(UNIVERSAL)}; got {shown(column)}")
+    complaints = Complaints(path, skip_bad)
+    return _read(complaints, _universal(path, complaints), {c: UNIVERSAL.index(c) for c in columns})
+
+
+def read_conll(
+    path: str | Path,
+    *,
+    columns: Mapping[str, int] = MappingProxyType({"token": 1, "tag": -1}),
+    separator: str | None = None,
+    comments: bool = False,
+    skip_bad: int = 0,
+) -> Sequences:
+    """Sentences of a file with a token a line and an empty line after each sentence; gzip-compressed or not.
+
+    Args:
+        path: the file.
+        columns: names, and which field each is, from 1; -1 for the last.
+        separator: between fields: a tab, or a space for any number of spaces and tabs; without it a tab if the first
+            line has one.
+        comments: lines that begin with # are comments; else they are tokens, as hashtags are.
+        skip_bad: so many bad lines are let go, each with its sentence, and told in `skipped`.
+    Raises:
+        DataError: the file cannot be read, or a line has not as many fields as the first, or an empty one.
+    """
+    if not columns or any(type(c) is not int or c == 0 for c in columns.values()):
+        raise UnspoolError(f"columns must be names with numbers of fields, from 1 or from -1; got {shown(columns)}")
+    if separator not in (None, "\t", " "):
+        raise UnspoolError(f"separator must be a tab or a space; got {shown(separator)}")
+    complaints = Complaints(path, skip_bad)
+    places = {name: c - 1 if c > 0 else c for name, c in columns.items()}
+    return _read(complaints, _plain(path, complaints, separator, comments, places), places)
+
+
+def _read(complaints: Complaints, sentences: Iterator[list[Line]], places: Mapping[str, int]) -> Sequences:
+    columns = {name: Growing() for name in places}
+    first, lengths = array("q"), array("q")
+    for sentence in sentences:
+        first.append(sentence[0][0])
+        lengths.append(len(sentence))
+        for name, place in places.items():
+            columns[name].add([fields[place] for _, fields in sentence])
+    if not lengths:
+        raise complaints.refuse(None, None, "there are no sentences that can be used")
+    ragged = {name: column.ragged(lengths) for name, column in columns.items()}
+    return Sequences(ragged, Places.of(complaints.name, first), tuple(complaints.skipped))
+
+
+def _blocks(path: str | Path, complaints: Complaints) -> Iterator[list[tuple[int, str]]]:
+    """The lines between empty ones, unless one of them could not even be read as text."""
+    block: list[tuple[int, str]] = []
+    skipped = 0
+    for number, line in lines(path, complaints):
+        if line.strip(" \t"):
+            block.append((number, line))
+            continue
+        if block and len(complaints.skipped) == skipped:
+            yield block
+        block, skipped = [], len(complaints.skipped)
+    if block and len(complaints.skipped) == skipped:
+        yield block
+
+
+def _universal(path: str | Path, complaints: Complaints) -> Iterator[list[Line]]:
+    for block in _blocks(path, complaints):
+        words: list[Line] = []
+        ok = True
+        for number, line in block:
+            if line.startswith("#"):
+                continue
+            fields = line.split("\t")
+            if len(fields) != len(UNIVERSAL) or not all(fields):
+                have = f"{len(fields)}" if len(fields) != len(UNIVERSAL) else "an empty one"
+                complaints.bad(number, None, f"expected 10 fields with tabs between them; got {have}")
+                ok = False
+                break
+            what = _wrong_number(fields[0], len(words))
+            if what:
+                complaints.bad(number, "1 (ID)", what)
+                ok = False
+                break
+            if _WORD.fullmatch(fields[0]):
+                words.append((number, fields))
+        if ok and words:
+            yield words
+
+
+def _wrong_number(number: str, words: int) -> str | None:
+    """What is wrong with the number of a line after so many words."""
+    span, empty = _RANGE.fullmatch(number), _EMPTY.fullmatch(number)
+    if _WORD.fullmatch(number):
+        right = number == str(words + 1)
+    elif span:
+        right = span[1] == str(words + 1) and (len(span[2]), span[2]) >= (len(span[1]), span[1])
+    else:
+        right = empty is not None and empty[1] == str(words)
+    if right:
+        return None
+    return f"expected {words + 1}, {words + 1}- and the last word of a token, or {words}.1; got {shown(number)}"
+
+
+def _plain(
+    path: str | Path, complaints: Complaints, separator: str | None, comments: bool, places: Mapping[str, int]
+) -> Iterator[list[Line]]:
+    width = 0
+    needed = max(p + 1 if p >= 0 else -p for p in places.values())
+    for block in _blocks(path, complaints):
+        sentence: list[Line] = []
+        ok = True
+        for number, line in block:
+            if comments and line.startswith("#"):
+                continue
+            separator = separator or ("\t" if "\t" in line else " ")
+            fields = line.split("\t") if separator == "\t" else re.split("[ \t]+", line.strip(" \t"))
+            if not width and len(fields) < needed:
+                raise complaints.refuse(number, None, f"expected at least {needed} fields; got {len(fields)}")
+            if not width and len({p % len(fields) for p in places.values()}) < len(places):
+                raise complaints.refuse(number, None, f"expected a field for each column; got {len(fields)} fields")
+            width = width or len(fields)
+            if len(fields) != width or not all(fields):
+                have = str(len(fields)) if len(fields) != width else "an empty one"
+                complaints.bad(number, None, f"expected {width} fields, as in the first line; got {have}")
+                ok = False
+                break
+            sentence.append((number, fields))
+        if ok and sentence:
+            yield sentence

@@ -1,0 +1,170 @@
+"""JSON lines: an object a line, each a sequence; its lists have a value a step, all else is a value a sequence."""
+
+import json
+import math
+from array import array
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+
+from ...errors import shown
+from ..sequences import Column, Places, Sequences
+from .growing import Growing
+from .source import Complaints, lines
+
+_WIDEST = 2**14  # fields
+_KINDS = {int: "number", float: "number", bool: "truth value", str: "text"}
+
+
+class _Bad(Exception):
+    """What is wrong with a line, and in which field."""
+
+    def __init__(self, field: str | None, what: str):
+        super().__init__(what)
+        self.field, self.what = field, what
+
+
+class _Type(NamedTuple):
+    """What a field holds: a kind of value, or `width` numbers; in a list, a step each, or once."""
+
+    listed: bool
+    kind: str
+    width: int | None
+
+    def __str__(self) -> str:
+        one = self.kind if self.width is None else f"list of {self.width} numbers"
+        return f"a list with a {one} a step" if self.listed else f"a {one}"
+
+
+def read_jsonl(
+    path: str | Path, *, columns: Sequence[str] | None = None, missing: bool = False, skip_bad: int = 0
+) -> Sequences:
+    """Sequences from a file with a JSON object in each line; gzip-compressed or not.
+
+    The first object says which fields there are, and of which type; all others must be alike. A list has a value a
+    step: a number, a truth value, a text, or a list of I numbers. All lists of an object have the same length.
+
+    Args:
+        path: the file.
+        columns: fields to read, without it all.
+        missing: null among numbers becomes NaN; else there must be none.
+        skip_bad: so many bad lines are let go, and told in `skipped`.
+    Raises:
+        DataError: the file cannot be read, or a line is bad: with line and field, what was expected and what came.
+    """
+    complaints = Complaints(path, skip_bad)
+    types: dict[str, _Type] = {}
+    grown: dict[str, Growing] = {}
+    where, lengths = array("q"), array("q")
+    for number, line in lines(path, complaints):
+        try:
+            fields = _parse(line)
+            wanted = list(fields) if columns is None and not types else list(types) or list(columns or ())
+            found = _values(fields, wanted, types, columns is None, missing)
+            if not types:
+                types = {name: kind for name, (kind, _) in found.items()}
+                grown = {name: Growing() for name in types}
+        except _Bad as bad:
+            complaints.bad(number, bad.field, bad.what)
+            continue
+        where.append(number)
+        lengths.append(max((len(v) for t, v in found.values() if t.listed), default=0))
+        for name, (kind, values) in found.items():
+            grown[name].add(values if kind.listed else [values])
+    if not where:
+        raise complaints.refuse(None, None, "there are no objects that can be used")
+    made: dict[str, Column] = {n: g.ragged(lengths) if types[n].listed else g.finish() for n, g in grown.items()}
+    return Sequences(made, Places.of(path, where), tuple(complaints.skipped))
+
+
+def _parse(line: str) -> dict[str, Any]:
+    try:
+        value = json.loads(
+            line, object_pairs_hook=_object, parse_constant=_constant, parse_float=_float, parse_int=_int
+        )
+    except json.JSONDecodeError as error:
+        raise _Bad(str(error.colno), f"expected a JSON object; {error.msg}") from None
+    except RecursionError:
+        raise _Bad(None, "expected an object of values and lists; got lists in lists without end") from None
+    if not isinstance(value, dict):
+        raise _Bad(None, f"expected a JSON object; got {shown(value)}")
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > _WIDEST:
+        raise _Bad(None, f"expected at most {_WIDEST} fields; got {len(pairs)}")
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(n for n in names if names.count(n) > 1)
+        raise _Bad(repr(twice), "expected each field once; it is there twice")
+    return fields
+
+
+def _constant(text: str) -> NoReturn:
+    raise _Bad(None, f"expected finite numbers, as JSON has them; got {text}: write null for a missing one")
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise _Bad(None, f"expected a number within ±1.8e308; got {shown(text)}")
+    return value
+
+
+def _int(text: str) -> int:
+    """Those that other readers of JSON hold exactly too (RFC 8259, section 6)."""
+    if len(text) > 17 or abs(int(text)) > 2**53:
+        raise _Bad(None, f"expected an integer within ±2^53; got {shown(text)}: write it as text")
+    return int(text)
+
+
+def _values(
+    fields: dict[str, Any], wanted: Sequence[str], types: dict[str, _Type], all_: bool, missing: bool
+) -> dict[str, tuple[_Type, Any]]:
+    """The wanted fields, each with its type; None is NaN."""
+    if not all(name in fields for name in wanted) or (all_ and len(fields) != len(wanted)) or not wanted:
+        names = ", ".join(wanted) or "at least one"
+        raise _Bad(None, f"expected the fields {names:.200}; got {', '.join(fields) or 'none':.200}")
+    found, steps = {}, None
+    for name in wanted:
+        kind, values = _typed(name, fields[name], types.get(name), missing)
+        if types and kind != types[name]:
+            raise _Bad(repr(name), f"expected {types[name]}, as above; got {shown(fields[name])}")
+        if kind.listed:
+            steps = len(values) if steps is None else steps
+            if len(values) != steps:
+                raise _Bad(repr(name), f"expected {steps} steps, as the list before has; got {len(values)}")
+        found[name] = kind, values
+    return found
+
+
+def _typed(name: str, value: Any, expected: _Type | None, missing: bool) -> tuple[_Type, Any]:
+    """The type of a field, and its steps as an array, or as a list if they are text, or the one value."""
+    listed = isinstance(value, list)
+    steps = value if listed else [value]
+    if not steps:
+        raise _Bad(repr(name), "expected at least one step; got an empty list")
+    width = len(steps[0]) if isinstance(steps[0], list) else None
+    if width is not None and not (width and all(isinstance(s, list) and len(s) == width for s in steps)):
+        raise _Bad(repr(name), f"expected as many numbers in each step, and at least one; got {shown(value)}")
+    cells = steps if width is None else [cell for step in steps for cell in step]
+    absent = [cell is None for cell in cells]
+    if any(absent) and not missing:
+        raise _Bad(repr(name), "expected a value; got null: give missing to read it as NaN among numbers")
+    kinds = {_KINDS.get(type(cell), "") for cell in cells if cell is not None}
+    if all(absent) and expected is not None:
+        kinds = {expected.kind}
+    if len(kinds) != 1 or "" in kinds or (kinds != {"number"} and (width is not None or any(absent))):
+        raise _Bad(repr(name), f"expected numbers only, or truth values, or text; got {shown(value)}")
+    (kind,) = kinds
+    if kind == "text":
+        if any("\ud800" <= character <= "\udfff" for character in "".join(cells)):
+            raise _Bad(repr(name), f"expected text; got half a character in {shown(value)}")
+        return _Type(listed, kind, width), steps if listed else value
+    array_ = np.array([np.nan if cell is None else cell for cell in cells])
+    array_ = array_ if width is None else array_.reshape(-1, width)
+    return _Type(listed, kind, width), array_ if listed else array_.item()

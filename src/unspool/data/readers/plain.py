@@ -1,0 +1,27 @@
+"""Plain text: a line a sequence."""
+
+from pathlib import Path
+
+from ..sequences import Places, Sequences
+from .growing import Growing
+from .source import Complaints, lines
+
+
+def read_lines(path: str | Path, *, skip_bad: int = 0) -> Sequences:
+    """The lines of a text, each a sequence: column `text`, a str a sequence, an empty one for an empty line.
+
+    Args:
+        path: the file, in UTF-8, gzip-compressed or not.
+        skip_bad: so many bad lines are let go, and told in `skipped`.
+    Raises:
+        DataError: the file cannot be read, or a line is not UTF-8 or has a NUL; with line and column.
+    """
+    complaints = Complaints(path, skip_bad)
+    text, numbers = Growing(), Growing()
+    for number, line in lines(path, complaints):
+        text.add([line])
+        numbers.add([number])
+    where = numbers.finish()
+    if not len(where):
+        raise complaints.refuse(None, None, "the file is empty; expected lines of text")
+    return Sequences({"text": text.finish()}, Places.of(path, where), tuple(complaints.skipped))

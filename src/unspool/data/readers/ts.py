@@ -1,0 +1,139 @@
+"""Files of the UEA and UCR archives of time series, `.ts`."""
+
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import shown
+from ..ragged import Ragged
+from ..sequences import Places, Sequences
+from .fields import BadCell, numbers
+from .growing import Growing
+from .source import Complaints, lines
+
+_ABSENT = ("?", "NaN", "nan", "NAN")
+_TRUTH = {"true": True, "false": False}
+
+
+def read_ts(path: str | Path, *, skip_bad: int = 0) -> Sequences:
+    """Series of a `.ts` file: column `value`, (N, channels), and `label`, a text a series, or `target`, a number.
+
+    Missing values, ? or NaN, become NaN where the header says that there are some (`@missing true`), and are refused
+    elsewhere.
+
+    Args:
+        path: the file, gzip-compressed or not.
+        skip_bad: so many bad series are let go, and told in `skipped`.
+    Raises:
+        DataError: the file cannot be read; a series is not what the header says; the series have time stamps.
+    """
+    complaints = Complaints(path, skip_bad)
+    source = lines(path, complaints)
+    header = _Header(complaints, source)
+    value, last = Growing(), Growing()
+    where, lengths = array("q"), array("q")
+    for number, line in source:
+        if not line.strip() or line.startswith("#"):
+            continue
+        try:
+            series, end = header.series(line)
+        except BadCell as bad:
+            complaints.bad(number, bad.row, bad.what)
+            continue
+        where.append(number)
+        lengths.append(len(series))
+        value.add(series)
+        last.add(end)
+    if not where:
+        raise complaints.refuse(None, None, "there are no series after @data that can be used")
+    columns: dict[str, Ragged | np.ndarray] = {"value": value.ragged(lengths)}
+    if header.last:
+        columns[header.last] = last.finish()
+    return Sequences(columns, Places.of(path, where), tuple(complaints.skipped))
+
+
+class _Header:
+    """What the lines before @data say, and the series that agree with it."""
+
+    def __init__(self, complaints: Complaints, source: Iterator[tuple[int, str]]):
+        self.complaints = complaints
+        self.channels = self.length = None
+        self.missing, self.labels, self.last = False, frozenset(), ""
+        self.equal = False
+        self.seen: set[str] = set()
+        for number, line in source:
+            words = line.split()
+            if not words or words[0].startswith("#"):
+                continue
+            tag = words[0].lower()
+            if tag == "@data" and len(words) == 1:
+                return
+            self._tag(number, tag, words[1:])
+        raise complaints.refuse(None, None, "there is no line @data; is this a .ts file?")
+
+    def series(self, line: str) -> tuple[np.ndarray, list]:
+        """Values (T, channels), and the label or the target in a list."""
+        fields = line.split(":")
+        end: list = []
+        if self.last:
+            last = fields.pop().strip()
+            end = [last] if self.last == "label" else _numbers(len(fields) + 1, [last], ()).tolist()
+            if self.last == "label" and last not in self.labels:
+                raise BadCell(len(fields) + 1, f"expected a label of @classLabel; got {shown(last)}")
+        self.channels = self.channels or len(fields)
+        if len(fields) != self.channels:
+            raise BadCell(len(fields), f"expected {self.channels} channels with : between them; got {len(fields)}")
+        absent = _ABSENT if self.missing else ()
+        channels = [_numbers(j, field.split(","), absent) for j, field in enumerate(fields, 1)]
+        for j, channel in enumerate(channels, 1):
+            if len(channel) != len(channels[0]):
+                raise BadCell(j, f"expected {len(channels[0])} values, as in channel 1; got {len(channel)}")
+        if self.equal:
+            self.length = self.length or len(channels[0])
+        if self.length is not None and len(channels[0]) != self.length:
+            raise BadCell(1, f"expected {self.length} values; got {len(channels[0])}")
+        return np.stack(channels, axis=1), end
+
+    def _tag(self, number: int, tag: str, words: list[str]) -> None:
+        if tag in self.seen or not tag.startswith("@"):
+            raise self.complaints.refuse(number, 1, f"expected a line of the header or @data; got {shown(tag)}")
+        self.seen.add(tag)
+        if tag in ("@timestamps", "@missing", "@univariate", "@equallength", "@classlabel", "@targetlabel"):
+            truth = _TRUTH.get(words[0].lower() if words else "")
+            if truth is None:
+                raise self.complaints.refuse(number, None, f"expected {tag} true or false; got {shown(words)}")
+            self._truth(number, tag, truth, words[1:])
+        elif tag in ("@dimension", "@dimensions", "@serieslength"):
+            if len(words) != 1 or not words[0].isascii() or not words[0].isdigit() or not 0 < len(words[0]) < 10:
+                raise self.complaints.refuse(number, None, f"expected {tag} and a number; got {shown(words)}")
+            size = int(words[0])
+            if tag == "@serieslength":
+                self.length = size or None
+            else:
+                self.channels = size or None
+
+    def _truth(self, number: int, tag: str, truth: bool, words: list[str]) -> None:
+        if tag == "@timestamps" and truth:
+            raise self.complaints.refuse(number, None, "series with time stamps are not read; write them as a table")
+        if tag == "@missing":
+            self.missing = truth
+        if tag == "@univariate" and truth:
+            self.channels = 1
+        if tag == "@equallength":
+            self.equal = truth
+        if tag == "@classlabel" and truth:
+            if not words:
+                raise self.complaints.refuse(number, None, "expected labels after @classLabel true; got none")
+            self.last, self.labels = "label", frozenset(words)
+        if tag == "@targetlabel" and truth:
+            self.last = "target"
+
+
+def _numbers(column: int, cells: list[str], absent: tuple[str, ...]) -> np.ndarray:
+    try:
+        return numbers(cells, absent).astype(float)
+    except BadCell as bad:
+        hint = ": missing values need @missing true in the header" if cells[bad.row].strip() in _ABSENT else ""
+        raise BadCell(column, f"value {bad.row + 1}: {bad.what}{hint}") from None

@@ -1,0 +1,1 @@
+"""A saved network as an ONNX graph."""

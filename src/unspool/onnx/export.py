@@ -1,0 +1,131 @@
+"""ONNX: a saved network as a graph, of native RNN, GRU and LSTM nodes where the cell has one.
+
+    inputs     x         tokens, int64 (T, B), or numbers, float32 (T, B, I)
+               lengths   int32 (B,), 1..T: behind its end a sequence has what the head makes of zeros
+               h, c      float32 (layers × directions, B, H); c for an LSTM only. The h of a projected LSTM is what
+                         its projection is made of; that of a Jordan network its output
+               window_l0 … of a time-delay network, float32 (d·(K - 1), B, ·)
+    outputs    y         float32 (T, B, O): what the network gives, `unspool.architecture`
+               h_next, c_next, window_l0_next …
+
+T and B are dynamic. States begin with zeros, or with the metadata's `initial_h` and `initial_c`. Embeddings, scaling
+and the head are in the graph; what ONNX cannot say, the vocabulary, is in the metadata, as JSON. Before the file is
+written it is run, and compared with our own run.
+"""
+
+import json
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import onnxruntime
+
+from ..errors import FolderError, UnspoolError
+from ..saved import folder
+from ..saved.architecture import Architecture, parse
+from ..saved.small import float32
+from ..stream import Packed, Stream
+from .graph import Weights, model, state_shapes, suffixes
+
+_CLOSE = 1e-5
+_VOCABULARY = "vocabulary.json"
+
+
+def export(path: str | Path, out: str | Path, *, force: bool = False) -> float:
+    """Write the network of a folder into an ONNX file, after a comparison.
+
+    Args:
+        path: the folder, of any network.
+        out: the file.
+        force: replace the file. Small weights become float32 again.
+    Returns:
+        The largest difference between its outputs and ours, over batches of 1 and 7, and 1 and 100 steps; by the
+        largest of ours, where that is more than 1.
+    Raises:
+        UnspoolError: the file exists, or the two differ by more than 1e-5.
+    """
+    out = Path(out)
+    if out.exists() and not force:
+        raise UnspoolError(f"{out} exists; choose another file, or give force to replace it")
+    saved = folder.read(path, optional=(_VOCABULARY,))
+    arch = parse(saved.config.get("network"))
+    weights = float32(saved.weights)
+    packed = Packed(saved._replace(weights=weights), path)
+    data = model(arch, weights, _metadata(path, arch, saved, weights)).SerializeToString()
+    difference = _compare(arch, data, packed, weights)
+    if not difference <= _CLOSE:
+        raise UnspoolError(f"{path}: the exported network differs from ours by {difference:.2g}; it was not written")
+    _write(out, data)
+    return difference
+
+
+def _metadata(path: str | Path, arch: Architecture, saved: folder.Saved, weights: Weights) -> dict[str, str]:
+    """What is not in the graph, by name."""
+    data = {"task": json.dumps(saved.config.get("task")), "network": json.dumps(saved.config["network"])}
+    if _VOCABULARY in saved.files:
+        vocabulary = folder.json_object(saved.files[_VOCABULARY], Path(path) / _VOCABULARY)
+        data["vocabulary"] = json.dumps(vocabulary, ensure_ascii=False)
+    if arch.options.get("learn_initial_state"):
+        state = initial_state(arch, weights, 1)
+        data |= {f"initial_{name}": json.dumps(value[:, 0].tolist()) for name, value in state.items()}
+    return data
+
+
+def _compare(arch: Architecture, data: bytes, packed: Packed, weights: Weights) -> float:
+    """The largest difference between onnxruntime's outputs and ours, each sequence run in two parts."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    rng = np.random.default_rng(0)
+    return max(_difference(arch, session, packed, weights, T, B, rng) for T in (1, 100) for B in (1, 7))
+
+
+def _difference(
+    arch: Architecture,
+    session: onnxruntime.InferenceSession,
+    packed: Packed,
+    weights: Weights,
+    T: int,
+    B: int,
+    rng: np.random.Generator,
+) -> float:
+    if arch.tokens:
+        x: np.ndarray = rng.integers(arch.tokens, size=(T, B))
+    else:
+        x = (rng.standard_normal((T, B, arch.inputs)) * weights["front.std"] + weights["front.mean"]).astype(np.float32)
+    if arch.bidirectional:
+        ours, cuts = np.stack([Stream(packed).run(np.ascontiguousarray(x[:, b])) for b in range(B)], 1), [T]
+    else:
+        ours, cuts = Stream(packed).streams(B).run(x), [T // 3, T - T // 3]
+    state, parts, begin = initial_state(arch, weights, B), [], 0
+    for steps in filter(None, cuts):
+        feed = {"x": x[begin : begin + steps], "lengths": np.full(B, steps, np.int32), **state}
+        y, *last = session.run(None, feed)
+        state = dict(zip(state, last, strict=True))
+        parts.append(y)
+        begin += steps
+    return float(np.abs(np.concatenate(parts) - ours).max() / max(1, np.abs(ours).max()))
+
+
+def initial_state(arch: Architecture, weights: Weights, B: int) -> dict[str, np.ndarray]:
+    """The states with which B sequences begin, by name."""
+    state = {name: np.zeros((rows, B, size), np.float32) for name, (rows, size) in state_shapes(arch).items()}
+    if arch.options.get("learn_initial_state"):
+        for row, suffix in enumerate(s for layer in range(arch.num_layers) for s in suffixes(arch, layer)):
+            for name, value in state.items():
+                begin = weights[f"recurrent.initial_{name}{suffix}"]
+                if name == "h" and arch.options.get("proj_size"):
+                    begin = np.linalg.pinv(weights[f"recurrent.weight_hr{suffix}"].astype(np.float64)) @ begin
+                value[row] = begin
+    return state
+
+
+def _write(out: Path, data: bytes) -> None:
+    """Beside the final name, then renamed."""
+    try:
+        with TemporaryDirectory(prefix=f".{out.name}-", dir=out.absolute().parent) as beside:
+            (Path(beside) / "model").write_bytes(data)
+            os.replace(Path(beside) / "model", out)
+    except OSError as error:
+        raise FolderError(f"{out} was not written ({error.strerror or error}); choose another place") from None

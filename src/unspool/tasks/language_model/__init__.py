@@ -1,0 +1,1 @@
+"""The next character, byte or word of a text."""

@@ -1,0 +1,172 @@
+"""Checkpoints of training runs: whole or absent, and known to be undamaged.
+
+A checkpoint is one line, `unspool checkpoint 1 <SHA-256 of the rest>`, and behind it tensors as safetensors has them,
+of which one, `progress`, is JSON. It is written beside its name, forced to the disk, and renamed. Reading it executes
+nothing.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from ..errors import FolderError
+
+_MAGIC = b"unspool checkpoint 1 "
+
+
+def begin(path: Path, history: Path) -> None:
+    """Make the folder of a run, without the checkpoint of another one, and with an empty history."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        history.write_text("")
+    except OSError as error:
+        raise FolderError(f"{path.parent}: cannot be written ({error.strerror or error}); choose another") from None
+
+
+def write(path: Path, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]) -> None:
+    """Replace the checkpoint at this path, if there is one.
+
+    Raises:
+        FolderError: it cannot be written. The one that was there is still there.
+    """
+    said = torch.frombuffer(bytearray(json.dumps(progress).encode()), dtype=torch.uint8)
+    data = save({**_apart(tensors), "progress": said})
+    beside = path.with_name(path.name + ".part")
+    with _or_complain(path):
+        try:
+            with open(beside, "wb") as file:
+                file.write(_MAGIC + hashlib.sha256(data).hexdigest().encode() + b"\n")
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(beside, path)
+            _sync_folder(path.parent)
+        except OSError:
+            with contextlib.suppress(OSError):
+                beside.unlink(missing_ok=True)
+            raise
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """On the CPU, contiguous, and none in the memory of another, as those of tied weights are."""
+    apart, seen = {}, set()
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().cpu().contiguous()
+        place = tensor.untyped_storage().data_ptr()
+        apart[name] = tensor.clone() if place in seen else tensor
+        seen.add(place)
+    return apart
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and the progress that were written.
+
+    Raises:
+        FolderError: it is missing, truncated or altered.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise FolderError(f"{path}: no such checkpoint; begin the run anew") from None
+    except OSError as error:
+        raise FolderError(f"{path}: cannot be read ({error.strerror or error})") from None
+    head, _, rest = data[:200].partition(b"\n")
+    if not head.startswith(_MAGIC):
+        raise FolderError(f"{path}: is not a checkpoint of this unspool; begin the run anew")
+    body = memoryview(data)[len(head) + 1 :]
+    if not rest or head[len(_MAGIC) :].decode("ascii", "replace") != hashlib.sha256(body).hexdigest():
+        raise FolderError(f"{path}: is truncated or altered, as its SHA-256 is not the one written in it")
+    try:
+        tensors = load(bytes(body))
+        return tensors, json.loads(tensors.pop("progress").numpy().tobytes())
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise FolderError(f"{path}: is not a checkpoint of this unspool ({error}); begin the run anew") from None
+
+
+def pack_optimiser(optimiser: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """An optimiser's state as tensors by name and as what JSON can hold."""
+    state = optimiser.state_dict()
+    tensors, rest = {}, {}
+    for k, values in state["state"].items():
+        for name, value in values.items():
+            if isinstance(value, Tensor):
+                tensors[f"optimiser.{k}.{name}"] = value
+            else:
+                rest[f"{k}.{name}"] = value
+    return tensors, {"groups": state["param_groups"], "state": rest}
+
+
+def unpack_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor], rest: Mapping[str, Any]) -> None:
+    """Put an optimiser into the state that was packed."""
+    state: dict[int, dict[str, Any]] = {}
+    found = {name.removeprefix("optimiser."): t for name, t in tensors.items() if name.startswith("optimiser.")}
+    for key, value in {**found, **rest["state"]}.items():
+        k, name = key.split(".", 1)
+        state.setdefault(int(k), {})[name] = value
+    groups = [{**group, **saved} for group, saved in zip(optimiser.param_groups, rest["groups"], strict=True)]
+    for group, saved in zip(groups, rest["groups"], strict=True):
+        group["params"] = saved["params"]
+        if "betas" in group:
+            group["betas"] = tuple(group["betas"])
+    optimiser.load_state_dict({"state": state, "param_groups": groups})
+
+
+def keep_lines(path: Path, lines: int, write: bool) -> list[dict[str, Any]]:
+    """The first lines of the history; those of after the checkpoint go."""
+    try:
+        found = path.read_text().splitlines(keepends=True)
+        kept = found[:lines]
+        history = [json.loads(line) for line in kept]
+    except (OSError, ValueError) as error:
+        raise FolderError(f"{path}: cannot be read ({error}); put it back, or begin the run anew") from None
+    if len(kept) < lines:
+        raise FolderError(f"{path}: has {len(kept)} lines of {lines}; put it back, or begin the run anew")
+    if write and len(found) > lines:
+        beside = path.with_name(path.name + ".part")
+        with _or_complain(path):
+            beside.write_text("".join(kept))
+            os.replace(beside, path)
+    return history
+
+
+def add_line(path: Path, line: Mapping[str, Any]) -> None:
+    """Add a line to the history."""
+    with _or_complain(path), open(path, "a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def sync(path: Path) -> None:
+    """Force the history to the disk."""
+    with _or_complain(path), open(path, "a") as file:
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def _or_complain(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise FolderError(
+            f"{path}: was not written ({error.strerror or error}); make room, and go on from the checkpoint before, "
+            f"or begin anew if there was none yet"
+        ) from None
+
+
+def _sync_folder(folder: Path) -> None:
+    """Force a rename to the disk; where folders cannot be opened (Windows) it is on its way."""
+    if hasattr(os, "O_DIRECTORY"):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

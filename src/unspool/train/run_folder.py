@@ -1,0 +1,60 @@
+"""The folder of a run, DIR.run beside the network DIR that it is to become, and gone when that is there."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import FolderError
+from ..saved import folder
+
+CHECKPOINT, HISTORY, _ARGUMENTS = "last.checkpoint", "history.jsonl", "run.json"
+
+
+def check_free(out: Path, force: bool = False) -> None:
+    """Raise FolderError if a network or an unfinished run is there already, unless it is to be replaced."""
+    folder.check_free(out, force)
+    if (of(out) / CHECKPOINT).exists() and not force:
+        raise FolderError(f"{of(out)} has an unfinished run; go on with --resume {out}, or give --force to begin anew")
+
+
+def begin(out: Path, arguments: Mapping[str, Any]) -> Path:
+    """The folder of a new run, which knows the arguments that it was begun with.
+
+    Raises:
+        FolderError: it cannot be written.
+    """
+    run = of(out)
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        (run / _ARGUMENTS).write_text(json.dumps(dict(arguments), indent=2))
+    except OSError as error:
+        raise FolderError(f"{run}: cannot be written ({error.strerror}); choose another folder") from None
+    return run
+
+
+def arguments(out: Path) -> dict[str, Any]:
+    """What the unfinished run of this network was begun with.
+
+    Raises:
+        FolderError: there is none.
+    """
+    path = of(out) / _ARGUMENTS
+    try:
+        return folder.json_object(path.read_bytes(), path)
+    except OSError as error:
+        raise FolderError(
+            f"{path}: {error.strerror}; there is no run to go on with: begin one with --out {out}"
+        ) from None
+
+
+def end(out: Path, *, finished: bool = True) -> None:
+    """Remove the folder of a finished run, or of one that has nothing to go on from."""
+    if finished or not (of(out) / CHECKPOINT).exists():
+        shutil.rmtree(of(out), ignore_errors=True)
+
+
+def of(out: Path) -> Path:
+    """The folder of the run."""
+    return out.with_name(out.name + ".run")
