@@ -1,9 +1,9 @@
-"""What the training loop costs, and what a run gains: `unspool.fit` beside plain loops, in one run.
+"""What the training loop costs, and what a run gains: `unspool.train.fit` beside plain loops, in one run.
 
 A classifier of every time step, two layers of 128, T=50, B=50, Adam, gradients scaled down to norm 1, a thousand steps.
 In turns of a hundred steps:
 
-    fit      the loop of unspool.fit: schedule, norms, history, checks
+    fit      the loop of unspool.train.fit: schedule, norms, history, checks
     bare     our layers with forward, backward and optimiser alone
     torch    torch.nn's layers in the loop that everybody writes: loss, backward, clip_grad_norm_, step
 

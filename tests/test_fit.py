@@ -144,7 +144,7 @@ def test_slow_checks_leave_time_to_train_between_them(monkeypatch):
         now += 0.15
         return 0.0
 
-    monkeypatch.setattr("unspool.fit.time", SimpleNamespace(perf_counter=clock))
+    monkeypatch.setattr("unspool.train.loop.time", SimpleNamespace(perf_counter=clock))
     outcome = fit(Counter(), away, batches(3), validate, Plan(0.1, 0, 1, minutes=0.6 / 60, checks=6))
     steps = [line["step"] for line in outcome.history if line["validation"] is not None]
     assert len(steps) > 1 and all(b > a + 1 for a, b in itertools.pairwise(steps[:-1]))
@@ -507,7 +507,7 @@ def test_nothing_to_train(tmp_path):
 
 
 def test_gradients_that_overflow_at_every_scale_are_a_blow_up(monkeypatch):
-    monkeypatch.setattr("unspool.fit._OVERFLOWS", 5)
+    monkeypatch.setattr("unspool.train.loop._OVERFLOWS", 5)
     plan = Plan(0.01, epochs=9)
     with pytest.raises(DivergedError, match="step 6: the gradient is not finite"):
         fit(recurrent("gru"), lambda o, t: o.sum() + torch.sqrt(0 * o.sum()), text(), newest, plan, fabric=scaling(4.0))

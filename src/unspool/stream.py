@@ -31,7 +31,7 @@ class Stream(_native.Sessions):
         e = front(x);  y, state = recurrent(e, state);  out = head(y)
 
     x is a token, an integer in 0..K-1, or a contiguous float32 array, (I,), of finite numbers; out is float32, (O,):
-    what the head of the network gives (`unspool.architecture`). A call that is refused leaves the state as it was.
+    what the head of the network gives (`unspool.saved.architecture`). A call that is refused leaves the state as it was.
 
         step(x)    one time step: out, a new array.
         run(xs)    T of them, int64 (T,) or float32 (T, I): (T, O). However a sequence is cut into runs and steps, the

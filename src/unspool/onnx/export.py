@@ -5,7 +5,7 @@
                h, c      float32 (layers × directions, B, H); c for an LSTM only. The h of a projected LSTM is what
                          its projection is made of; that of a Jordan network its output
                window_l0 … of a time-delay network, float32 (d·(K - 1), B, ·)
-    outputs    y         float32 (T, B, O): what the network gives, `unspool.architecture`
+    outputs    y         float32 (T, B, O): what the network gives, `unspool.saved.architecture`
                h_next, c_next, window_l0_next …
 
 T and B are dynamic. States begin with zeros, or with the metadata's `initial_h` and `initial_c`. Embeddings, scaling

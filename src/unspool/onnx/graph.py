@@ -19,7 +19,7 @@ Weights = Mapping[str, np.ndarray]
 
 
 def model(arch: Architecture, weights: Weights, metadata: Mapping[str, str]) -> onnx.ModelProto:
-    """The whole network; its inputs and outputs are those of `unspool.export`."""
+    """The whole network; its inputs and outputs are those of `unspool.onnx.export`."""
     graph = _Graph()
     y = _front(graph, arch, weights)
     if arch.cell in _OWN:

@@ -27,7 +27,7 @@ model.safetensors has the weights by the names of `unspool.network.Network`'s st
                `unspool.nn`; of a tdnn layers.0.weight (H, I, window), layers.0.bias (H,), …
     head       weight (outputs, features), bias (outputs,)
 
-as in `head.weight`. They are float32; the matrices of recurrent and head may all be packed (`unspool.packing`).
+as in `head.weight`. They are float32; the matrices of recurrent and head may all be packed (`unspool.saved.small`).
 """
 
 from collections.abc import Mapping

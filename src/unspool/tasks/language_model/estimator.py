@@ -120,7 +120,7 @@ class LanguageModel(BaseEstimator):
             watch: is told the progress after each step; losses in bits a token.
             run: a folder for checkpoints and the history; without it nothing of an interrupted run is kept on the disk.
             resume: go on from the checkpoint in `run`, of the same text and parameters.
-            options: `fabric` and `tensorboard`, as for `unspool.fit.fit`.
+            options: `fabric` and `tensorboard`, as for `unspool.train.fit`.
         Raises:
             DataError: a text is too short, or not of this level's type.
             DivergedError: a loss was not finite. If there was a check before, the model is fitted with its weights.
