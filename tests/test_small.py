@@ -13,7 +13,7 @@ from unspool import FolderError, LanguageModel, UnspoolError, _native, load
 from unspool.cli import main as cli
 from unspool.network import restore
 from unspool.saved import folder, small
-from unspool.stream import Packed, Stream
+from unspool.stream import Loaded, Stream
 from unspool.tasks.language_model.saved import TextStream
 
 RHYME = "the rain in spain stays mainly in the plain.\n" * 60
@@ -64,7 +64,7 @@ def test_a_packed_network_is_the_one_with_its_rounded_weights(tmp_path, cell, bo
         before = net.predict(torch.from_numpy(xs)[:, None])[0][:, 0].numpy()
     assert np.abs(wanted - before).max() > 1e-5  # it has been rounded
     for name in _native.instruction_sets():
-        ours = Stream(Packed(kept, path, name)).run(xs)
+        ours = Stream(Loaded(kept, path, name)).run(xs)
         assert_allclose(ours, wanted, rtol=0, atol=1e-5 if kind == "bf16" else 3e-4)
 
 

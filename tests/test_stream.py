@@ -17,7 +17,7 @@ from saved import DENSE, EMBEDDING, ONE_HOT, RECURRENT
 
 from unspool import LanguageModel, UnspoolError, _native, load
 from unspool.saved import folder, small
-from unspool.stream import Packed, Stream
+from unspool.stream import Loaded, Stream
 from unspool.tasks.language_model.saved import TextStream
 
 FRONTS = {"dense": DENSE, "one-hot": ONE_HOT, "embedding": EMBEDDING}
@@ -388,7 +388,7 @@ def test_sessions_that_are_refused(networks, sessions, complaint):
 def test_all_instruction_sets_agree(networks, cell, instruction_set):
     path, front = networks[cell]
     xs = saved.inputs(front, 30, 13)
-    packed = Packed(folder.read(path), path, instruction_set)
+    packed = Loaded(folder.read(path), path, instruction_set)
     sessions, wanted = Stream(packed).streams(13), load(path).streams(13)
     assert_allclose(sessions.run(xs), wanted.run(xs), rtol=0, atol=1e-6)
     assert_allclose(sessions.step(xs[0, 3:4], np.array([3])), wanted.step(xs[0, 3:4], np.array([3])), rtol=0, atol=1e-6)

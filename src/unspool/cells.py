@@ -365,6 +365,34 @@ class LSTM:
 Cell = Elman | Jordan | GRU | LSTM
 
 
+def kernel_of(cell: Cell) -> tuple[str, str, str]:
+    """The name of a cell's kernel, as native/words.h has it, and the cell's activation and output activation."""
+    match cell:
+        case Elman(nonlinearity):
+            return "elman", nonlinearity, "identity"
+        case Jordan(nonlinearity, output_nonlinearity):
+            return "jordan", nonlinearity, output_nonlinearity
+        case GRU(reset_after):
+            return "gru" if reset_after else "gru_reset_before", "tanh", "identity"
+        case LSTM(forget_gate):
+            return "lstm" if forget_gate else "lstm_without_forget", "tanh", "identity"
+
+
+def cell_of(kernel: str, activation: Any, output_activation: Any) -> Cell:
+    """The cell of a kernel: the inverse of `kernel_of`."""
+    cells = {
+        "elman": lambda: Elman(activation),
+        "jordan": lambda: Jordan(activation, output_activation),
+        "gru": lambda: GRU(True),
+        "gru_reset_before": lambda: GRU(False),
+        "lstm": lambda: LSTM(True),
+        "lstm_without_forget": lambda: LSTM(False),
+    }
+    if kernel not in cells:
+        raise ValueError(f"kernel must be one of {', '.join(cells)}; got {kernel!r}")
+    return cells[kernel]()
+
+
 def peep(s: Array, p: Array | None, c: Array) -> Array:
     """s + p ∘ c: a gate that sees the cell state."""
     return s if p is None else s + p * c

@@ -33,7 +33,7 @@ class Scale(torch.nn.Module):
 
 
 class Network(torch.nn.Module):
-    """Front end → recurrent layers → head, as `unspool.saved.architecture` describes its configuration, which `config` keeps.
+    """Front end → recurrent layers → head, by a configuration, which `config` keeps (`unspool.saved.architecture`).
 
         e = front(x);  y, state = recurrent(e, state);  s = head(y)
 

@@ -31,7 +31,8 @@ class Stream(_native.Sessions):
         e = front(x);  y, state = recurrent(e, state);  out = head(y)
 
     x is a token, an integer in 0..K-1, or a contiguous float32 array, (I,), of finite numbers; out is float32, (O,):
-    what the head of the network gives (`unspool.saved.architecture`). A call that is refused leaves the state as it was.
+    what the head of the network gives (`unspool.saved.architecture`). A call that is refused leaves the state as it
+    was.
 
         step(x)    one time step: out, a new array.
         run(xs)    T of them, int64 (T,) or float32 (T, I): (T, O). However a sequence is cut into runs and steps, the
@@ -43,7 +44,7 @@ class Stream(_native.Sessions):
         UnspoolError: x is of another shape or dtype, not finite, or no token that the network knows.
     """
 
-    def __init__(self, network: "Packed"):
+    def __init__(self, network: "Loaded"):
         super().__init__(network.native, 1)
         self.network = network
 
@@ -89,7 +90,7 @@ class Streams(_native.Sessions):
         threads: that share the sessions of a call, where there is enough to do; the results are the same bits.
     """
 
-    def __init__(self, network: "Packed", n: int, threads: int = 1):
+    def __init__(self, network: "Loaded", n: int, threads: int = 1):
         if network.architecture.bidirectional:
             raise UnspoolError("streams needs a network of one direction; a bidirectional one has run")
         try:
@@ -141,7 +142,7 @@ class Streams(_native.Sessions):
         self.set_state(session, _from_bytes(self.network, data))
 
 
-class Packed:
+class Loaded:
     """The weights of a saved network, laid out for the core.
 
     Args:
@@ -169,7 +170,7 @@ def load(path: str | Path) -> Stream:
     Raises:
         FolderError: it is not a saved network, a damaged one, or of a newer format.
     """
-    return Stream(Packed(folder.read(path), path))
+    return Stream(Loaded(folder.read(path), path))
 
 
 def _plain(arch: Architecture) -> dict[str, Any]:
@@ -231,11 +232,11 @@ def _names(state: Any) -> str:
     return ", ".join(map(str, state)) or "none" if isinstance(state, Mapping) else f"{state!r:.80}"
 
 
-def _to_bytes(network: Packed, state: State) -> bytes:
+def _to_bytes(network: Loaded, state: State) -> bytes:
     return safetensors.save(state, {"network": network.sha256})
 
 
-def _from_bytes(network: Packed, data: bytes) -> State:
+def _from_bytes(network: Loaded, data: bytes) -> State:
     try:
         state = safetensors.load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])

@@ -25,7 +25,7 @@ from ..errors import FolderError, UnspoolError
 from ..saved import folder
 from ..saved.architecture import Architecture, parse
 from ..saved.small import float32
-from ..stream import Packed, Stream
+from ..stream import Loaded, Stream
 from .graph import Weights, model, state_shapes, suffixes
 
 _CLOSE = 1e-5
@@ -51,7 +51,7 @@ def export(path: str | Path, out: str | Path, *, force: bool = False) -> float:
     saved = folder.read(path, optional=(_VOCABULARY,))
     arch = parse(saved.config.get("network"))
     weights = float32(saved.weights)
-    packed = Packed(saved._replace(weights=weights), path)
+    packed = Loaded(saved._replace(weights=weights), path)
     data = model(arch, weights, _metadata(path, arch, saved, weights)).SerializeToString()
     difference = _compare(arch, data, packed, weights)
     if not difference <= _CLOSE:
@@ -72,7 +72,7 @@ def _metadata(path: str | Path, arch: Architecture, saved: folder.Saved, weights
     return data
 
 
-def _compare(arch: Architecture, data: bytes, packed: Packed, weights: Weights) -> float:
+def _compare(arch: Architecture, data: bytes, packed: Loaded, weights: Weights) -> float:
     """The largest difference between onnxruntime's outputs and ours, each sequence run in two parts."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -84,7 +84,7 @@ def _compare(arch: Architecture, data: bytes, packed: Packed, weights: Weights) 
 def _difference(
     arch: Architecture,
     session: onnxruntime.InferenceSession,
-    packed: Packed,
+    packed: Loaded,
     weights: Weights,
     T: int,
     B: int,

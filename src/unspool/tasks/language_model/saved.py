@@ -14,7 +14,7 @@ from ...data import vocabulary as vocabularies
 from ...data.vocabulary import Vocabulary
 from ...errors import DataError, FolderError, UnspoolError
 from ...saved import folder
-from ...stream import Packed, Stream, Streams
+from ...stream import Loaded, Stream, Streams
 from .. import sampling
 
 if TYPE_CHECKING:  # what scores a text takes longer to import than a page to write
@@ -54,7 +54,7 @@ class TextStream:
 
     Args:
         path: the folder.
-        instruction_set: see `unspool.stream.Packed`.
+        instruction_set: see `unspool.stream.Loaded`.
     Raises:
         FolderError: it is not a saved language model, or a damaged one.
     """
@@ -62,7 +62,7 @@ class TextStream:
     def __init__(self, path: str | Path, instruction_set: str = ""):
         saved = folder.read(path, TASK, FILES)
         self.metrics = folder.json_object(saved.files["metrics.json"], Path(path) / "metrics.json")
-        packed = Packed(saved, path, instruction_set)
+        packed = Loaded(saved, path, instruction_set)
         try:
             self.source = source(**saved.config["preprocessing"]["source"])
             self.vocabulary = vocabulary_of(
