@@ -25,11 +25,11 @@ import torch
 from measure import machine, table
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from unspool import LanguageModel, _native, load
+from unspool import LanguageModel, Training, _native, load
 from unspool.network import Network
 from unspool.onnx.export import export
 from unspool.saved import folder, small
-from unspool.tasks.language_model.saved import TextStream
+from unspool.tasks.language_model import saved as language_model
 
 CELLS = {"elman": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}
 TORCH_CELLS = {"elman": torch.nn.RNNCell, "gru": torch.nn.GRUCell, "lstm": torch.nn.LSTMCell}
@@ -228,11 +228,12 @@ def generation(seconds: float) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as name:
         for cell in ("gru", "lstm"):
             path = Path(name) / cell
-            LanguageModel(cell=cell, hidden_size=256, num_layers=2, epochs=1, batch_size=4).fit(text).save(path)
+            options = {"hidden_size": 256, "num_layers": 2, "epochs": 1, "training": Training(batch_size=4)}
+            LanguageModel(cell=cell, **options).fit(text).save(path)
             for kind in KINDS:
                 if kind != "float32":
                     small.pack(path, f"{path}-{kind}", kind)
-                model = TextStream(path if kind == "float32" else f"{path}-{kind}")
+                model = language_model.load(path if kind == "float32" else f"{path}-{kind}")
                 model.generate(length=500)
                 taken = []
                 while sum(taken) < seconds or len(taken) < 5:

@@ -1,6 +1,5 @@
 """The command line."""
 
-import argparse
 import contextlib
 import inspect
 import json
@@ -13,10 +12,11 @@ import sys
 import pytest
 import torch
 
-from unspool import LanguageModel
+from unspool import LanguageModel, Training
 from unspool.cli import main as cli
-from unspool.cli import run as verbs
-from unspool.cli.fit import fit_text
+from unspool.cli.flags import Parser
+from unspool.tasks.language_model.saved import TextModel
+from unspool.tasks.options import flat
 
 RHYME = "the rain in spain stays mainly in the plain.\n" * 30
 SMALL = "--hidden-size 16 --embedding-size 8 --tbptt 16 --batch-size 4 --learning-rate 0.02 --epochs 2".split()
@@ -42,12 +42,12 @@ def text(tmp_path_factory):
 @pytest.fixture(scope="module")
 def network(text):
     path = text.with_name("network")
-    assert cli.run(["fit", "text", str(text), "--out", str(path), *SMALL]) == 0
+    assert cli.execute(["fit", "text", str(text), "--out", str(path), *SMALL]) == 0
     return path
 
 
 def run(*arguments):
-    return cli.run([str(a) for a in arguments])
+    return cli.execute([str(a) for a in arguments])
 
 
 def refused(capsys, *arguments):
@@ -59,21 +59,45 @@ def refused(capsys, *arguments):
     return err
 
 
+def flags(verb):
+    """The flags of a verb, by the names of the keywords that they become."""
+    parser = Parser(verb, "")
+    cli.VERBS[verb].add_arguments(parser)
+    return {action.dest: action for action in parser._actions if action.dest != "help"}
+
+
 def test_flags_are_the_keywords_with_their_defaults():
-    keywords = inspect.signature(LanguageModel).parameters | dict(
-        list(inspect.signature(LanguageModel.fit).parameters.items())[2:]
+    keywords = inspect.signature(LanguageModel).parameters
+    named = flags("fit text")
+    of_run = {"file", "out", "force", "resume", "column", "skip_bad", "devices", "nodes", "precision", "tensorboard"}
+    of_fit = {"validation", "minutes"}
+    assert (
+        named.keys() - of_run - of_fit
+        == (keywords.keys() - {"training"}) | inspect.signature(Training).parameters.keys()
     )
-    flags = dict(inspect.signature(fit_text).parameters)
-    defaults = {name: p.default for name, p in flags.items() if name in keywords and name not in ("tbptt", "resume")}
-    others = {"context", "file", "column", "skip_bad", "out", "force", "devices", "nodes", "precision", "tensorboard"}
-    assert flags.keys() - others == keywords.keys() - {"watch", "run", "options"}
-    assert {name: keywords[name].default for name in defaults} == defaults
-    assert int(flags["tbptt"].default) == keywords["tbptt"].default
-    options = dict(list(inspect.signature(LanguageModel.pieces).parameters.items())[1:])
-    parser = argparse.ArgumentParser()
-    verbs.VERBS["generate"][1](parser)
-    flags = vars(parser.parse_args(["DIR"]))
-    assert {"network": "DIR"} | {n: p.default for n, p in options.items()} == flags
+    assert of_fit <= inspect.signature(LanguageModel.fit).parameters.keys()
+    for name, value in flat(LanguageModel()).items():
+        assert f"({value})" in named[name].help, "help shows the default that Python has"
+    assert named["random_state"].option_strings == ["--random-state", "--seed"]
+    options = dict(list(inspect.signature(TextModel.pieces).parameters.items())[1:])
+    parser = Parser("generate", "")
+    cli.VERBS["generate"].add_arguments(parser)
+    assert {"network": "DIR"} | {n: p.default for n, p in options.items()} == vars(parser.parse_args(["DIR"]))
+
+
+def test_help_has_groups_and_needs_no_torch(capsys):
+    assert run("fit", "text", "--help") == 0
+    out = capsys.readouterr().out
+    places = [out.index(f"\n{group}:\n") for group in ("data", "network", "training", "run")]
+    assert places == sorted(places)
+    assert run("--help") == 0
+    assert [line.split("  ")[1] for line in capsys.readouterr().out.splitlines() if line.startswith("  ")] == [
+        *cli.VERBS
+    ]
+    assert run("fit", "--help") == 0
+    assert "fit text" in capsys.readouterr().out
+    assert run("--version") == 0
+    assert re.fullmatch(r"unspool \d+\.\d+\.\d+\n", capsys.readouterr().out)
 
 
 def test_fit_saves_and_compares(text, network, capsys, tmp_path):
@@ -93,13 +117,14 @@ def test_every_flag_of_fit_reaches_the_network(text, tmp_path):
     flags = {
         "level": "word", "cell": "gru", "hidden_size": 5, "num_layers": 2, "embedding_size": 3, "dropout": 0.125,
         "tbptt": [7, 9], "batch_size": 3, "learning_rate": 0.0625, "clip_norm": 0.5, "clip_value": 0.25,
-        "optimiser": "rmsprop", "schedule": "linear", "epochs": 2, "patience": 7, "vocabulary_size": 4, "seed": 9,
+        "optimiser": "rmsprop", "schedule": "linear", "epochs": 2, "patience": 7, "vocabulary_size": 4,
+        "random_state": 9,
     }  # fmt: skip
     given = flags | {"tbptt": "7,9"}
     words = [w for name, value in given.items() for w in (f"--{name.replace('_', '-')}", value)]
     assert run("fit", "text", text, "--out", tmp_path / "m", "--validation", 0.25, *words) == 0
     model = LanguageModel.load(tmp_path / "m")
-    assert model.get_params() == flags
+    assert flat(model) == flags
     assert model.source_["validation"] == 0.25
     assert run("fit", "text", text, "--out", tmp_path / "m", "--force", *SMALL, "--minutes", 0.01) == 0
     assert LanguageModel.load(tmp_path / "m").metrics_["training"]["seconds"] >= 0.6
@@ -107,7 +132,7 @@ def test_every_flag_of_fit_reaches_the_network(text, tmp_path):
 
 def test_generate_writes_what_python_does(network, capsys):
     model = LanguageModel.load(network)
-    options = {"length": 30, "temperature": 0.7, "top_k": 5, "top_p": 0.9, "seed": 3}
+    options = {"length": 30, "temperature": 0.7, "top_k": 5, "top_p": 0.9, "random_state": 3}
     words = [w for name, value in options.items() for w in (f"--{name.replace('_', '-')}", value)]
     assert run("generate", network, "--prompt", "the rain", *words) == 0
     assert capsys.readouterr().out == model.generate("the rain", **options) + "\n"
@@ -141,16 +166,16 @@ def test_texts_of_a_table(capsys, tmp_path):
     of_table += ["--skip-bad", 1]
     assert run("fit", "text", file, "--out", tmp_path / "m", *of_table, *SMALL) == 0
     out, err = capsys.readouterr()
-    assert f"unspool: left out: {file}, line 8: expected the fields words; got id" in err
+    assert f"unspool: skipped: {file}, line 8: expected the fields words; got id" in err
     assert "on 79 held out" in out, "the last four rows, 20 characters each"
     assert run("evaluate", tmp_path / "m", file, *of_table) == 0
     out, err = capsys.readouterr()
-    assert "79 characters, held out" in out and "left out" in err
+    assert "79 characters, held out" in out and "skipped" in err
     assert run("pack", tmp_path / "m", "--weights", "int8", "--file", file, *of_table) == 0
     assert "packed " in capsys.readouterr().out
 
 
-def test_bad_lines_of_a_text_are_let_go(capsys, tmp_path):
+def test_bad_lines_of_a_text_are_skipped(capsys, tmp_path):
     file, same = tmp_path / "t.txt", tmp_path / "same.txt"
     same.write_bytes(RHYME.encode())
     file.write_bytes(b"\xef\xbb\xbf\xff\n" + RHYME.encode().replace(b"plain.\n", b"plain.\nno \0 text\n", 1))
@@ -159,7 +184,7 @@ def test_bad_lines_of_a_text_are_let_go(capsys, tmp_path):
         capsys, "fit", "text", file, "--out", tmp_path / "m", *SMALL, "--skip-bad", 1
     )
     assert run("fit", "text", file, "--out", tmp_path / "m", *SMALL, "--skip-bad", 2) == 0
-    assert capsys.readouterr().err.count("left out") == 2
+    assert capsys.readouterr().err.count("skipped") == 2
     assert run("evaluate", tmp_path / "m", same) == 0
     assert "held out when it was trained on this text" in capsys.readouterr().out
 
@@ -176,21 +201,22 @@ def test_nothing_is_replaced_unless_forced(text, network, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "complaint"),
     [
-        ([], "Missing command"),
-        (["dance"], "No such command 'dance'"),
-        (["fit"], "Missing command"),
+        ([], "A verb is missing. Try 'unspool --help'"),
+        (["dance"], "There is no verb 'dance'. Try 'unspool --help'"),
+        (["fit"], "A verb is missing. Try 'unspool fit --help'"),
+        (["fit", "dance"], "There is no 'fit dance'. Try 'unspool fit --help'"),
         (["fit", "text"], "FILE and --out are needed"),
         (["fit", "text", "FILE"], "FILE and --out are needed"),
         (["fit", "text", "--resume", "OUT"], "there is no run to go on with"),
         (["fit", "text", "--resume", "OUT", "--epochs", "3"], "own arguments; leave out epochs"),
-        (["fit", "text", "FILE", "--out", "OUT", "--tbptt", "a"], "tbptt must be an integer"),
+        (["fit", "text", "FILE", "--out", "OUT", "--tbptt", "a"], "Argument --tbptt: expected an integer, or two with"),
         (["fit", "text", "FILE", "--out", "OUT", "--tbptt", "8,4"], "k2 of tbptt must be an integer of at least 8"),
-        (["fit", "text", "FILE", "--out", "OUT", "--optimiser", "x"], "'--optimiser'"),
-        (["fit", "text", "FILE", "--out", "OUT", "--colour", "red"], "No such option: --colour"),
-        (["fit", "text", "FILE", "--out", "OUT", "--level", "line"], "'--level'"),
-        (["fit", "text", "FILE", "--out", "OUT", "--cell", "x"], "'--cell'"),
-        (["fit", "text", "FILE", "--out", "OUT", "--hidden-size", "0"], "'--hidden-size'"),
-        (["fit", "text", "FILE", "--out", "OUT", "--epochs", "many"], "'--epochs'"),
+        (["fit", "text", "FILE", "--out", "OUT", "--optimiser", "x"], "Argument --optimiser: invalid choice: 'x'"),
+        (["fit", "text", "FILE", "--out", "OUT", "--colour", "red"], "Unrecognized arguments: --colour red"),
+        (["fit", "text", "FILE", "--out", "OUT", "--level", "line"], "Argument --level: invalid choice: 'line'"),
+        (["fit", "text", "FILE", "--out", "OUT", "--cell", "x"], "Argument --cell: invalid choice: 'x'"),
+        (["fit", "text", "FILE", "--out", "OUT", "--hidden-size", "0"], "hidden_size must be an integer of at least 1"),
+        (["fit", "text", "FILE", "--out", "OUT", "--epochs", "many"], "Argument --epochs: invalid int value: 'many'"),
         (
             ["fit", "text", "FILE", "--out", "OUT", "--dropout", "1"],
             "dropout must be a number of at least 0 and less than 1",
@@ -212,7 +238,7 @@ def test_nothing_is_replaced_unless_forced(text, network, capsys, tmp_path):
         (["generate", "NETWORK", "--top-k", "0"], "Argument --top-k: 0 is less than 1. Try 'unspool generate --help'"),
         (["evaluate", "missing", "FILE"], "missing: no such folder"),
         (["evaluate", "NETWORK", "FILE", "--column", "words"], "rain.txt: a column was named, so the name must end in"),
-        (["evaluate", "NETWORK", "FILE", "--skip-bad", "-1"], "Argument --skip-bad: -1 is less than 0"),
+        (["evaluate", "NETWORK", "FILE", "--skip-bad", "-1"], "skip_bad must be an integer of at least 0; got -1"),
         (["evaluate", "NETWORK", "missing.txt"], "missing.txt: no such file"),
         (["evaluate", "NETWORK", "NETWORK"], "network: cannot be read"),
     ],
@@ -291,8 +317,8 @@ def test_a_run_that_diverges_keeps_the_best_weights(text, capsys, tmp_path, monk
 
 def test_torch_waits_until_it_is_needed():
     program = (
-        "import sys, unspool.cli.main as cli; cli.run(['--help']); "
-        "sys.exit(bool({'torch', 'sklearn'} & sys.modules.keys()) or cli.run(['generate', 'nowhere']) - 2)"
+        "import sys, unspool.cli.main as cli; cli.execute(['--help']); cli.execute(['fit', 'text', '--help']); "
+        "sys.exit(bool({'torch', 'sklearn'} & sys.modules.keys()) or cli.execute(['generate', 'nowhere']) - 2)"
     )
     assert subprocess.run([sys.executable, "-c", program], capture_output=True).returncode == 0
 

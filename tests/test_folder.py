@@ -1,6 +1,7 @@
 """Saved folders: whole or absent."""
 
 import errno
+import itertools
 import json
 import os
 import resource
@@ -12,7 +13,7 @@ import pytest
 from safetensors.numpy import save
 
 from unspool import FolderError
-from unspool.saved import folder
+from unspool.saved import card, folder
 
 WEIGHTS = {"w": np.arange(6, dtype=np.float32).reshape(2, 3)}
 CONFIG = {"task": "t", "network": {}}
@@ -63,12 +64,18 @@ def test_an_empty_folder_may_be_used(tmp_path):
     assert folder.read(tmp_path / "m", "t").config["value"] == 0
 
 
-@pytest.mark.parametrize("there", [False, True])
-@pytest.mark.parametrize(("function", "call"), [("fsync", 2), ("rename", 1), ("mkdir", 1), ("mkdir", 3), ("mkdir", 4)])
+@pytest.mark.parametrize(
+    ("function", "call", "there"),
+    [
+        *itertools.product(["fsync"], [2], [False, True]),
+        *itertools.product(["replace"], [1], [False, True]),
+        *itertools.product(["mkdir"], [1, 3, 4], [False, True]),
+        ("rename", 1, True),  # which moves the old network aside
+    ],
+)
 def test_full_disk_leaves_nothing_and_loses_nothing(tmp_path, monkeypatch, there, function, call):
     if there:
         write(tmp_path / "m")
-        call += function == "rename"  # the first one moves the old network aside
     before = contents(tmp_path)
     calls, original = 0, getattr(os, function)
 
@@ -177,6 +184,6 @@ def test_a_file_too_large_is_not_read(tmp_path):
 
 
 def test_card_names_the_library_and_shows_the_figures():
-    card = folder.card("A title", CONFIG, {"unit": "word", "validation": {"bits": 1.23456, "best": None}}, "About.")
-    assert card.startswith("---\nlibrary_name: unspool\n")
-    assert "| validation: bits | 1.235 |" in card and "best" not in card
+    text = card.model_card("A title", CONFIG, {"unit": "word", "validation": {"bits": 1.23456, "best": None}}, "About.")
+    assert text.startswith("---\nlibrary_name: unspool\n")
+    assert "| validation: bits | 1.235 |" in text and "best" not in text

@@ -18,7 +18,7 @@ from saved import DENSE, EMBEDDING
 
 from unspool import FolderError, load
 from unspool.saved import small
-from unspool.tasks.language_model.saved import TextStream
+from unspool.tasks.language_model import saved as language_model
 
 ROOT = Path(__file__).parents[1]
 
@@ -186,7 +186,7 @@ def test_a_folder_of_another_kind_or_time(folders, tmp_path):
     with pytest.raises(FolderError, match="has format 9, and this unspool reads 2; install a newer unspool"):
         load(place(tmp_path / "m", config | {"format": 9}, weights))
     with pytest.raises(FolderError, match="was saved by the task 'test'; a language_model is needed here"):
-        TextStream(folders / "lstm")
+        language_model.load(folders / "lstm")
     with pytest.raises(FolderError, match="no such folder"):
         load(tmp_path / "nowhere")
     (tmp_path / "m" / "model.safetensors").unlink()

@@ -8,11 +8,13 @@ import random
 import numpy as np
 import pytest
 import torch
+from estimators import language_model
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 
-from unspool import DataError, DivergedError, FolderError, LanguageModel, UnspoolError
+from unspool import DataError, DivergedError, FolderError, LanguageModel, Training, UnspoolError
+from unspool.tasks.options import flat
 from unspool.tasks.sampling import sample
 
 SMALL = {"hidden_size": 16, "embedding_size": 8, "tbptt": 16, "batch_size": 4, "learning_rate": 0.02, "epochs": 4}
@@ -41,27 +43,27 @@ def _one_thread():
 
 @pytest.fixture(scope="module")
 def model():
-    return LanguageModel(**SMALL).fit(RHYME)
+    return language_model(**SMALL).fit(RHYME)
 
 
 @pytest.mark.parametrize("cell", ["elman", "jordan", "gru", "lstm"])
 def test_a_small_text_is_learnt(cell):
-    model = LanguageModel(**SMALL | {"cell": cell, "epochs": 12}).fit(RHYME)
+    model = language_model(**SMALL | {"cell": cell, "epochs": 12}).fit(RHYME)
     assert model.metrics_["validation"]["bits"] < 0.5 * entropy(RHYME)
     assert model.generate("the rain", length=20, temperature=0).startswith("the rain in")
 
 
 @pytest.mark.parametrize("level", ["byte", "word"])
 def test_bytes_and_words_are_learnt(level):
-    model = LanguageModel(**SMALL | {"level": level, "epochs": 12, "tbptt": 8}).fit(RHYME)
+    model = language_model(**SMALL | {"level": level, "epochs": 12, "tbptt": 8}).fit(RHYME)
     assert model.metrics_["validation"]["bits"] < 2
     assert model.metrics_["unit"] == level
-    assert "the" in model.generate("the rain", length=30, temperature=0.5, seed=0)
+    assert "the" in model.generate("the rain", length=30, temperature=0.5, random_state=0)
 
 
 def test_memory_beats_the_5_gram_where_it_is_needed():
     options = SMALL | {"hidden_size": 32, "epochs": 25, "batch_size": 8, "tbptt": 32}
-    model = LanguageModel(**options).fit(counts(800))
+    model = language_model(**options).fit(counts(800))
     bits, baseline = model.metrics_["validation"]["bits"], model.metrics_["baseline"]["bits"]
     assert model.metrics_["baseline"]["name"] == "interpolated 5-gram"
     # One letter of four every eight characters is new: 2/8 bits; who has forgotten it needs 4/8.
@@ -70,7 +72,7 @@ def test_memory_beats_the_5_gram_where_it_is_needed():
 
 def test_fit_is_reproducible_and_leaves_torchs_generator_alone(model):
     before = torch.get_rng_state()
-    again = LanguageModel(**SMALL).fit(RHYME)
+    again = language_model(**SMALL).fit(RHYME)
     assert again.history_ and [h["validation"] for h in again.history_] == [h["validation"] for h in model.history_]
     for a, b in zip(again.network_.parameters(), model.network_.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
@@ -92,21 +94,21 @@ def test_fit_is_reproducible_and_leaves_torchs_generator_alone(model):
         {"clip_norm": 0.1},
         {"epochs": 3},
         {"vocabulary_size": 5},
-        {"seed": 1},
+        {"random_state": 1},
     ],
     ids=str,
 )
 def test_no_option_is_ignored(model, change):
-    other = LanguageModel(**SMALL | change).fit(RHYME)
+    other = language_model(**SMALL | change).fit(RHYME)
     assert other.history_[-1]["loss"] != model.history_[-1]["loss"]
 
 
 def test_validation_is_the_end_or_a_text_of_its_own():
-    model = LanguageModel(**SMALL).fit("a" * 800 + "b" * 200, validation=0.2)
+    model = language_model(**SMALL).fit("a" * 800 + "b" * 200, validation=0.2)
     assert model.metrics_["validation"] | {"bits": 0, "perplexity": 0} == {
         "bits": 0, "perplexity": 0, "tokens": 199, "unknown": 199,
     }  # fmt: skip
-    model = LanguageModel(**SMALL).fit("ab" * 200, validation="abababc")
+    model = language_model(**SMALL).fit("ab" * 200, validation="abababc")
     assert model.metrics_["training"]["tokens"] == 400
     assert model.metrics_["validation"]["tokens"] == 6 and model.metrics_["validation"]["unknown"] == 1
 
@@ -118,13 +120,13 @@ def test_the_best_check_is_what_is_kept(model):
 
 def test_watch_sees_bits():
     told = []
-    model = LanguageModel(**SMALL).fit(RHYME, watch=told.append)
+    model = language_model(**SMALL).fit(RHYME, watch=told.append)
     assert told[0].loss == pytest.approx(np.log2(len(model.vocabulary_)), abs=0.5)
     assert [t.validation for t in told if t.validation is not None] == [h["validation"] for h in model.history_]
 
 
 def test_minutes_instead_of_epochs():
-    model = LanguageModel(**SMALL | {"epochs": 1}).fit(RHYME, minutes=0.01)
+    model = language_model(**SMALL | {"epochs": 1}).fit(RHYME, minutes=0.01)
     assert 0.6 <= model.metrics_["training"]["seconds"] < 10
 
 
@@ -159,19 +161,19 @@ def test_evaluate_knows_the_text_it_was_fitted_to(model):
 
 def test_files_are_held_out_whole():
     files = [f"file {i} of many. " * 20 for i in range(10)]
-    model = LanguageModel(**SMALL).fit(files, validation=0.15)
+    model = language_model(**SMALL).fit(files, validation=0.15)
     assert model.metrics_["validation"]["tokens"] == 2 * len(files[0]) - 1
     assert model.evaluate(files).network.tokens == 2 * len(files[0]) - 1
     assert not model.evaluate("".join(files)).held_out
 
 
 def test_generated_text_is_reproducible_by_seed(model):
-    first = model.generate("the ", length=80, seed=3)
+    first = model.generate("the ", length=80, random_state=3)
     assert len(first) == 84 and first.startswith("the ")
-    assert model.generate("the ", length=80, seed=3) == first
-    assert model.generate("the ", length=80, seed=4) != first
+    assert model.generate("the ", length=80, random_state=3) == first
+    assert model.generate("the ", length=80, random_state=4) != first
     assert model.generate("the ", length=80) != model.generate("the ", length=80)
-    assert "".join(model.pieces("the ", length=80, seed=3)) == first
+    assert "".join(model.pieces("the ", length=80, random_state=3)) == first
     assert model.generate("the ", length=0) == "the "
     assert len(model.generate(length=5)) == 5
 
@@ -182,13 +184,13 @@ def test_generate_carries_the_state_on(model):
 
 
 def test_unknown_is_never_generated():
-    model = LanguageModel(**SMALL).fit("ab" * 200, validation="xyxyxy")
+    model = language_model(**SMALL).fit("ab" * 200, validation="xyxyxy")
     assert set(model.generate("?", length=200, temperature=50.0)) == {"?", "a", "b"}
 
 
 def test_bytes_become_characters_when_they_are_whole():
-    model = LanguageModel(**SMALL | {"level": "byte", "epochs": 30}).fit("äöü" * 200)
-    assert set(model.generate("ä", length=31, temperature=0.2, seed=0)[:-1]) <= set("äöü")
+    model = language_model(**SMALL | {"level": "byte", "epochs": 30}).fit("äöü" * 200)
+    assert set(model.generate("ä", length=31, temperature=0.2, random_state=0)[:-1]) <= set("äöü")
     assert "\ufffd" not in model.generate("ä", length=32, temperature=0)
 
 
@@ -224,7 +226,7 @@ def test_sampling_has_the_right_frequencies(options, p):
         ({"top_p": 0.0}, "top_p must be a number more than 0"),
         ({"top_p": 1.5}, "top_p must be a number more than 0"),
         ({"length": -1}, "length must be an integer of at least 0; got -1"),
-        ({"seed": -1}, "seed must be an integer of at least 0; got -1"),
+        ({"random_state": -1}, "random_state must be an integer of at least 0; got -1"),
     ],
     ids=str,
 )
@@ -240,7 +242,11 @@ def test_options_of_generate_are_checked(model, options, complaint):
         ({"cell": "transformer"}, "cell must be one of elman, jordan, gru, lstm; got 'transformer'"),
         ({"hidden_size": 0}, "hidden_size must be an integer of at least 1; got 0"),
         ({"num_layers": 1.0}, "num_layers must be an integer of at least 1; got 1.0"),
-        ({"tbptt": None}, "tbptt must be an integer"),
+        ({"tbptt": 0}, "tbptt must be an integer of at least 1; got 0"),
+        ({"tbptt": [8, 4]}, "k2 of tbptt must be an integer of at least 8; got 4"),
+        ({"tbptt": [8, 4, 2]}, "tbptt must be k1, or k1 and k2"),
+        ({"optimiser": "adma"}, "optimiser must be one of adam, adamw, nadam, rmsprop, adagrad, sgd; got 'adma'"),
+        ({"patience": -1}, "patience must be an integer of at least 0; got -1"),
         ({"batch_size": True}, "batch_size must be an integer"),
         ({"embedding_size": -1}, "embedding_size must be an integer of at least 0"),
         ({"dropout": 1}, "dropout must be a number of at least 0 and less than 1; got 1"),
@@ -250,13 +256,13 @@ def test_options_of_generate_are_checked(model, options, complaint):
         ({"clip_norm": -1}, "clip_norm must be a number of at least 0; got -1"),
         ({"epochs": 0}, "epochs must be an integer of at least 1"),
         ({"vocabulary_size": 0}, "vocabulary_size must be an integer of at least 1"),
-        ({"seed": -1}, "seed must be an integer of at least 0"),
+        ({"random_state": -1}, "random_state must be an integer of at least 0"),
     ],
     ids=str,
 )
 def test_arguments_are_checked(options, complaint):
     with pytest.raises(UnspoolError, match=complaint):
-        LanguageModel(**options).fit(RHYME)
+        language_model(**options).fit(RHYME)
 
 
 @pytest.mark.parametrize(
@@ -277,17 +283,17 @@ def test_arguments_are_checked(options, complaint):
 )
 def test_texts_are_checked(text, options, complaint):
     with pytest.raises(UnspoolError, match=complaint):
-        LanguageModel(**SMALL).fit(text, **options)
+        language_model(**SMALL).fit(text, **options)
 
 
 def test_a_text_without_a_word_to_learn():
     words = " ".join(map(str, range(1000, 1300)))
     with pytest.raises(DataError, match="text must have a word that occurs twice; got none: give a longer text, or"):
-        LanguageModel(**SMALL | {"level": "word"}).fit(words)
+        language_model(**SMALL | {"level": "word"}).fit(words)
 
 
 def test_the_shortest_text_of_all():
-    assert LanguageModel(**SMALL).fit("abab").metrics_["validation"]["tokens"] == 1
+    assert language_model(**SMALL).fit("abab").metrics_["validation"]["tokens"] == 1
 
 
 def test_text_too_short_to_be_scored(model):
@@ -307,14 +313,14 @@ def test_diverged_run_keeps_the_best_weights(monkeypatch):
         return original(logits, targets) * (np.nan if calls == 30 and torch.is_grad_enabled() else 1)
 
     monkeypatch.setattr(estimator, "cross_entropy", loss)
-    model = LanguageModel(**SMALL)
+    model = language_model(**SMALL)
     with pytest.raises(DivergedError, match="step 30: the loss is not finite"):
         model.fit(RHYME)
     assert model.metrics_["training"]["stopped"] == "diverged"
     checks = [line["validation"] for line in model.history_ if line["validation"] is not None]
     assert model.metrics_["validation"]["bits"] == pytest.approx(min(checks), rel=1e-5)
     calls = 29
-    model = LanguageModel(**SMALL)
+    model = language_model(**SMALL)
     with pytest.raises(DivergedError, match="step 1"):
         model.fit(RHYME)
     with pytest.raises(NotFittedError):
@@ -326,13 +332,13 @@ def test_diverged_run_keeps_the_best_weights(monkeypatch):
     "options", [{"cell": "lstm"}, {"cell": "jordan", "num_layers": 2, "embedding_size": 0}], ids=str
 )
 def test_saved_and_loaded_it_is_the_same(tmp_path, level, options):
-    model = LanguageModel(**SMALL | {"level": level, "epochs": 1} | options).fit(RHYME)
+    model = language_model(**SMALL | {"level": level, "epochs": 1} | options).fit(RHYME)
     model.save(tmp_path / "m")
     loaded = LanguageModel.load(tmp_path / "m")
-    assert loaded.get_params() == model.get_params()
+    assert flat(loaded) == flat(model)
     assert loaded.score(RHYME) == model.score(RHYME)
     assert loaded.evaluate(RHYME) == model.evaluate(RHYME)
-    assert loaded.generate("the", seed=1, length=40) == model.generate("the", seed=1, length=40)
+    assert loaded.generate("the", random_state=1, length=40) == model.generate("the", random_state=1, length=40)
     assert (loaded.metrics_, loaded.history_, loaded.vocabulary_) == (model.metrics_, model.history_, model.vocabulary_)
     loaded.save(tmp_path / "again")
     for file in (tmp_path / "m").iterdir():
@@ -352,7 +358,7 @@ def test_the_folder_holds_no_code(model, tmp_path):
     ("file", "change", "complaint"),
     [
         ("config.json", {"parameters": {"cell": "x"}}, "cell must be one of elman"),
-        ("config.json", {"parameters": {"size": 1}}, "Invalid parameter 'size'"),
+        ("config.json", {"parameters": {"size": 1}}, "'size' is no option; there are batch_size, cell"),
         ("config.json", {"parameters": 3}, "not a saved language model"),
         ("config.json", {"network": {}}, "section 'front'"),
         ("config.json", {"preprocessing": {}}, "'source' is missing"),
@@ -394,17 +400,33 @@ def test_not_fitted():
             getattr(LanguageModel(), act)("text")
 
 
+def search_texts():
+    return [RHYME[:300], RHYME[300:600], RHYME[600:900], RHYME[900:]]
+
+
 def test_it_is_an_estimator(model):
     copy = clone(model)
-    assert copy.get_params() == model.get_params() and not hasattr(copy, "network_")
+    assert flat(copy) == flat(model) and not hasattr(copy, "network_")
+    assert copy.training is not model.training
     assert pickle.loads(pickle.dumps(model)).score(RHYME) == model.score(RHYME)
-    search = GridSearchCV(LanguageModel(**SMALL | {"epochs": 2}), {"learning_rate": np.array([1e-6, 0.02])}, cv=2)
-    search.fit([RHYME[:300], RHYME[300:600], RHYME[600:900], RHYME[900:]])
+    search = GridSearchCV(language_model(**SMALL | {"epochs": 2}), {"learning_rate": np.array([1e-6, 0.02])}, cv=2)
+    search.fit(search_texts())
     assert search.best_params_ == {"learning_rate": 0.02}
+    clips = GridSearchCV(language_model(**SMALL | {"epochs": 2}), {"training__clip_norm": [1e-6, 1.0]}, cv=2)
+    assert clips.fit(search_texts()).best_params_ == {"training__clip_norm": 1.0}
+
+
+def test_training_is_a_training():
+    with pytest.raises(UnspoolError, match=r"training must be a Training, or None; got \{'clip_norm': 1\}"):
+        LanguageModel(training={"clip_norm": 1}).fit(RHYME)
+    own = LanguageModel(training=Training(clip_norm=0.5))
+    assert flat(own) == flat(LanguageModel()) | {"clip_norm": 0.5}, "what is None is the task's own"
+    assert "clip_norm: the largest norm" in Training.__doc__ and "level: what a token is" in LanguageModel.__doc__
+    assert len(LanguageModel().get_params(deep=False)) <= 12
 
 
 def test_parameters_from_a_search_can_be_saved(tmp_path):
-    LanguageModel(**SMALL | {"hidden_size": np.int64(8), "dropout": np.float64(0.1), "epochs": 1}).fit(RHYME).save(
+    language_model(**SMALL | {"hidden_size": np.int64(8), "dropout": np.float64(0.1), "epochs": 1}).fit(RHYME).save(
         tmp_path / "m"
     )
     assert LanguageModel.load(tmp_path / "m").hidden_size == 8

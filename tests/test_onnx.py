@@ -102,7 +102,7 @@ def test_nodes_are_native_and_the_rest_is_in_the_metadata(tmp_path):
     model.save(tmp_path / "m")
     small.pack(tmp_path / "m", tmp_path / "p", "int8")
     for name in ("m", "p"):
-        assert cli.run(["export", str(tmp_path / name), str(tmp_path / f"{name}.onnx")]) == 0
+        assert cli.execute(["export", str(tmp_path / name), str(tmp_path / f"{name}.onnx")]) == 0
         made = onnx.load(tmp_path / f"{name}.onnx")
         assert [n.op_type for n in made.graph.node].count("GRU") == 1
         assert not {"Loop", "Scan"} & {n.op_type for n in made.graph.node}

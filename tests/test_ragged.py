@@ -135,7 +135,7 @@ def test_build_that_fails_leaves_nothing(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("function", ["mkdir", "fsync", "rename"])
+@pytest.mark.parametrize("function", ["mkdir", "fsync", "replace"])
 def test_full_disk_leaves_nothing(tmp_path, monkeypatch, function):
     def full(*args, **options):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -71,7 +71,7 @@ while killed < 14:
     killed += child("killed", draw.uniform(0.02, 0.25)) == -signal.SIGKILL
 while writing < 6 and not (folder / "killed.safetensors").exists():
     killed += child("killed", nth=draw.randint(1, 8)) == -signal.SIGKILL
-    writing += (folder / "killed" / "last.checkpoint.part").exists()
+    writing += bool([*(folder / "killed").glob(".last.checkpoint-*")])
 assert child("killed") == 0
 print(json.dumps({"killed": killed, "writing": writing}))
 """

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from saved import DENSE, EMBEDDING, ONE_HOT, RECURRENT
 
-from unspool import FolderError, LanguageModel, UnspoolError, _native, load
+from unspool import FolderError, LanguageModel, Training, UnspoolError, _native, load
 from unspool.cli import main as cli
 from unspool.network import restore
 from unspool.saved import folder, small
 from unspool.stream import Loaded, Stream
-from unspool.tasks.language_model.saved import TextStream
+from unspool.tasks.language_model import saved as language_model
 
 RHYME = "the rain in spain stays mainly in the plain.\n" * 60
 
@@ -94,20 +94,20 @@ def test_inputs_of_any_size(tmp_path, kind, scale):
 
 
 def test_the_verb_tells_what_is_lost(tmp_path, capsys):
-    options = {"hidden_size": 32, "embedding_size": 8, "epochs": 3, "batch_size": 4, "learning_rate": 0.02}
-    model = LanguageModel(**options).fit(RHYME)
+    options = {"hidden_size": 32, "embedding_size": 8, "epochs": 3, "learning_rate": 0.02}
+    model = LanguageModel(**options, training=Training(batch_size=4)).fit(RHYME)
     model.save(tmp_path / "m")
     (tmp_path / "t.txt").write_text(RHYME, encoding="utf-8")
     for kind, smaller in (("bf16", 1.3), ("int8", 1.6)):
         arguments = ["pack", str(tmp_path / "m"), "--weights", kind, "--file", str(tmp_path / "t.txt")]
-        assert cli.run(arguments) == 0
+        assert cli.execute(arguments) == 0
         saved_in, before, after = capsys.readouterr().out.splitlines()
         assert saved_in.startswith(f"saved in   {tmp_path}/m-{kind}, weights ")
         sizes = [(tmp_path / n / "model.safetensors").stat().st_size for n in ("m", f"m-{kind}")]
         assert (
             saved_in.endswith(f"weights {sizes[1]:,} bytes instead of {sizes[0]:,}") and sizes[0] > smaller * sizes[1]
         )
-        packed = TextStream(tmp_path / f"m-{kind}")
+        packed = language_model.load(tmp_path / f"m-{kind}")
         bits = [m.evaluate(RHYME).network.bits for m in (model, packed)]
         assert bits[1] == pytest.approx(bits[0], abs=0.02) and bits[0] != bits[1]
         assert f"{bits[0]:.4f} bits/character" in before and f"{bits[1] - bits[0]:+.4f}" in after
@@ -118,4 +118,4 @@ def test_the_verb_tells_what_is_lost(tmp_path, capsys):
         small.pack(tmp_path / "m", tmp_path / "m-int8", "int8")
     with pytest.raises(UnspoolError, match="weights must be one of bf16, int8; got 'int4'"):
         small.pack(tmp_path / "m", tmp_path / "again", "int4")
-    assert cli.run(["pack", str(tmp_path / "m"), "--weights", "fp8"]) == 2
+    assert cli.execute(["pack", str(tmp_path / "m"), "--weights", "fp8"]) == 2

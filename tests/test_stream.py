@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from saved import DENSE, EMBEDDING, ONE_HOT, RECURRENT
 
-from unspool import LanguageModel, UnspoolError, _native, load
+from unspool import LanguageModel, Training, UnspoolError, _native, load
 from unspool.saved import folder, small
 from unspool.stream import Loaded, Stream
-from unspool.tasks.language_model.saved import TextStream
+from unspool.tasks.language_model import saved as language_model
 
 FRONTS = {"dense": DENSE, "one-hot": ONE_HOT, "embedding": EMBEDDING}
 ATOL = 1e-5
@@ -410,17 +410,18 @@ def test_a_stream_is_for_one_thread(networks):
 
 @pytest.fixture(scope="module")
 def model():
+    training = Training(batch_size=4)
     return LanguageModel(
-        hidden_size=24, embedding_size=8, num_layers=2, epochs=3, learning_rate=0.02, batch_size=4
+        hidden_size=24, embedding_size=8, num_layers=2, epochs=3, learning_rate=0.02, training=training
     ).fit("the rain in spain stays mainly in the plain.\n" * 60)
 
 
 def test_text_is_written_and_scored_as_by_the_training_side(model, tmp_path):
     model.save(tmp_path / "m")
-    stream = TextStream(tmp_path / "m")
-    options = {"length": 200, "temperature": 0.7, "top_k": 9, "top_p": 0.9, "seed": 3}
+    stream = language_model.load(tmp_path / "m")
+    options = {"length": 200, "temperature": 0.7, "top_k": 9, "top_p": 0.9, "random_state": 3}
     assert stream.generate("the rain", **options) == model.generate("the rain", **options)
-    assert stream.generate(length=50, seed=1) == model.generate(length=50, seed=1)
+    assert stream.generate(length=50, random_state=1) == model.generate(length=50, random_state=1)
     text = "the rain in Spain stays mainly in the plain.\n" * 500
     ours, theirs = stream.evaluate(text), model.evaluate(text)
     assert ours.network.tokens == theirs.network.tokens and ours.network.unknown == theirs.network.unknown
@@ -436,9 +437,11 @@ def test_folders_of_format_1_are_read(model, tmp_path):
     config = json.loads((tmp_path / "m" / "config.json").read_bytes())
     assert set(config["network"]["recurrent"]) == {"cell", "hidden_size", "num_layers", "dropout"}
     saved.edit_config(tmp_path / "m", format=1)
-    assert TextStream(tmp_path / "m").generate("the", length=9, seed=0) == model.generate("the", length=9, seed=0)
-    assert LanguageModel.load(tmp_path / "m").generate("the", length=9, seed=0) == model.generate(
-        "the", length=9, seed=0
+    assert language_model.load(tmp_path / "m").generate("the", length=9, random_state=0) == model.generate(
+        "the", length=9, random_state=0
+    )
+    assert LanguageModel.load(tmp_path / "m").generate("the", length=9, random_state=0) == model.generate(
+        "the", length=9, random_state=0
     )
 
 
@@ -503,4 +506,4 @@ def test_without_torch_installed(model, tmp_path):
     assert "network " in result.stdout and "packed " in result.stdout
     for path, y in wanted.items():
         assert_allclose(np.load(f"{path}.out.npy"), y, rtol=0, atol=ATOL)
-    assert result.stdout.endswith("%)\n" + model.generate(length=20, seed=0) + "\n")
+    assert result.stdout.endswith("%)\n" + model.generate(length=20, random_state=0) + "\n")

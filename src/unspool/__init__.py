@@ -2,7 +2,7 @@
 
 >>> import unspool
 >>> model = unspool.LanguageModel(hidden_size=16, epochs=2).fit("to be, or not to be: " * 20)
->>> text = model.generate("to be", length=20, seed=1)
+>>> text = model.generate("to be", length=20, random_state=1)
 
 Nothing that needs PyTorch is imported before it is used.
 """
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from . import ops as ops
     from .stream import Stream as Stream
     from .stream import load as load
+    from .tasks.estimator import Training as Training
     from .tasks.language_model.estimator import LanguageModel as LanguageModel
 
 __getattr__, _names = attributes(
@@ -29,6 +30,7 @@ __getattr__, _names = attributes(
         **dict.fromkeys(("data", "nn", "ops", "train"), ""),
         "LanguageModel": "tasks.language_model.estimator",
         "Stream": "stream",
+        "Training": "tasks.estimator",
         "load": "stream",
     },
 )

@@ -1,27 +1,92 @@
-"""What the shell calls, `unspool` or `python -m unspool`: the command line, or one line on what it needs."""
+"""The command line, `unspool` or `python -m unspool`: the table of verbs, and how one is chosen.
 
+A flag that is an option of a class has its name, type, default and help from there. What a verb needs is imported when
+it runs, so that verbs which run saved networks start without PyTorch.
+"""
+
+import io
 import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
-from .run import VERBS, speak_utf8
-from .run import run as run_saved
+from ..tasks import TASKS
+from . import fit, run
+from .complaints import UsageError, guarded
+from .flags import Parser
+
+
+class Verb(NamedTuple):
+    """What a verb does, what adds its arguments to a parser, and the sentence that help has for it."""
+
+    call: Callable[..., int | None]
+    add_arguments: Callable[[Parser], None]
+    sentence: str
+
+
+def _saved(call: Callable[..., None], add_arguments: Callable[[Parser], None]) -> Verb:
+    return Verb(call, add_arguments, call.__doc__ or "")
+
+
+VERBS = {
+    **{
+        f"fit {word}": Verb(partial(fit.fit, word), partial(fit.add_arguments, task=task), task.sentence)
+        for word, task in TASKS.items()
+    },
+    "generate": _saved(run.generate, run.add_generate),
+    "evaluate": _saved(run.evaluate, run.add_evaluate),
+    "pack": _saved(run.pack, run.add_pack),
+    "export": _saved(run.export, run.add_export),
+}
 
 
 def main() -> None:
     """What the shell calls."""
-    speak_utf8()
-    sys.exit(run(sys.argv[1:]))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # text is UTF-8, whatever the locale says
+            stream.reconfigure(encoding="utf-8", errors="surrogateescape")
+    sys.exit(execute(sys.argv[1:]))
 
 
-def run(arguments: list[str]) -> int:
+def execute(arguments: list[str]) -> int:
     """Run a command; its exit status."""
-    if arguments and arguments[0] in VERBS:
-        return run_saved(arguments)
-    try:
-        from . import fit
+    return guarded(lambda: _execute(arguments))
 
-        return fit.run(arguments)
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] == "unspool":
-            raise
-        print(f"unspool: {error.name} is not installed; pip install 'unspool[train]' brings it", file=sys.stderr)
-        return 2
+
+def _execute(arguments: list[str]) -> int | None:
+    words = next((n for n in (2, 1) if " ".join(arguments[:n]) in VERBS), 0)
+    if not words:
+        return _overview(arguments)
+    name = " ".join(arguments[:words])
+    parser = Parser(name, VERBS[name].sentence)
+    VERBS[name].add_arguments(parser)
+    try:
+        given: dict[str, Any] = vars(parser.parse_args(arguments[words:]))
+    except SystemExit as end:  # --help
+        return int(end.code or 0)
+    return VERBS[name].call(**given)
+
+
+def _overview(arguments: list[str]) -> int:
+    """The verbs, or those that begin with the word that was given; an error unless somebody asked for help."""
+    first = arguments[0] if arguments else ""
+    if first == "--version":
+        from importlib.metadata import version
+
+        print(f"unspool {version('unspool')}")
+        return 0
+    beginning = f"{first} " if any(name.startswith(f"{first} ") for name in VERBS) else ""
+    if not {"--help", "-h"} & {first, *arguments[1:2]}:
+        if beginning and len(arguments) > 1:
+            raise UsageError(f"There is no '{first} {arguments[1]}'. Try 'unspool {first} --help'.")
+        raise UsageError(
+            f"There is no verb {first!r}. Try 'unspool --help'."
+            if first and not beginning
+            else f"A verb is missing. Try 'unspool {beginning}--help'."
+        )
+    shown = {name: verb for name, verb in VERBS.items() if name.startswith(beginning)}
+    print(f"usage: unspool {beginning or 'VERB '}...\n\nRecurrent networks for sequences: train them, and run them.\n")
+    for name, verb in shown.items():
+        print(f"  {name:<12}{verb.sentence}")
+    print(f"\n'unspool {next(iter(shown))} --help' has the arguments of a verb.")
+    return 0

@@ -47,6 +47,12 @@ class Batch(NamedTuple):
     reset: np.ndarray | None = None
     carry: int | None = None
 
+    @property
+    def targets_there(self) -> int:
+        """How many targets there are."""
+        missing = np.isnan(self.targets) if self.targets.dtype.kind == "f" else self.targets == NO_TARGET
+        return self.targets.size - int(np.count_nonzero(missing))
+
 
 class Batches(Protocol):
     """What the training loop needs."""

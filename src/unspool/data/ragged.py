@@ -1,15 +1,14 @@
 """Sequences of unequal lengths, without padding, in memory or in a file larger than memory."""
 
 import json
-import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from ..beside import beside
 from ..errors import DataError, UnspoolError
 from . import npy
 
@@ -184,10 +183,6 @@ class _Writer:
             np.save(self.folder / _OFFSETS, self.offsets, allow_pickle=False)
             sums = {name: _crc32(self.folder / name) for name in (_VALUES, _OFFSETS)}
             (self.folder / _SUMS).write_text(json.dumps(sums), encoding="utf-8")
-            for name in (_VALUES, _OFFSETS, _SUMS):
-                with open(self.folder / name, "rb+") as file:
-                    os.fsync(file.fileno())
-            os.rename(self.folder, self.path)
 
     def _header(self) -> None:
         """NumPy leaves room in a header for the first number to grow."""
@@ -203,16 +198,23 @@ def _writing(path: Path) -> Iterator[_Writer]:
     path = path.absolute()
     if path.exists():
         raise DataError(f"{path} exists; choose another name")
-    with _refused(path):
-        beside = TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent)
-    with beside:
-        folder = Path(beside.name, "new")
-        with _refused(path):
+    theirs = None  # an error of whoever writes, which says nothing of this path
+    try:
+        with beside(path) as folder:
             folder.mkdir()
-        writer = _Writer(path, folder)
-        with writer.file:
-            yield writer
-            writer.finish()
+            writer = _Writer(path, folder)
+            with writer.file:
+                try:
+                    yield writer
+                except OSError as error:
+                    theirs = error
+                    raise
+                writer.finish()
+    except OSError as error:
+        if error is theirs:
+            raise
+        with _refused(path):
+            raise
 
 
 @contextmanager

@@ -12,7 +12,8 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
+from ..beside import beside
 from ..errors import FolderError
 
 FORMAT = 2  # 1 had language models only, with fewer options; what it had means the same
@@ -83,15 +85,13 @@ def write(
     contents |= {name: text.encode() for name, text in files.items()}
     sums = {name: _sha256(contents[name]) for name in ("model.safetensors", "vocabulary.json") if name in contents}
     config = {"format": FORMAT, **config, "sha256": sums}
-    contents["config.json"] = json.dumps(config, indent=2, default=_plain).encode()
+    contents["config.json"] = json.dumps(config, indent=2, default=plain).encode()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as beside:
-            new, old = Path(beside, "new"), Path(beside, "old")
+        with beside(path) as new:
             new.mkdir()
             for name, data in contents.items():
-                _write_file(new / name, data)
-            _replace(path, new, old)
+                (new / name).write_bytes(data)
     except OSError as error:
         raise FolderError(
             f"{path} was not written ({error.strerror or error}), and nothing was left there; "
@@ -132,6 +132,16 @@ def read(
     return Saved(config, _weights(weights, path / "model.safetensors"), contents, _sha256(weights))
 
 
+@contextmanager
+def read_as(path: str | Path, task: str) -> Iterator[None]:
+    """Whatever is wrong with what the files of a folder say becomes a FolderError."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        what = f"{error} is missing" if isinstance(error, KeyError) else error
+        raise FolderError(f"{path}: is not a saved {task.replace('_', ' ')} ({what}); save it again") from None
+
+
 def json_object(data: bytes, name: str | Path) -> dict[str, Any]:
     """A JSON object that was in a file of this name, or FolderError."""
     try:
@@ -141,53 +151,6 @@ def json_object(data: bytes, name: str | Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise FolderError(f"{name}: must be a JSON object; save the network again")
     return value
-
-
-def card(title: str, config: Mapping[str, Any], metrics: Mapping[str, Any], about: str) -> str:
-    """The README.md of a saved network: a model card.
-
-    Args:
-        title: one line.
-        config: as in config.json.
-        metrics: as in metrics.json.
-        about: Markdown: what it is and how to use it.
-    """
-    rows = "\n".join(f"| {name} | {value} |" for name, value in _flat(metrics))
-    return (
-        f"---\nlibrary_name: unspool\ntags:\n- recurrent-neural-network\n- {config.get('task', '')}\n---\n\n"
-        f"# {title}\n\n{about}\n\n## Metrics\n\n| | |\n|---|---|\n{rows}\n\n"
-        f"## Network\n\n```json\n{json.dumps(config['network'], indent=2, default=_plain)}\n```\n"
-    )
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    rows = []
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            rows += _flat(value, f"{prefix}{name}: ")
-        elif value is not None:
-            shown = f"{value:.4g}" if isinstance(value, float) else str(value)
-            rows.append((f"{prefix}{name}".replace("_", " "), shown))
-    return rows
-
-
-def _write_file(path: Path, data: bytes) -> None:
-    with open(path, "xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _replace(path: Path, new: Path, old: Path) -> None:
-    """Put new at path; what was there goes to old, and comes back if that fails."""
-    if path.exists():
-        os.rename(path, old)
-    try:
-        os.rename(new, path)
-    except OSError:
-        if old.exists():
-            os.rename(old, path)
-        raise
 
 
 def _read_file(path: Path) -> bytes:
@@ -219,7 +182,7 @@ def _weights(data: bytes, name: Path) -> dict[str, np.ndarray]:
     return weights
 
 
-def _plain(value: np.generic) -> int | float:
+def plain(value: np.generic) -> int | float:
     """A number of NumPy's, as a search over parameters may give, as JSON has it."""
     return value.item()
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..arguments import one_of
 from ..errors import FolderError, UnspoolError
-from . import folder
+from . import card, folder
 from .architecture import parse
 
 KINDS = ("bf16", "int8")
@@ -45,7 +45,7 @@ def pack(path: str | Path, out: str | Path, weights: str, *, force: bool = False
     files = {name: _text(data, path / name) for name, data in saved.files.items()}
     config = {name: value for name, value in saved.config.items() if name not in ("format", "sha256")}
     config["weights"] = weights
-    files["README.md"] = folder.card(f"Network with {weights} weights", config, _metrics(files), _ABOUT)
+    files["README.md"] = card.model_card(f"Network with {weights} weights", config, _metrics(files), _ABOUT)
     folder.write(out, config, small(saved.weights, weights), files, force=force)
 
 

@@ -1,7 +1,7 @@
 """Checkpoints of training runs: whole or absent, and known to be undamaged.
 
-A checkpoint is one line, `unspool checkpoint 1 <SHA-256 of the rest>`, and behind it tensors as safetensors has them,
-of which one, `progress`, is JSON. It is written beside its name, forced to the disk, and renamed. Reading it executes
+A checkpoint is one line, `unspool checkpoint 2 <SHA-256 of the rest>`, and after it tensors as safetensors has them, of
+which one, `progress`, is JSON. It is written beside its name, forced to the disk, and renamed. Reading it executes
 nothing.
 """
 
@@ -18,9 +18,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from ..beside import beside
 from ..errors import FolderError
 
-_MAGIC = b"unspool checkpoint 1 "
+_FORMAT = 2
+_MAGIC = b"unspool checkpoint "
 
 
 def begin(path: Path, history: Path) -> None:
@@ -41,20 +43,9 @@ def write(path: Path, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]
     """
     said = torch.frombuffer(bytearray(json.dumps(progress).encode()), dtype=torch.uint8)
     data = save({**_apart(tensors), "progress": said})
-    beside = path.with_name(path.name + ".part")
-    with _or_complain(path):
-        try:
-            with open(beside, "wb") as file:
-                file.write(_MAGIC + hashlib.sha256(data).hexdigest().encode() + b"\n")
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(beside, path)
-            _sync_folder(path.parent)
-        except OSError:
-            with contextlib.suppress(OSError):
-                beside.unlink(missing_ok=True)
-            raise
+    with _or_complain(path), beside(path) as new, open(new, "wb") as file:
+        file.write(_MAGIC + f"{_FORMAT} {hashlib.sha256(data).hexdigest()}\n".encode())
+        file.write(data)
 
 
 def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -81,10 +72,16 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except OSError as error:
         raise FolderError(f"{path}: cannot be read ({error.strerror or error})") from None
     head, _, rest = data[:200].partition(b"\n")
+    version, _, sha256 = head.removeprefix(_MAGIC).decode("ascii", "replace").partition(" ")
     if not head.startswith(_MAGIC):
         raise FolderError(f"{path}: is not a checkpoint of this unspool; begin the run anew")
+    if version != str(_FORMAT):
+        raise FolderError(
+            f"{path}: is a checkpoint of format {version:.20}, and this unspool reads {_FORMAT}; finish the run with "
+            f"the unspool that began it, or begin it anew"
+        )
     body = memoryview(data)[len(head) + 1 :]
-    if not rest or head[len(_MAGIC) :].decode("ascii", "replace") != hashlib.sha256(body).hexdigest():
+    if not rest or sha256 != hashlib.sha256(body).hexdigest():
         raise FolderError(f"{path}: is truncated or altered, as its SHA-256 is not the one written in it")
     try:
         tensors = load(bytes(body))
@@ -132,10 +129,8 @@ def keep_lines(path: Path, lines: int, write: bool) -> list[dict[str, Any]]:
     if len(kept) < lines:
         raise FolderError(f"{path}: has {len(kept)} lines of {lines}; put it back, or begin the run anew")
     if write and len(found) > lines:
-        beside = path.with_name(path.name + ".part")
-        with _or_complain(path):
-            beside.write_text("".join(kept))
-            os.replace(beside, path)
+        with _or_complain(path), beside(path) as new:
+            new.write_text("".join(kept))
     return history
 
 
@@ -160,13 +155,3 @@ def _or_complain(path: Path) -> Iterator[None]:
             f"{path}: was not written ({error.strerror or error}); make room, and go on from the checkpoint before, "
             f"or begin anew if there was none yet"
         ) from None
-
-
-def _sync_folder(folder: Path) -> None:
-    """Force a rename to the disk; where folders cannot be opened (Windows) it is on its way."""
-    if hasattr(os, "O_DIRECTORY"):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

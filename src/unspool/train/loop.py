@@ -10,27 +10,27 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from ..data.batches import NO_TARGET, Batch, Batches, ahead
-from ..errors import DataError, DivergedError, FolderError, UnspoolError
+from ..data.batches import Batches, ahead
+from ..errors import DataError, DivergedError, FolderError
 from . import blowup, checkpoint
-from .plan import Outcome as Outcome
-from .plan import Plan as Plan
-from .plan import Progress as Progress
-from .ranks import add_up, alone, gather, interleave, on_first, same_weights
+from .plan import Outcome, Plan, Progress
+from .ranks import alone, gather, interleave, on_first, same_weights
+from .recorder import Recorder
 from .run_folder import CHECKPOINT, HISTORY
-from .through_time import Loss, forward
+from .step import Step
+from .through_time import Loss
 
-_OVERFLOWS = 40
+_OVERFLOWS = 40  # steps in a row that 16-mixed may skip
+_REMEMBERED = 5  # gradient norms that a complaint about a blow-up shows
 
 
 @dataclass
 class _Position:
-    """Where a run is; with the tensors, all that it goes on from."""
+    """Where a run is; with the tensors and the recorder, all that it goes on from."""
 
     epoch: int = 0
     index: int = 0  # of the next batch in the epoch
@@ -41,55 +41,26 @@ class _Position:
     checked: int = 0
     waited: int = 0  # checks since the best
     best: float | None = None
-    losses: float = 0.0  # these four since the last line of the history
-    counted: int = 0
-    norms: list[float] = field(default_factory=list)
-    clipped: list[float] = field(default_factory=list)
     recent: list[float] = field(default_factory=list)  # norms before clipping
     overflows: int = 0  # steps in a row that 16-mixed has skipped, each with half the scale of the one before
-    lines: int = 0
 
 
 class _Run:
-    """A run under way: the network, its optimiser, the carried state, and the position."""
+    """A run under way: the step, the recorder, the position, and the best weights so far."""
 
-    def __init__(
-        self,
-        network: torch.nn.Module,
-        loss: Loss,
-        batches: Batches,
-        plan: Plan,
-        fabric: Fabric,
-        record: Callable[[Progress], Progress],
-        folder: Path | None,
-        identity: str,
-        tensorboard: Path | None,
-    ):
-        self.network, self.loss, self.plan, self.fabric = network.to(fabric.device).train(), loss, plan, fabric
-        self.batches = batches.shard(fabric.global_rank, fabric.world_size)
+    def __init__(self, step: Step, recorder: Recorder, batches: Batches, folder: Path | None, identity: str):
+        self.step, self.recorder, self.folder, self.identity = step, recorder, folder, identity
+        self.plan, self.fabric, self.network = step.plan, step.fabric, step.network
+        self.batches = batches.shard(self.fabric.global_rank, self.fabric.world_size)
         self.batches_per_epoch = len(batches)
-        self.record, self.folder, self.identity = record, folder, identity
-        self.parameters = [p for p in network.parameters() if p.requires_grad]
-        # Of the loss, in 16-mixed.
-        self.scaler: torch.amp.GradScaler | None = getattr(fabric.strategy.precision, "scaler", None)
-        if self.scaler is not None:  # it has its scale from the first loss, and a rank may have none
-            self.scaler.scale(torch.zeros((), device=fabric.device))
-        self.optimiser = plan.make_optimiser(self.parameters, self.scaler is not None)
-        self.stepping: Any = fabric.setup_optimizers(self.optimiser)
-        self.rates = [group["lr"] for group in self.optimiser.param_groups]
-        self.events = _events(tensorboard) if tensorboard and fabric.global_rank == 0 else None
-        self.at, self.history, self.began = _Position(), [], time.perf_counter()
-        self.state: Any = None
-        self.entered: list[tuple[Batch, Any]] = []  # the batches of this step, and the state that entered each
-        self.validation: float | None = None
-        self.pending = self.targets = 0  # batches whose gradients wait for the step, and their targets
-        self.summed = 0.0
+        self.at, self.began = _Position(), time.perf_counter()
+        self.validation: float | None = None  # of a check at this step
         self.saved = 0.0  # seconds of the run at the last checkpoint
-        same_weights(fabric, network)
-        self.best_weights = _copy(network)
+        same_weights(self.fabric, self.network)
+        self.best_weights = _copy(self.network)
 
     def begin(self) -> None:
-        """A run anew: what another one left in the folder goes."""
+        """Begin anew: what another run left in the folder goes."""
         if (folder := self.folder) is not None:
             on_first(self.fabric, lambda: checkpoint.begin(folder / CHECKPOINT, folder / HISTORY))
 
@@ -101,66 +72,52 @@ class _Run:
                 f"{folder}: was made by another run, {progress['identity']:.200}, and this is "
                 f"{self.identity:.200}; go on with the same, or begin anew"
             )
-        part = _by_prefix(tensors)
+        part, step, device = _by_prefix(tensors), self.step, self.fabric.device
         self.network.load_state_dict(part["network"])
-        self.best_weights = {name: value.to(self.fabric.device) for name, value in part["best"].items()}
-        checkpoint.unpack_optimiser(self.optimiser, part.get("optimiser", {}), progress["optimiser"])
-        if self.scaler is not None and progress.get("scaler"):
-            self.scaler.load_state_dict(progress["scaler"])
+        self.best_weights = {name: value.to(device) for name, value in part["best"].items()}
+        checkpoint.unpack_optimiser(step.optimiser, part.get("optimiser", {}), progress["optimiser"])
+        if step.scaler is not None and progress.get("scaler"):
+            step.scaler.load_state_dict(progress["scaler"])
         rank, world = self.fabric.global_rank, self.fabric.world_size
         whole = [tensor for _, tensor in sorted(part.get("state", {}).items(), key=lambda item: int(item[0]))]
         mine = [s[..., rank::world, :] if world > 1 else s for s in whole]
-        self.state = _unflatten(iter([s.to(self.fabric.device) for s in mine]), progress["shape"])
+        step.state = _unflatten(iter([s.to(device) for s in mine]), progress["shape"])
         torch.set_rng_state(part["random"].get(str(rank), part["random"]["0"]))
         random = part.get("cuda", {}).get(str(rank))
-        if random is not None and len(random) and self.fabric.device.type == "cuda":
-            torch.cuda.set_rng_state(random, self.fabric.device)
+        if random is not None and len(random) and device.type == "cuda":
+            torch.cuda.set_rng_state(random, device)
         self.at = _Position(**progress["at"])
         self.saved = self.at.seconds
         self.began = time.perf_counter() - self.at.seconds
-        self.history = checkpoint.keep_lines(folder / HISTORY, self.at.lines, write=rank == 0)
+        self.recorder.restore(folder, **progress["recorder"])
 
-    def add(self, batch: Batch) -> None:
-        """The gradients of one more batch."""
-        if self.pending == 0:
-            self.stepping.zero_grad()
-            self.summed, self.targets, self.entered = 0.0, 0, []
-        self.pending, self.at.index = self.pending + 1, self.at.index + 1
-        if batch.inputs.shape[1] == 0:
-            self.state = None
-            return
-        self.entered.append((batch, None if batch.fresh else self.state))
-        with self.fabric.autocast():
-            value, self.state = forward(self.network, self.loss, *self.entered[-1], recompute=self.plan.recompute)
-        if value.requires_grad:
-            self.fabric.backward(value)
-        self.summed += value.item()
-        self.targets += _count(batch.targets)
+    def add(self, batch: Any) -> bool:
+        """Add the gradients of one more batch; whether it is the last of the step."""
+        self.at.index += 1
+        self.step.add(batch)
+        return self.step.batches == self.plan.accumulate or self.at.index == self.batches_per_epoch
 
     def update(self, interrupted: bool) -> bool:
-        """Clip, and take a step with the gradients of all ranks; whether one of them is to end."""
-        at, plan = self.at, self.plan
+        """Clip, and take a step with the gradients of all ranks; whether one of the ranks is to end."""
+        at = self.at
         clock = 0.0 if self.fabric.global_rank else self._clock()
-        mine = [self.summed, self.targets, float(interrupted), clock]
-        summed, targets, asked, at.seconds = add_up(self.fabric, self.parameters, mine)
-        at.step, self.pending = at.step + 1, 0
-        if not math.isfinite(summed):
+        loss, targets, asked, at.seconds = self.step.reduce(float(interrupted), clock)
+        at.step += 1
+        if not math.isfinite(loss):
             self.diverge("loss")
+        norms = None
         if targets:
-            if self.scaler is not None:  # unscales, the sum: all ranks take the step, or none
-                self.fabric.clip_gradients(self.network, self.stepping, max_norm=math.inf, error_if_nonfinite=False)
-            norm, clipped = _clip(self.parameters, plan.clip_norm, plan.clip_value, targets)
-            at.overflows = 0 if math.isfinite(norm) else at.overflows + 1
-            if at.overflows > (_OVERFLOWS if self.scaler is not None else 0):
+            norms = self.step.clip(targets)
+            at.overflows = 0 if math.isfinite(norms[0]) else at.overflows + 1
+            if at.overflows > (_OVERFLOWS if self.step.scaler is not None else 0):
                 self.diverge("gradient")
-            for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
-                group["lr"] = rate * plan.factor(at.done)
-            self.stepping.step()
-            if not at.overflows:
-                at.norms.append(norm)
-                at.clipped.append(clipped)
-                at.recent = [*at.recent[-4:], norm]
-        at.losses, at.counted, at.tokens = at.losses + summed, at.counted + int(targets), at.tokens + int(targets)
+            self.step.take(at.done)
+            if at.overflows:
+                norms = None
+            else:
+                at.recent = [*at.recent[1 - _REMEMBERED :], norms[0]]
+        self.recorder.add(loss, int(targets), norms)
+        at.tokens += int(targets)
         at.done = self._part_done()
         return asked > 0
 
@@ -196,35 +153,29 @@ class _Run:
 
     def tell(self, watch: Callable[[Progress], None] | None) -> None:
         """Tell the progress, and write it down where a line of the history is due."""
-        at = self.at
-        progress = self.record(self._progress())
-        due = self.validation is not None or at.step % self.plan.log_steps == 0
-        if due:
-            self._write_line(progress)
-        if watch is not None and self.fabric.global_rank == 0:
-            watch(progress)
-        if due:
-            at.losses, at.counted, at.norms, at.clipped = 0.0, 0, [], []
+        due = self.validation is not None or self.at.step % self.plan.log_steps == 0
+        self.recorder.tell(self._progress(), due, watch)
 
     def save(self) -> None:
         """Write the checkpoint, if the run has a folder."""
         if (folder := self.folder) is None:
             return
-        leaves, shape = _flatten(self.state)
+        leaves, shape = _flatten(self.step.state)
         ranks = gather(self.fabric, (leaves, torch.get_rng_state(), _cuda_random(self.fabric.device)))
         self.saved = self.at.seconds
         on_first(self.fabric, lambda: self._write_checkpoint(folder, ranks, shape))
 
     def _write_checkpoint(self, folder: Path, ranks: Sequence[tuple[list[Tensor], Tensor, Tensor]], shape: Any) -> None:
-        optimiser, rest = checkpoint.pack_optimiser(self.optimiser)
+        optimiser, rest = checkpoint.pack_optimiser(self.step.optimiser)
         with_state = [leaves for leaves, _, _ in ranks if leaves]
         tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
         tensors |= {f"best.{name}": value for name, value in self.best_weights.items()} | optimiser
         tensors |= {f"state.{k}": interleave(parts) for k, parts in enumerate(zip(*with_state, strict=True))}
         tensors |= {f"random.{k}": random for k, (_, random, _) in enumerate(ranks)}
         tensors |= {f"cuda.{k}": random for k, (_, _, random) in enumerate(ranks)}
-        progress = {"at": asdict(self.at), "optimiser": rest, "shape": shape, "identity": self.identity}
-        progress["scaler"] = self.scaler.state_dict() if self.scaler is not None else None
+        progress = {"at": asdict(self.at), "recorder": self.recorder.state(), "identity": self.identity}
+        progress |= {"optimiser": rest, "shape": shape}
+        progress["scaler"] = self.step.scaler.state_dict() if self.step.scaler is not None else None
         checkpoint.sync(folder / HISTORY)
         checkpoint.write(folder / CHECKPOINT, tensors, progress)
 
@@ -233,9 +184,8 @@ class _Run:
         if stopped != "interrupted" or self.at.best is not None:
             self.network.load_state_dict(self.best_weights)
         self.network.cpu().eval()
-        if self.events is not None:
-            self.events.close()
-        return Outcome(stopped, math.inf if self.at.best is None else self.at.best, self.history)
+        self.recorder.close()
+        return Outcome(stopped, math.inf if self.at.best is None else self.at.best, self.recorder.history)
 
     def diverge(self, what: str) -> NoReturn:
         """Stop with all that is known."""
@@ -243,7 +193,7 @@ class _Run:
         located, where = False, []
         if what != "validation loss":
             with self.fabric.autocast():
-                located, step = blowup.time_step(self.network, self.loss, self.entered)
+                located, step = blowup.time_step(self.network, self.step.loss, self.step.entered)
             where = [blowup.parameter(self.network), step]
         kept = "the network has the weights " + ("that it began with" if at.best is None else "that were best before")
         if self.folder is not None and (self.folder / CHECKPOINT).exists():
@@ -252,8 +202,8 @@ class _Run:
             f"a learning_rate smaller than {plan.learning_rate:g}",
             f"a clip_norm smaller than {plan.clip_norm:g}" if plan.clip_norm else "a clip_norm of 1",
         ]
-        if at.norms:  # up to the last good step
-            self._write_line(self.record(self._progress()))
+        if self.recorder.window.norms:  # up to the last good step
+            self.recorder.write(self._progress())
         said = gather(self.fabric, (located, blowup.complaint(what, at.step, where, at.recent, kept, remedies)))
         raise DivergedError(max(said, key=lambda one: one[0])[1], self.end("diverged"))
 
@@ -263,31 +213,15 @@ class _Run:
 
     def _progress(self) -> Progress:
         at = self.at
-        return Progress(
+        return self.recorder.progress(
             step=at.step,
             epoch=at.epoch + at.index / self.batches_per_epoch,
             done=at.done,
             seconds=at.seconds,
             tokens=at.tokens,
-            loss=at.losses / max(at.counted, 1),
-            gradient_norm=max(at.norms, default=0.0),
-            clipped_norm=max(at.clipped, default=0.0),
-            learning_rate=self.optimiser.param_groups[0]["lr"],
+            learning_rate=self.step.learning_rate,
             validation=self.validation,
         )
-
-    def _write_line(self, progress: Progress) -> None:
-        norms = {"gradient_norms": self.at.norms, "clipped_norms": self.at.clipped}
-        speed = {"tokens_per_second": progress.tokens / max(progress.seconds, 1e-9)}
-        line = progress._asdict() | speed | {k: [_rounded(v) for v in values] for k, values in norms.items()}
-        self.history.append(line)
-        self.at.lines += 1
-        if (folder := self.folder) is not None:
-            on_first(self.fabric, lambda: checkpoint.add_line(folder / HISTORY, line))
-        if self.events is not None:
-            for name in ("loss", "validation", "gradient_norm", "clipped_norm", "learning_rate", "tokens_per_second"):
-                if line[name] is not None:
-                    self.events.add_scalar(name, line[name], progress.step)
 
     def _clock(self) -> float:
         return time.perf_counter() - self.began
@@ -297,30 +231,6 @@ class _Run:
             return min(1.0, self.at.seconds / (60 * self.plan.minutes))
         batches = self.at.epoch * self.batches_per_epoch + self.at.index
         return min(1.0, batches / (self.plan.epochs * self.batches_per_epoch))
-
-
-def _clip(parameters: Sequence[Tensor], clip_norm: float, clip_value: float, targets: float) -> tuple[float, float]:
-    """Make the gradients means over the targets, scale them down, clamp them; the norm before and behind."""
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    norm = torch.nn.utils.get_total_norm(gradients).item() / targets
-    scale = clip_norm / norm if clip_norm and norm > clip_norm else 1.0
-    for gradient in gradients:
-        gradient.mul_(scale / targets)
-    if not clip_value:
-        return norm, norm * scale
-    for gradient in gradients:
-        gradient.clamp_(-clip_value, clip_value)
-    return norm, torch.nn.utils.get_total_norm(gradients).item()
-
-
-def _count(targets: np.ndarray) -> int:
-    """How many targets there are."""
-    missing = np.isnan(targets) if targets.dtype.kind == "f" else targets == NO_TARGET
-    return targets.size - int(np.count_nonzero(missing))
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.5g}")
 
 
 def _cuda_random(device: torch.device) -> Tensor:
@@ -352,14 +262,6 @@ def _by_prefix(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         prefix, rest = name.split(".", 1)
         parts.setdefault(prefix, {})[rest if prefix != "optimiser" else name] = tensor
     return parts
-
-
-def _events(folder: Path) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ModuleNotFoundError:
-        raise UnspoolError("tensorboard is not installed; pip install 'unspool[track]' brings it") from None
-    return SummaryWriter(str(folder))
 
 
 @contextmanager
@@ -428,7 +330,8 @@ def fit(
     if not len(batches):
         raise DataError("there must be a batch at least to train on; got none")
     fabric = fabric or alone()
-    this = _Run(network, loss, batches, plan, fabric, record, run, identity, tensorboard)
+    recorder = Recorder(fabric, run, record, tensorboard)
+    this = _Run(Step(network, loss, plan, fabric), recorder, batches, run, identity)
     if run is not None and on_first(fabric, lambda: resume and (run / CHECKPOINT).exists()):
         this.restore(run)
     else:
@@ -437,8 +340,7 @@ def fit(
         asked = False
         while not (asked or this.over):
             for batch in ahead(this.batches.epoch(this.at.epoch, this.at.index)):
-                this.add(batch)
-                if this.pending < plan.accumulate and this.at.index < len(batches):
+                if not this.add(batch):
                     continue
                 asked = this.update(interrupted.is_set())
                 due = this.check_is_due

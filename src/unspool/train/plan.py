@@ -1,25 +1,25 @@
-"""What a training run is to do, how far it is, and how it ended."""
+"""What a training run is to do, how far it is, and how it ended. No PyTorch is imported before an optimiser is made."""
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import MISSING, dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
-from torch import Tensor
-
-from ..arguments import integer, number, one_of
 from ..errors import UnspoolError
+from ..options import check, documented, option
 
-OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
-    "nadam": torch.optim.NAdam,
-    "rmsprop": torch.optim.RMSprop,
-    "adagrad": torch.optim.Adagrad,
-    "sgd": torch.optim.SGD,
+if TYPE_CHECKING:
+    import torch
+
+# The class in torch.optim of each optimiser, and whether it has a version that passes once over each parameter.
+OPTIMISERS = {
+    "adam": ("Adam", True),
+    "adamw": ("AdamW", True),
+    "nadam": ("NAdam", False),
+    "rmsprop": ("RMSprop", False),
+    "adagrad": ("Adagrad", True),
+    "sgd": ("SGD", True),
 }
-_FUSED = ("adam", "adamw", "adagrad", "sgd")
 # Factors of the learning rate by the part of the run that is done.
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,  # Loshchilov & Hutter 2017
@@ -28,67 +28,81 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 }
 
 
+@documented
 @dataclass(frozen=True)
 class Plan:
-    """How long, how fast, and how carefully.
+    """How long a run is, how fast it learns, and how carefully.
 
-    learning_rate: times the schedule's factor.
-    clip_norm: when the norm of all gradients together exceeds it, all are scaled down to it (Pascanu, Mikolov & Bengio
-        2013); 0: they are not.
-    clip_value: then each component is forced into ±clip_value; 0: it is not.
-    epochs: the end, unless minutes are given.
-    minutes: the end by the clock, however many epochs that makes.
-    optimiser: a name in `OPTIMISERS`, or what makes one of the parameters and `lr`.
-    schedule: a name in `SCHEDULES`, or a function from the part of the run that is done, 0 to 1, to a factor.
-    accumulate: batches whose gradients are added up for one step.
-    recompute: exact gradients through long batches in the memory of 2√T steps, for the time of one more forward pass.
-    checks: how often in a run, at least, the network is validated; also at the end of each epoch if these are more.
-    patience: the end after so many checks in a row without a better one; 0: it is not.
-    log_steps: steps between two lines of the history; there is one at each check, too.
-    save_seconds: time between two checkpoints; there is one at each check, too.
+    {options}
+
+    Besides a name, `optimiser` may be a function from the parameters and `lr` to an optimiser, and `schedule` one from
+    the part of the run that is done, 0 to 1, to a factor. Pascanu, Mikolov & Bengio (2013) rescale gradients by their
+    norm.
 
     Raises:
         UnspoolError: one of them cannot be used.
     """
 
-    learning_rate: float
-    clip_norm: float = 0.0
-    epochs: int = 1
-    minutes: float | None = None
-    clip_value: float = 0.0
-    optimiser: str | Callable[..., torch.optim.Optimizer] = "adam"
-    schedule: str | Callable[[float], float] = "cosine"
-    accumulate: int = 1
-    recompute: bool = False
-    checks: int = 10
-    patience: int = 0
-    log_steps: int = 100
-    save_seconds: float = 60.0
+    learning_rate: float = option(
+        MISSING, "the learning rate at the start, which the schedule then lowers", "training", above=0
+    )
+    clip_norm: float = option(
+        0.0,
+        "the largest norm of all gradients together, to which larger ones are scaled down; 0: no limit",
+        "training",
+        least=0,
+    )
+    epochs: int = option(1, "how often the training data is read, unless minutes are given", "training", least=1)
+    minutes: float | None = option(None, "train for this time, however many epochs that makes", "run", above=0)
+    clip_value: float = option(
+        0.0, "the largest component of the gradient, to which larger ones are clamped; 0: no limit", "training", least=0
+    )
+    optimiser: "str | Callable[..., torch.optim.Optimizer]" = option(
+        "adam", "the optimiser", "training", choices=tuple(OPTIMISERS)
+    )
+    schedule: str | Callable[[float], float] = option(
+        "cosine",
+        "how the learning rate falls: along a cosine or a line to 0, or not at all",
+        "training",
+        choices=tuple(SCHEDULES),
+    )
+    accumulate: int = option(1, "the batches whose gradients are added up for one step", "training", least=1)
+    recompute: bool = option(
+        False,
+        "exact gradients through long batches in the memory of about 2 √T steps, for the time of one more forward pass",
+        "training",
+    )
+    checks: int = option(
+        10,
+        "how often in a run, at least, the network is validated; once an epoch if there are more epochs",
+        "training",
+        least=1,
+    )
+    patience: int = option(
+        0, "the run ends after this number of validations without a better one; 0: it does not", "training", least=0
+    )
+    log_steps: int = option(
+        100, "steps between two lines of the history, which has one for each validation, too", "run", least=1
+    )
+    save_seconds: float = option(
+        60.0, "the time between two checkpoints; there is one at each validation, too", "run", least=0
+    )
 
     def __post_init__(self) -> None:
-        number("learning_rate", self.learning_rate, above=True)
-        for name in ("clip_norm", "clip_value", "save_seconds"):
-            number(name, getattr(self, name))
-        if self.minutes is not None:
-            number("minutes", self.minutes, above=True)
-        for name in ("epochs", "accumulate", "checks", "log_steps"):
-            integer(name, getattr(self, name), 1)
-        integer("patience", self.patience, 0)
-        if isinstance(self.optimiser, str):
-            one_of("optimiser", self.optimiser, tuple(OPTIMISERS))
-        if isinstance(self.schedule, str):
-            one_of("schedule", self.schedule, tuple(SCHEDULES))
+        check(self)
 
-    def make_optimiser(self, parameters: Sequence[Tensor], scaled: bool = False) -> torch.optim.Optimizer:
+    def make_optimiser(self, parameters: Sequence["torch.Tensor"], scaled: bool = False) -> "torch.optim.Optimizer":
         """The optimiser of these parameters; `scaled` if gradients are to be unscaled before it sees them."""
+        import torch
+
         if not parameters:
             raise UnspoolError("the network must have a parameter to train; all are frozen")
         if not isinstance(self.optimiser, str):
             return self.optimiser(parameters, lr=self.learning_rate)
-        # One pass over each parameter instead of several; but these optimisers would unscale for themselves.
-        fused = self.optimiser in _FUSED and parameters[0].device.type in ("cpu", "cuda") and not scaled
-        options = {"fused": True} if fused else {}
-        return OPTIMISERS[self.optimiser](parameters, lr=self.learning_rate, **options)
+        name, fused = OPTIMISERS[self.optimiser]
+        # The fused ones would unscale the gradients themselves.
+        fused = fused and parameters[0].device.type in ("cpu", "cuda") and not scaled
+        return getattr(torch.optim, name)(parameters, lr=self.learning_rate, **({"fused": True} if fused else {}))
 
     def factor(self, done: float) -> float:
         """Of the learning rate, when this part of the run is done."""

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..beside import beside
 from ..errors import FolderError
 from ..saved import folder
 
 CHECKPOINT, HISTORY, _ARGUMENTS = "last.checkpoint", "history.jsonl", "run.json"
+_FORMAT = 2  # of run.json; format 1 was the arguments alone, of which one had another name
 
 
 def check_free(out: Path, force: bool = False) -> None:
@@ -28,7 +30,8 @@ def begin(out: Path, arguments: Mapping[str, Any]) -> Path:
     run = of(out)
     try:
         run.mkdir(parents=True, exist_ok=True)
-        (run / _ARGUMENTS).write_text(json.dumps(dict(arguments), indent=2))
+        with beside(run / _ARGUMENTS) as new:
+            new.write_text(json.dumps({"format": _FORMAT, "arguments": dict(arguments)}, indent=2))
     except OSError as error:
         raise FolderError(f"{run}: cannot be written ({error.strerror}); choose another folder") from None
     return run
@@ -42,11 +45,17 @@ def arguments(out: Path) -> dict[str, Any]:
     """
     path = of(out) / _ARGUMENTS
     try:
-        return folder.json_object(path.read_bytes(), path)
+        found = folder.json_object(path.read_bytes(), path)
     except OSError as error:
         raise FolderError(
             f"{path}: {error.strerror}; there is no run to go on with: begin one with --out {out}"
         ) from None
+    if found.get("format") != _FORMAT or not isinstance(found.get("arguments"), dict):
+        raise FolderError(
+            f"{path}: was begun by another unspool, whose runs this one does not know; finish it with that one, or "
+            f"begin it anew with --out {out} --force"
+        )
+    return found["arguments"]
 
 
 def end(out: Path, *, finished: bool = True) -> None:

@@ -1,18 +1,22 @@
-"""A saved language model, run without PyTorch: it writes text and scores it."""
+"""What a language model does once it is trained, without PyTorch: it encodes text, scores it, and writes it."""
 
 import codecs
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
 from ...arguments import integer, number
 from ...data import vocabulary as vocabularies
+from ...data.text import STDLIB
 from ...data.vocabulary import Vocabulary
 from ...errors import DataError, FolderError, UnspoolError
+from ...options import documented, option
 from ...saved import folder
 from ...stream import Loaded, Stream, Streams
 from .. import sampling
@@ -25,13 +29,48 @@ FILES = ("vocabulary.json", "metrics.json")
 LN2 = math.log(2)
 _ROWS, _TOKENS_PER_ROW = 64, 4096  # of a text that is scored
 _LOGITS = 2**25  # numbers at a time, when scoring
+_DAMAGED = "the network's outputs are not finite: its weights are damaged; train it again"
 
 Texts = str | bytes | Sequence[str] | Sequence[bytes]
-DAMAGED = "the network's outputs are not finite: its weights are damaged; train it again"
+Run = Callable[[np.ndarray], np.ndarray]
+
+
+@documented
+@dataclass(frozen=True)
+class TextFile:
+    """A text: a file in UTF-8, a column of a table, or the running interpreter's own library.
+
+    Args:
+        {options}
+    """
+
+    what: ClassVar[str] = f"a text in UTF-8, a table with --column, or {STDLIB}"
+
+    file: str
+    column: str | None = option(None, "of a table: each cell of this column is a text", "data")
+    skip_bad: int = option(0, "bad lines or rows to skip, at most", "data", least=0)
+
+    @staticmethod
+    def place(file: str) -> str:
+        """By what the file is known in another folder, too."""
+        return file if file == STDLIB else str(Path(file).absolute())
+
+    def training_data(self, options: Any) -> tuple[list[str] | list[bytes], None]:
+        """X and y of a task with these options."""
+        return self.read(options.level), None
+
+    def read(self, level: str) -> list[str] | list[bytes]:
+        """The texts of the file; what was skipped is told on standard error."""
+        from ...data import text
+
+        def tell(complaint: str) -> None:
+            print(f"unspool: skipped: {complaint}", file=sys.stderr)
+
+        return text.read(self.file, level, column=self.column, skip_bad=self.skip_bad, tell=tell)
 
 
 class Score(NamedTuple):
-    """How well a text was predicted: bits a token, perplexity = 2^bits, tokens predicted, and how many were unknown."""
+    """How well a text was predicted: bits a token, perplexity = 2^bits, tokens predicted, how many were unknown."""
 
     bits: float
     perplexity: float
@@ -47,10 +86,163 @@ class Evaluation(NamedTuple):
     baseline: float | None
 
 
-class TextStream:
-    """A language model that `LanguageModel.save` wrote, as a stream.
+class Steps(Protocol):
+    """Whoever can run a network over tokens: the compiled core, or PyTorch, where it has been trained."""
 
-    Its `pieces`, `generate`, `score`, `evaluate` and `unknown` are those of `LanguageModel`.
+    def begin(self, rows: int) -> Run:
+        """What takes the next tokens of some new sequences, int64 (T, rows), and gives their logits, (T, rows, O)."""
+        ...
+
+
+@dataclass
+class TextModel:
+    """A trained language model.
+
+    vocabulary: its tokens.
+    source: by what the text can be known again that it was trained on, and the part of it that was held out.
+    network: what runs it.
+    metrics: as metrics.json has them.
+    """
+
+    vocabulary: Vocabulary
+    source: dict[str, Any]
+    network: Steps
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def unit(self) -> str:
+        """What a token is called."""
+        return vocabularies.UNITS[self.vocabulary.level]
+
+    def generate(self, prompt: str = "", **options: Any) -> str:
+        """The prompt and what follows it; options as for `pieces`."""
+        return "".join(self.pieces(prompt, **options))
+
+    def pieces(
+        self,
+        prompt: str = "",
+        *,
+        length: int = 500,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        random_state: int | None = None,
+    ) -> Iterator[str]:
+        """The prompt and what follows it, piece by piece as it is made.
+
+        Args:
+            prompt: the text to go on from; the beginning of a line if empty.
+            length: tokens to make.
+            temperature: the logits are divided by it: below 1 likelier, above 1 more varied, 0 always the likeliest.
+            top_k: draw from the k likeliest tokens only.
+            top_p: draw from the fewest of the likeliest tokens whose probabilities reach p together.
+            random_state: the same number gives the same text; by default each call gives another.
+        """
+        sampling.check(temperature, top_k, top_p)
+        integer("length", length, 0)
+        if random_state is not None:
+            integer("random_state", random_state, 0)
+        rng = Random(random_state)  # imported in a fifth of the time that NumPy's generators take
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        tokens = self.vocabulary.encode(prompt).astype(np.int64)
+        if not len(tokens):
+            tokens = np.maximum(self.vocabulary.encode("\n"), 1).astype(np.int64)
+        run = self.network.begin(1)
+        yield prompt
+        for _ in range(length):
+            logits = self._allowed(run(tokens[:, None])[-1, 0])
+            token = sampling.sample(logits, rng, temperature, top_k, top_p)
+            yield decoder.decode(self.vocabulary.piece(token))
+            tokens = np.array([token])
+        yield decoder.decode(b"", final=True)
+
+    def score(self, text: Texts) -> float:
+        """Mean log₂ p of a text's tokens, all but the first: minus the bits a token, so that greater is better."""
+        return -self.score_tokens(self.encode(text)).bits
+
+    def evaluate(self, text: Texts) -> Evaluation:
+        """Score a text. Of the text that the model was trained on only the held-out part counts, beside the 5-gram.
+
+        A token that is not in the vocabulary is predicted as the unknown token; how many those were is part of the
+        score. A long text is cut into up to 64 rows, each of which begins with a zero state.
+        """
+        from ...data import text as texts
+        from .baseline import NGram
+
+        parts = as_list(text)
+        if self.source["sha256"] != texts.digest(parts) or self.source["validation"] is None:
+            return Evaluation(self.score_tokens(self.encode(parts)), False, None)
+        training, held_out = texts.split(parts, self.source["validation"])
+        valid = self.vocabulary.encode(held_out)
+        baseline = NGram(self.vocabulary.encode(training), len(self.vocabulary))
+        return Evaluation(self.score_tokens(valid), True, baseline.bits(valid))
+
+    def unknown(self, text: Texts) -> int:
+        """How many of a text's tokens are not in the vocabulary."""
+        return self._count_unknown(self.encode(text))
+
+    def encode(self, text: Texts) -> np.ndarray:
+        """The tokens of a text, or of several, one after the other."""
+        parts = as_list(text)
+        return self.vocabulary.encode(parts[0][:0].join(parts))
+
+    def score_tokens(self, tokens: np.ndarray) -> Score:
+        """The score of tokens."""
+        if len(tokens) < 2:
+            raise DataError(
+                f"text must have at least 2 {self.unit}s to be scored; got {len(tokens)}: give a longer text"
+            )
+        chunks = scoring_chunks(tokens, len(self.vocabulary))
+        run = self.network.begin(chunks.rows)
+        bits = float(sum(_cross_entropy(run(batch.inputs), batch) for batch in chunks)) / (len(tokens) - 1) / LN2
+        if not math.isfinite(bits):
+            raise UnspoolError(_DAMAGED)
+        return Score(bits, 2 ** min(bits, 1000), len(tokens) - 1, self._count_unknown(tokens[1:]))
+
+    def report(self) -> str:
+        """The held-out score beside the baseline's."""
+        score, baseline, per = self.metrics["validation"], self.metrics["baseline"], f"bits/{self.unit}"
+        unknown = f", {score['unknown']:,} of them unknown" if score["unknown"] else ""
+        lines = [
+            f"network    {score['bits']:.4f} {per} on {score['tokens']:,} held out{unknown}",
+            f"baseline   {baseline['bits']:.4f} {per}, {baseline['name']}, the same text",
+        ]
+        if baseline["bits"] < score["bits"]:
+            lines.append("The baseline is better: a longer training, a longer text or a larger network may change it.")
+        return "\n".join(lines)
+
+    def _allowed(self, logits: np.ndarray) -> np.ndarray:
+        """The logits, with that of the unknown token made -inf."""
+        if not math.isfinite(logits.sum()):
+            raise UnspoolError(_DAMAGED)
+        if self.vocabulary.unknown is not None:
+            logits[self.vocabulary.unknown] = -np.inf
+        return logits
+
+    def _count_unknown(self, tokens: np.ndarray) -> int:
+        return 0 if self.vocabulary.unknown is None else int(np.count_nonzero(tokens == self.vocabulary.unknown))
+
+
+class Core:
+    """The steps of the compiled core."""
+
+    def __init__(self, loaded: Loaded):
+        self.loaded = loaded
+
+    def begin(self, rows: int) -> Run:
+        if rows > 1:
+            return Streams(self.loaded, rows).run
+        stream = Stream(self.loaded)
+
+        def run(tokens: np.ndarray) -> np.ndarray:
+            logits = stream.step(tokens[0, 0]) if len(tokens) == 1 else stream.run(tokens[:, 0].copy())
+            return logits.reshape(len(tokens), 1, -1)
+
+        return run
+
+
+def load(path: str | Path, instruction_set: str = "") -> TextModel:
+    """A language model from its folder, run by the compiled core.
 
     Args:
         path: the folder.
@@ -58,56 +250,48 @@ class TextStream:
     Raises:
         FolderError: it is not a saved language model, or a damaged one.
     """
+    found = folder.read(path, TASK, FILES)
+    metrics = folder.json_object(found.files["metrics.json"], Path(path) / "metrics.json")
+    loaded = Loaded(found, path, instruction_set)
+    with folder.read_as(path, TASK):
+        return model_of(found, metrics, Core(loaded), loaded.architecture.tokens, loaded.architecture.outputs)
 
-    def __init__(self, path: str | Path, instruction_set: str = ""):
-        saved = folder.read(path, TASK, FILES)
-        self.metrics = folder.json_object(saved.files["metrics.json"], Path(path) / "metrics.json")
-        packed = Loaded(saved, path, instruction_set)
-        try:
-            self.source = source(**saved.config["preprocessing"]["source"])
-            self.vocabulary = vocabulary_of(
-                saved, self.metrics, packed.architecture.tokens, packed.architecture.outputs
-            )
-        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise not_a_model(path, error) from None
-        self.stream = Stream(packed)
 
-    def generate(self, prompt: str = "", **options: Any) -> str:
-        """The prompt and what follows it; options as for `pieces`."""
-        return "".join(self.pieces(prompt, **options))
+def model_of(found: folder.Saved, metrics: dict[str, Any], network: Steps, inputs: int, outputs: int) -> TextModel:
+    """The model of a folder; ValueError or KeyError unless vocabulary, metrics and network fit together."""
+    vocabulary = vocabularies.from_json(found.files["vocabulary.json"])
+    for part in ("validation", "baseline"):
+        number(f"bits of the {part}", metrics[part]["bits"])
+    if not isinstance(metrics["baseline"]["name"], str):
+        raise FolderError("the baseline has no name")
+    if {len(vocabulary)} != {inputs, outputs}:
+        raise FolderError(f"a vocabulary of {len(vocabulary)} and the network do not fit together")
+    return TextModel(vocabulary, source(**found.config["preprocessing"]["source"]), network, metrics)
 
-    def pieces(self, prompt: str = "", **options: Any) -> Iterator[str]:
-        """The prompt and what follows it, piece by piece as it is made; options as for `LanguageModel.pieces`."""
-        stream = Stream(self.stream.network)
 
-        def logits(tokens: np.ndarray) -> np.ndarray:
-            return stream.step(tokens[0]) if len(tokens) == 1 else stream.run(tokens)[-1]
+def scoring_chunks(tokens: np.ndarray, size: int) -> "Chunks":
+    """A text in up to 64 rows, each of which begins with a zero state."""
+    from ...data.batches import Chunks
 
-        return write(self.vocabulary, logits, prompt, **options)
+    rows = max(1, min(_ROWS, len(tokens) // _TOKENS_PER_ROW))
+    return Chunks(tokens, rows, max(1, min(128, _LOGITS // (rows * size))))
 
-    def score(self, text: Texts) -> float:
-        """Mean log₂ p of a text's tokens, all but the first."""
-        return -self._score(self._encode(text)).bits
 
-    def evaluate(self, text: Texts) -> Evaluation:
-        """Score a text, as `LanguageModel.evaluate` does."""
-        return evaluate(self.vocabulary, self.source, self._score, text)
+def source(sha256: str, validation: float | None) -> dict[str, Any]:
+    """By what a text can be known again, and the part of it that was held out."""
+    if validation is not None:
+        validation = number("validation", validation, above=True, below=1)
+    return {"sha256": sha256, "validation": validation}
 
-    def unknown(self, text: Texts) -> int:
-        """How many of a text's tokens are not in the vocabulary."""
-        return count_unknown(self.vocabulary, self._encode(text))
 
-    def _encode(self, text: Texts) -> np.ndarray:
-        parts = as_list(text)
-        return self.vocabulary.encode(parts[0][:0].join(parts))
-
-    def _score(self, tokens: np.ndarray) -> Score:
-        return score(self.vocabulary, tokens, self._nats)
-
-    def _nats(self, tokens: np.ndarray) -> float:
-        chunks = scoring_chunks(tokens, len(self.vocabulary))
-        streams = Streams(self.stream.network, chunks.rows)
-        return float(sum(_cross_entropy(streams.run(batch.inputs), batch) for batch in chunks)) / (len(tokens) - 1)
+def as_list(text: Texts) -> list[Any]:
+    """The texts, all str or all bytes, at least one."""
+    parts = [text] if isinstance(text, str | bytes) else list(text)
+    kinds = {type(part) for part in parts}
+    if kinds not in ({str}, {bytes}):
+        came = " and ".join(sorted(kind.__name__ for kind in kinds)) or "none"
+        raise DataError(f"text must be a str, or bytes, or a list of one of them; got {came}")
+    return parts
 
 
 def _cross_entropy(logits: np.ndarray, batch: "Batch") -> float:
@@ -120,114 +304,3 @@ def _cross_entropy(logits: np.ndarray, batch: "Batch") -> float:
     there = batch.targets != NO_TARGET
     chosen = np.take_along_axis(shifted, np.where(there, batch.targets, 0)[..., None], -1)[..., 0]
     return float((total - chosen)[there].sum(dtype=np.float64))
-
-
-def write(
-    vocabulary: Vocabulary,
-    logits: Callable[[np.ndarray], np.ndarray],
-    prompt: str = "",
-    *,
-    length: int = 500,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    seed: int | None = None,
-) -> Iterator[str]:
-    """What `LanguageModel.pieces` yields; `logits` takes the tokens that came and gives those of the next, (O,)."""
-    sampling.check(temperature, top_k, top_p)
-    integer("length", length, 0)
-    if seed is not None:
-        integer("seed", seed, 0)
-    rng = Random(seed)  # imported in a fifth of the time that NumPy's generators take
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    tokens = vocabulary.encode(prompt).astype(np.int64)
-    if not len(tokens):
-        tokens = np.maximum(vocabulary.encode("\n"), 1).astype(np.int64)
-    yield prompt
-    for _ in range(length):
-        number = sampling.sample(_allowed(vocabulary, logits(tokens)), rng, temperature, top_k, top_p)
-        yield decoder.decode(vocabulary.piece(number))
-        tokens = np.array([number])
-    yield decoder.decode(b"", final=True)
-
-
-def _allowed(vocabulary: Vocabulary, logits: np.ndarray) -> np.ndarray:
-    """The logits, the unknown token's made -inf."""
-    if not math.isfinite(logits.sum()):
-        raise UnspoolError(DAMAGED)
-    if vocabulary.unknown is not None:
-        logits[vocabulary.unknown] = -np.inf
-    return logits
-
-
-def evaluate(
-    vocabulary: Vocabulary, source: dict[str, Any], score: Callable[[np.ndarray], Score], text: Texts
-) -> Evaluation:
-    """What `LanguageModel.evaluate` gives; `score` is that of tokens."""
-    from ...data import text as texts
-    from .baseline import NGram
-
-    parts = as_list(text)
-    if source["sha256"] != texts.digest(parts) or source["validation"] is None:
-        return Evaluation(score(vocabulary.encode(parts[0][:0].join(parts))), False, None)
-    training, held_out = texts.split(parts, source["validation"])
-    valid = vocabulary.encode(held_out)
-    baseline = NGram(vocabulary.encode(training), len(vocabulary))
-    return Evaluation(score(valid), True, baseline.bits(valid))
-
-
-def score(vocabulary: Vocabulary, tokens: np.ndarray, nats: Callable[[np.ndarray], float]) -> Score:
-    """The score of tokens; `nats` gives the mean of theirs."""
-    if len(tokens) < 2:
-        unit = vocabularies.UNITS[vocabulary.level]
-        raise DataError(f"text must have at least 2 {unit}s to be scored; got {len(tokens)}: give a longer text")
-    bits = nats(tokens) / LN2
-    if not math.isfinite(bits):
-        raise UnspoolError(DAMAGED)
-    return Score(bits, 2 ** min(bits, 1000), len(tokens) - 1, count_unknown(vocabulary, tokens[1:]))
-
-
-def scoring_chunks(tokens: np.ndarray, size: int) -> "Chunks":
-    """A text in up to 64 rows, each of which begins with a zero state."""
-    from ...data.batches import Chunks
-
-    rows = max(1, min(_ROWS, len(tokens) // _TOKENS_PER_ROW))
-    return Chunks(tokens, rows, max(1, min(128, _LOGITS // (rows * size))))
-
-
-def count_unknown(vocabulary: Vocabulary, tokens: np.ndarray) -> int:
-    return 0 if vocabulary.unknown is None else int(np.count_nonzero(tokens == vocabulary.unknown))
-
-
-def source(sha256: str, validation: float | None) -> dict[str, Any]:
-    """By what a text can be known again, and the part of it that was held out."""
-    if validation is not None:
-        validation = number("validation", validation, above=True, below=1)
-    return {"sha256": sha256, "validation": validation}
-
-
-def vocabulary_of(saved: folder.Saved, metrics: dict[str, Any], inputs: int, outputs: int) -> Vocabulary:
-    """The vocabulary of a saved model; ValueError or KeyError unless it and the metrics fit to the network."""
-    vocabulary = vocabularies.from_json(saved.files["vocabulary.json"])
-    for part in ("validation", "baseline"):
-        number(f"bits of the {part}", metrics[part]["bits"])
-    if not isinstance(metrics["baseline"]["name"], str):
-        raise FolderError("the baseline has no name")
-    if {len(vocabulary)} != {inputs, outputs}:
-        raise FolderError(f"a vocabulary of {len(vocabulary)} and the network do not fit together")
-    return vocabulary
-
-
-def not_a_model(path: str | Path, error: Exception) -> FolderError:
-    what = f"{error} is missing" if isinstance(error, KeyError) else error
-    return FolderError(f"{path}: is not a saved language model ({what}); save it again")
-
-
-def as_list(text: Texts) -> list[Any]:
-    """The texts, all str or all bytes, at least one."""
-    parts = [text] if isinstance(text, str | bytes) else list(text)
-    kinds = {type(part) for part in parts}
-    if kinds not in ({str}, {bytes}):
-        came = " and ".join(sorted(kind.__name__ for kind in kinds)) or "none"
-        raise DataError(f"text must be a str, or bytes, or a list of one of them; got {came}")
-    return parts

@@ -1,0 +1,77 @@
+"""Files and folders that are there whole, or not at all: they are written beside their name, and then renamed."""
+
+import glob
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+
+@contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """A place for a file or a folder; when the block ends well it gets the name `path`, and what had that name is gone.
+
+        with beside(path) as new:
+            new.write_bytes(data)
+
+    What was written is forced to the disk before it is renamed, and the new name after it. When the block raises,
+    nothing of it is left, and what had the name has it still. What a killed process has left here is cleared away.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path = path.absolute()
+    _clear(path)
+    with TemporaryDirectory(prefix=f"{_prefix(path)}{os.getpid()}-", dir=path.parent) as place:
+        new, old = Path(place, "new"), Path(place, "old")
+        yield new
+        for file in [new] if new.is_file() else sorted(p for p in new.rglob("*") if p.is_file()):
+            _force(file)
+        if new.is_dir() and path.exists():  # a rename does not replace a folder that has something in it
+            os.rename(path, old)
+        try:
+            os.replace(new, path)
+        except OSError:
+            if old.exists():
+                os.rename(old, path)
+            raise
+        _force(path.parent)
+
+
+def _prefix(path: Path) -> str:
+    """How the names begin under which this machine writes beside a path; the number of the process follows."""
+    return f".{path.name}-{socket.gethostname()}."
+
+
+def _clear(path: Path) -> None:
+    """Remove what processes of this machine that are no more have left beside a path."""
+    if os.name != "posix":  # elsewhere no signal asks whether a process lives
+        return
+    for left in path.parent.glob(glob.escape(_prefix(path)) + "*"):
+        number = left.name.removeprefix(_prefix(path)).partition("-")[0]
+        if number.isdecimal() and not _lives(int(number)):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        pass  # somebody else's
+    return True
+
+
+def _force(path: Path) -> None:
+    """Force a file, or the names in a folder, to the disk; Windows, which opens no folders, does it in its own time."""
+    if path.is_dir() and not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

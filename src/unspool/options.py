@@ -1,0 +1,86 @@
+"""Options: the fields of a dataclass, each of which says once what it is called, may be, is by default, and does.
+
+Constructors, their documentation, the checks of what is given, and the flags of the command line are read off them.
+"""
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import MISSING, Field, field, fields
+from typing import Any, NamedTuple, TypeVar
+
+from . import arguments
+
+Class = TypeVar("Class", bound=type)
+
+
+class Option(NamedTuple):
+    """What is known of an option beside its name, type and default.
+
+    sentence: what it does; "…; 0: …" says what a value that switches it off means.
+    group: the heading under which `--help` shows it.
+    choices: the words that it may be.
+    least, above, below: the bounds of a number.
+    """
+
+    sentence: str
+    group: str
+    choices: tuple[str, ...] = ()
+    least: float | None = None
+    above: float | None = None
+    below: float | None = None
+
+
+def option(default: Any, sentence: str, group: str, **bounds: Any) -> Any:
+    """A field that is an option; see `Option`."""
+    return field(default=default, metadata={"option": Option(sentence, group, **bounds)})
+
+
+def like(other: type, name: str, default: Any = MISSING) -> Any:
+    """The field of another class once more, perhaps with another default."""
+    theirs = next(f for f in options_of(other) if f.name == name)
+    return field(default=theirs.default if default is MISSING else default, metadata=theirs.metadata)
+
+
+def options_of(options: Any) -> list[Field]:
+    """The fields of a class or an object that are options."""
+    return [f for f in fields(options) if "option" in f.metadata]
+
+
+def check(options: Any) -> None:
+    """Raise UnspoolError unless each option of an object is what it may be; None is allowed where it is the default."""
+    for f in options_of(options):
+        value, known = getattr(options, f.name), f.metadata["option"]
+        if value is None and f.default is None:
+            continue
+        if known.choices and (isinstance(value, str) or f.type is str):
+            arguments.one_of(f.name, value, known.choices)
+        elif f.type in (int, int | None):
+            arguments.integer(f.name, value, int(known.least or 0))
+        elif f.type in (float, float | None):
+            _check_number(f.name, value, known)
+
+
+def _check_number(name: str, value: Any, known: Option) -> None:
+    bounds = {} if known.below is None else {"below": known.below}
+    if known.above is not None:
+        arguments.number(name, value, least=known.above, above=True, **bounds)
+    else:
+        arguments.number(name, value, least=known.least or 0.0, **bounds)
+
+
+def documented(cls: Class) -> Class:
+    """The class, with the sentences of its options where its docstring has {options}."""
+    if cls.__doc__ and "{options}" in cls.__doc__:
+        indent = next(line for line in cls.__doc__.splitlines() if "{options}" in line).partition("{")[0]
+        cls.__doc__ = cls.__doc__.replace(f"{indent}{{options}}", "\n".join(_sentences(options_of(cls), indent)))
+    return cls
+
+
+def _sentences(options: Sequence[Field], indent: str) -> list[str]:
+    wrap = textwrap.TextWrapper(width=120, initial_indent=indent, subsequent_indent=f"{indent}    ")
+    return [wrap.fill(f"{f.name}: {f.metadata['option'].sentence}.{_words(f)}") for f in options]
+
+
+def _words(f: Field) -> str:
+    choices = f.metadata["option"].choices
+    return f" One of {', '.join(choices)}." if choices else ""

@@ -1,0 +1,35 @@
+"""The README.md of a saved network: a model card."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from .folder import plain
+
+
+def model_card(title: str, config: Mapping[str, Any], metrics: Mapping[str, Any], about: str) -> str:
+    """The README.md of a saved network: a model card.
+
+    Args:
+        title: one line.
+        config: as in config.json.
+        metrics: as in metrics.json.
+        about: Markdown: what it is and how to use it.
+    """
+    rows = "\n".join(f"| {name} | {value} |" for name, value in _flat(metrics))
+    return (
+        f"---\nlibrary_name: unspool\ntags:\n- recurrent-neural-network\n- {config.get('task', '')}\n---\n\n"
+        f"# {title}\n\n{about}\n\n## Metrics\n\n| | |\n|---|---|\n{rows}\n\n"
+        f"## Network\n\n```json\n{json.dumps(config['network'], indent=2, default=plain)}\n```\n"
+    )
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    rows = []
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            rows += _flat(value, f"{prefix}{name}: ")
+        elif value is not None:
+            shown = f"{value:.4g}" if isinstance(value, float) else str(value)
+            rows.append((f"{prefix}{name}".replace("_", " "), shown))
+    return rows

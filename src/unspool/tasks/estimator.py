@@ -1,0 +1,216 @@
+"""What all estimators have in common: training, and what is saved of it.
+
+A task says what its data is, which loss, which metric and which baseline; the rest is here.
+"""
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, TypeVar
+
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from ..data.batches import Batch, Batches
+from ..errors import DivergedError
+from ..network import Network, restore
+from ..options import documented, options_of
+from ..saved import card, folder
+from ..train.loop import fit
+from ..train.plan import Outcome, Plan, Progress
+from ..train.through_time import Loss, forward
+from .options import Options, TrainingOptions, apart, check_all, flat
+
+Self = TypeVar("Self", bound="Estimator")
+_FILES = ("metrics.json", "history.jsonl")
+
+
+@documented
+@dataclass(kw_only=True, eq=False, repr=False)
+class Training(TrainingOptions, BaseEstimator):
+    """How a network is trained: what few people change, given to an estimator as `training`.
+
+    Args:
+        {options}
+    """
+
+
+class Work(NamedTuple):
+    """What a task makes of its data, for one run.
+
+    network: the configuration.
+    loss: as for `unspool.train.fit`.
+    batches: to train on.
+    validation: batches, whose mean loss a target is to become small.
+    source: by what the data can be known again.
+    data: what the task wants to see again when the network is trained.
+    """
+
+    network: dict[str, Any]
+    loss: Loss
+    batches: Batches
+    validation: Iterable[Batch]
+    source: Any
+    data: Any
+
+
+class Estimator(Options, BaseEstimator):
+    """The base of the tasks, which follow scikit-learn's contract.
+
+    A task has four methods of its own: `_work` makes of data what a run needs; `_finish` gives the metrics of the
+    trained network; `_files` and `_restore` save and load what it has beside its network.
+    """
+
+    task: ClassVar[str]
+    files: ClassVar[tuple[str, ...]] = ()  # of its folder, beside those that all have
+    about: ClassVar[str] = ""  # of the model card
+    loss_unit: ClassVar[str] = "nats"  # as `_record` gives the loss
+    unit: ClassVar[str] = "step"  # what targets are counted in
+
+    def fit(
+        self: Self,
+        X: Any,
+        y: Any = None,
+        *,
+        validation: Any = 0.1,
+        minutes: float | None = None,
+        watch: Callable[[Progress], None] | None = None,
+        run: str | Path | None = None,
+        resume: bool = False,
+        **options: Any,
+    ) -> Self:
+        """Train, and keep the weights that do best on the validation part.
+
+        Args:
+            X, y: the data, as the class says.
+            validation: the part to hold out, between 0 and 1, or data of its own.
+            minutes: train for this time instead of a number of epochs.
+            watch: receives the progress after each step.
+            run: a folder for checkpoints and the history; without it an interrupted run leaves nothing on the disk.
+            resume: go on from the checkpoint in `run`, which must be of the same data and parameters.
+            options: `fabric` and `tensorboard`, as for `unspool.train.fit`.
+        Raises:
+            DataError: the data cannot be used.
+            DivergedError: a loss was not finite. If there was a validation before, the estimator is fitted with the
+                weights of the best.
+            FolderError: the checkpoint cannot be read or written, or was made by another run.
+        """
+        plan = self._plan(minutes)
+        work = self._work(X, y, validation)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.random_state)
+            self.network_ = Network(work.network)
+            try:
+                outcome = fit(
+                    self.network_,
+                    work.loss,
+                    work.batches,
+                    lambda: mean_loss(self.network_, work.loss, work.validation),
+                    plan,
+                    watch=watch,
+                    record=self._record,
+                    run=None if run is None else Path(run),
+                    resume=resume,
+                    identity=json.dumps([self.task, flat(self), work.source], default=repr),
+                    **options,
+                )
+            except DivergedError as error:
+                if any(line["validation"] is not None for line in error.outcome.history):
+                    self._conclude(work, error.outcome)
+                else:
+                    del self.network_
+                raise
+        self._conclude(work, outcome)
+        return self
+
+    def save(self, path: str | Path, *, force: bool = False) -> None:
+        """Save into a folder, which must not exist; or replace the network there, by force.
+
+        Raises:
+            FolderError: it cannot be written. What was there is still there.
+        """
+        check_is_fitted(self, "network_")
+        preprocessing, files = self._files()
+        config = {
+            "task": self.task,
+            "parameters": flat(self),
+            "preprocessing": preprocessing,
+            "network": self.network_.config,
+        }
+        weights = {name: value.numpy() for name, value in self.network_.state_dict().items()}
+        files |= {
+            "metrics.json": json.dumps(self.metrics_, indent=2),
+            "history.jsonl": "".join(json.dumps(row) + "\n" for row in self.history_),
+            "README.md": card.model_card(self._title(), config, self.metrics_, self.about),
+        }
+        folder.write(path, config, weights, files, force=force)
+
+    @classmethod
+    def load(cls: type[Self], path: str | Path) -> Self:
+        """Load from a folder.
+
+        Raises:
+            FolderError: it is not a saved network of this task, or a damaged one.
+        """
+        found = folder.read(path, cls.task, (*cls.files, *_FILES))
+        metrics = folder.json_object(found.files["metrics.json"], Path(path) / "metrics.json")
+        with folder.read_as(path, cls.task):
+            model = apart(cls, Training, found.config["parameters"])
+            model._plan(None)
+            model.history_ = [json.loads(line) for line in found.files["history.jsonl"].splitlines()]
+            model.metrics_ = metrics
+            model.network_ = restore(found.config["network"], found.weights)
+            model._restore(found)
+        return model
+
+    def report(self) -> str:
+        """The metric beside the baseline, in a few lines."""
+        raise NotImplementedError
+
+    def _plan(self, minutes: float | None) -> Plan:
+        """Raise UnspoolError unless the options can be used; else what the loop makes of them."""
+        check_all(self)
+        of_plan = {f.name for f in options_of(Plan)}
+        given = {name: value for name, value in flat(self).items() if name in of_plan}
+        return Plan(**given, minutes=minutes)
+
+    def _conclude(self, work: Work, outcome: Outcome) -> None:
+        """Metrics and history of a run that ended."""
+        last = outcome.history[-1]
+        self.stopped_ = outcome.stopped
+        self.history_ = outcome.history
+        training = {"epochs": last["epoch"], "steps": last["step"], "seconds": last["seconds"]}
+        self.metrics_ = self._finish(work)
+        self.metrics_["training"] = self.metrics_.get("training", {}) | training | {"stopped": outcome.stopped}
+
+    def _record(self, progress: Progress) -> Progress:
+        """The progress in the task's own units."""
+        return progress
+
+    def _work(self, X: Any, y: Any, validation: Any) -> Work:
+        raise NotImplementedError
+
+    def _finish(self, work: Work) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _files(self) -> tuple[dict[str, Any], dict[str, str]]:
+        raise NotImplementedError
+
+    def _restore(self, found: folder.Saved) -> None:
+        raise NotImplementedError
+
+    def _title(self) -> str:
+        raise NotImplementedError
+
+
+@torch.no_grad()
+def mean_loss(network: torch.nn.Module, loss: Loss, batches: Iterable[Batch]) -> float:
+    """The loss a target, over batches whose state is carried as in training."""
+    state, total, count = None, 0.0, 0
+    for batch in batches:
+        value, state = forward(network, loss, batch, None if batch.fresh else state)
+        total += value.item()
+        count += batch.targets_there
+    return total / count

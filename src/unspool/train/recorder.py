@@ -1,0 +1,106 @@
+"""What a run writes down and tells: lines of the history, TensorBoard's events, the progress for whoever watches."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lightning_fabric import Fabric
+
+from ..errors import UnspoolError
+from . import checkpoint
+from .plan import Progress
+from .ranks import on_first
+from .run_folder import HISTORY
+
+_SCALARS = ("loss", "validation", "gradient_norm", "clipped_norm", "learning_rate", "tokens_per_second")
+
+
+@dataclass
+class Window:
+    """What has come since the last line of the history: losses, targets, and the norms before and after clipping."""
+
+    losses: float = 0.0
+    targets: int = 0
+    norms: list[float] = field(default_factory=list)
+    clipped: list[float] = field(default_factory=list)
+
+
+class Recorder:
+    """The history of a run, on the disk as far as the run has a folder.
+
+    Args:
+        fabric: of the run; the first rank alone writes and tells.
+        folder: of the run, or None.
+        record: what becomes of the progress before it is told and written: other units, for example.
+        tensorboard: a folder for TensorBoard's events, or None.
+    """
+
+    def __init__(
+        self, fabric: Fabric, folder: Path | None, record: Callable[[Progress], Progress], tensorboard: Path | None
+    ):
+        self.fabric, self.folder, self.record = fabric, folder, record
+        self.events = _events(tensorboard) if tensorboard and fabric.global_rank == 0 else None
+        self.history: list[dict[str, Any]] = []
+        self.window = Window()
+
+    def restore(self, folder: Path, lines: int, window: dict[str, Any]) -> None:
+        """Go on after so many lines, which the folder has."""
+        self.history = checkpoint.keep_lines(folder / HISTORY, lines, write=self.fabric.global_rank == 0)
+        self.window = Window(**window)
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs."""
+        return {"lines": len(self.history), "window": asdict(self.window)}
+
+    def add(self, loss: float, targets: int, norms: tuple[float, float] | None) -> None:
+        """One step: its summed loss, its targets, and the norm of its gradient before and after clipping."""
+        self.window.losses += loss
+        self.window.targets += targets
+        if norms is not None:
+            self.window.norms.append(norms[0])
+            self.window.clipped.append(norms[1])
+
+    def progress(self, **position: Any) -> Progress:
+        """The progress at a position: the fields of `Progress` that do not come from the window."""
+        w = self.window
+        losses = {"loss": w.losses / max(w.targets, 1)}
+        norms = {"gradient_norm": max(w.norms, default=0.0), "clipped_norm": max(w.clipped, default=0.0)}
+        return self.record(Progress(**losses, **norms, **position))
+
+    def tell(self, progress: Progress, due: bool, watch: Callable[[Progress], None] | None) -> None:
+        """Tell whoever watches, and write a line if one is due."""
+        if due:
+            self.write(progress)
+        if watch is not None and self.fabric.global_rank == 0:
+            watch(progress)
+
+    def write(self, progress: Progress) -> None:
+        """Write a line of the history, and begin the next window."""
+        norms = {"gradient_norms": self.window.norms, "clipped_norms": self.window.clipped}
+        speed = {"tokens_per_second": progress.tokens / max(progress.seconds, 1e-9)}
+        line = progress._asdict() | speed | {k: [_rounded(v) for v in values] for k, values in norms.items()}
+        self.history.append(line)
+        self.window = Window()
+        if (folder := self.folder) is not None:
+            on_first(self.fabric, lambda: checkpoint.add_line(folder / HISTORY, line))
+        if self.events is not None:
+            for name in _SCALARS:
+                if line[name] is not None:
+                    self.events.add_scalar(name, line[name], progress.step)
+
+    def close(self) -> None:
+        if self.events is not None:
+            self.events.close()
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.5g}")
+
+
+def _events(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ModuleNotFoundError:
+        raise UnspoolError("tensorboard is not installed; pip install 'unspool[track]' brings it") from None
+    return SummaryWriter(str(folder))
