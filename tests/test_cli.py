@@ -91,9 +91,8 @@ def test_help_has_groups_and_needs_no_torch(capsys):
     places = [out.index(f"\n{group}:\n") for group in ("data", "network", "training", "run")]
     assert places == sorted(places)
     assert run("--help") == 0
-    assert [line.split("  ")[1] for line in capsys.readouterr().out.splitlines() if line.startswith("  ")] == [
-        *cli.VERBS
-    ]
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[1] for line in lines if line.startswith("  ")] == [*cli.VERBS]
     assert run("fit", "--help") == 0
     assert "fit text" in capsys.readouterr().out
     assert run("--version") == 0
@@ -293,7 +292,7 @@ def test_full_disk_is_one_line_and_leaves_nothing(text, capsys, tmp_path, monkey
     monkeypatch.setattr(os, "fsync", full)
     assert run("fit", "text", text, "--out", tmp_path / "m", *SMALL) == 2
     err = capsys.readouterr().err.splitlines()[-1]
-    assert "history.jsonl: was not written (No space left on device); make room" in err
+    assert "m.run: cannot be written (No space left on device); choose another folder" in err
     assert os.listdir(tmp_path) == []
 
 

@@ -437,12 +437,9 @@ def test_folders_of_format_1_are_read(model, tmp_path):
     config = json.loads((tmp_path / "m" / "config.json").read_bytes())
     assert set(config["network"]["recurrent"]) == {"cell", "hidden_size", "num_layers", "dropout"}
     saved.edit_config(tmp_path / "m", format=1)
-    assert language_model.load(tmp_path / "m").generate("the", length=9, random_state=0) == model.generate(
-        "the", length=9, random_state=0
-    )
-    assert LanguageModel.load(tmp_path / "m").generate("the", length=9, random_state=0) == model.generate(
-        "the", length=9, random_state=0
-    )
+    wanted = model.generate("the", length=9, random_state=0)
+    assert language_model.load(tmp_path / "m").generate("the", length=9, random_state=0) == wanted
+    assert LanguageModel.load(tmp_path / "m").generate("the", length=9, random_state=0) == wanted
 
 
 WITHOUT_TORCH = """
