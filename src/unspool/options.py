@@ -3,6 +3,7 @@
 Constructors, their documentation, the checks of what is given, and the flags of the command line are read off them.
 """
 
+import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import MISSING, Field, field, fields
@@ -61,11 +62,9 @@ def check(options: Any) -> None:
 
 
 def _check_number(name: str, value: Any, known: Option) -> None:
-    bounds = {} if known.below is None else {"below": known.below}
-    if known.above is not None:
-        arguments.number(name, value, least=known.above, above=True, **bounds)
-    else:
-        arguments.number(name, value, least=known.least or 0.0, **bounds)
+    above = known.above is not None
+    least = (known.above if above else known.least) or 0.0
+    arguments.number(name, value, least=least, above=above, below=math.inf if known.below is None else known.below)
 
 
 def documented(cls: Class) -> Class:

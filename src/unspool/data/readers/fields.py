@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import numpy as np
 
@@ -76,7 +76,7 @@ def times(cells: Sequence[str], zoned: bool | None = None) -> tuple[np.ndarray, 
     for i, moment in enumerate(moments):
         if (moment.tzinfo is not None) != zoned:
             raise BadCell(i, f"expected a time {'with' if zoned else 'without'} a zone as above; got {shown(cells[i])}")
-    return np.array([m.astimezone(timezone.utc).replace(tzinfo=None) if zoned else m for m in moments], "M8[us]"), zoned
+    return np.array([m.astimezone(UTC).replace(tzinfo=None) if zoned else m for m in moments], "M8[us]"), zoned
 
 
 def _time(row: int, cell: str) -> datetime:
