@@ -10,7 +10,6 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from ...data import text as texts
 from ...data import vocabulary as vocabularies
 from ...data.batches import NO_TARGET, Chunks, Overlapping
 from ...errors import DataError
@@ -106,7 +105,7 @@ class LanguageModel(LanguageModelOptions, Estimator):
     def _work(self, X: Texts, y: None, validation: float | str | bytes) -> Work:
         training_options = training_of(self)
         k1, k2 = k1_k2(training_options["tbptt"])
-        training, held_out, self.source_ = _parts(X, validation)
+        training, held_out, self.source_ = saved.parts(X, validation)
         self.vocabulary_ = vocabularies.from_text(training, self.level, self.vocabulary_size)
         train, valid = self.vocabulary_.encode(training), self.vocabulary_.encode(held_out)
         _check_lengths(train, valid, vocabularies.UNITS[self.level])
@@ -183,15 +182,6 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     return torch.nn.functional.cross_entropy(
         logits.flatten(0, 1), targets.flatten(), ignore_index=NO_TARGET, reduction="sum"
     )
-
-
-def _parts(text: Texts, validation: float | str | bytes) -> tuple[Any, Any, dict[str, Any]]:
-    """Training text, validation text, and by what the source can be known again."""
-    parts = saved.as_list(text)
-    if isinstance(validation, str | bytes):
-        return parts[0][:0].join(parts), validation, saved.source(texts.digest(parts), None)
-    source = saved.source(texts.digest(parts), validation)
-    return *texts.split(parts, validation), source
 
 
 def _check_lengths(train: np.ndarray, valid: np.ndarray, unit: str) -> None:

@@ -158,7 +158,7 @@ class TextModel:
 
     def score(self, text: Texts) -> float:
         """Mean log₂ p of a text's tokens, all but the first: minus the bits a token, so that greater is better."""
-        return -self.score_tokens(self.encode(text)).bits
+        return -self.score_tokens(self.tokens(text)).bits
 
     def evaluate(self, text: Texts) -> Evaluation:
         """Score a text. Of the text that the model was trained on only the held-out part counts, beside the 5-gram.
@@ -171,7 +171,7 @@ class TextModel:
 
         parts = as_list(text)
         if self.source["sha256"] != texts.digest(parts) or self.source["validation"] is None:
-            return Evaluation(self.score_tokens(self.encode(parts)), False, None)
+            return Evaluation(self.score_tokens(self.tokens(parts)), False, None)
         training, held_out = texts.split(parts, self.source["validation"])
         valid = self.vocabulary.encode(held_out)
         baseline = NGram(self.vocabulary.encode(training), len(self.vocabulary))
@@ -179,9 +179,9 @@ class TextModel:
 
     def unknown(self, text: Texts) -> int:
         """How many of a text's tokens are not in the vocabulary."""
-        return self._count_unknown(self.encode(text))
+        return self._count_unknown(self.tokens(text))
 
-    def encode(self, text: Texts) -> np.ndarray:
+    def tokens(self, text: Texts) -> np.ndarray:
         """The tokens of a text, or of several, one after the other."""
         parts = as_list(text)
         return self.vocabulary.encode(parts[0][:0].join(parts))
@@ -282,6 +282,17 @@ def source(sha256: str, validation: float | None) -> dict[str, Any]:
     if validation is not None:
         validation = number("validation", validation, above=True, below=1)
     return {"sha256": sha256, "validation": validation}
+
+
+def parts(text: Texts, validation: float | str | bytes) -> tuple[Any, Any, dict[str, Any]]:
+    """The training text, the validation text, and by what the source can be known again."""
+    from ...data import text as texts
+
+    given = as_list(text)
+    if isinstance(validation, str | bytes):
+        return given[0][:0].join(given), validation, source(texts.digest(given), None)
+    known = source(texts.digest(given), validation)
+    return *texts.split(given, validation), known
 
 
 def as_list(text: Texts) -> list[Any]:
