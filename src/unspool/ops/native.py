@@ -15,6 +15,7 @@ from torch import Tensor
 from .. import _native
 from ..cells import GRU, LSTM, Cell, Elman, Jordan, State, Weights
 from . import check, eager
+from .problem import Problem
 
 _PLAIN = {Tensor, torch.nn.Parameter, type(None)}
 _ACTIVATIONS = ("identity", "tanh", "sigmoid", "relu")  # in the order of native/kernels.h, as are the kinds below
@@ -25,26 +26,17 @@ _SLOTS = (1, 1, 4, 3, 4, 3)  # vectors of H kept for the backward pass at each s
 Optional = Tensor | None
 
 
-def unsupported(cell: Cell, x: Tensor, weights: Weights, *_: object) -> str | None:
+def unsupported(problem: Problem) -> str | None:
     """Why these kernels cannot run it: another device, dtype or kind of derivative than theirs."""
-    w = weights.w_hh
+    w = problem.weights.w_hh
     if w.device.type != "cpu" or w.dtype not in (torch.float32, torch.float64):
         return f"native runs float32 and float64 on the CPU; got {w.dtype} on {w.device.type}"
     return check.transforms()
 
 
-def recurrence(
-    cell: Cell,
-    x: Tensor,
-    state: State,
-    weights: Weights,
-    lengths: Optional,
-    reset: Optional,
-    start: State | None,
-    mask: Optional,
-    reverse: bool,
-) -> tuple[Tensor, State]:
-    """Run the cell over x, (T, B, I) or tokens (T, B); see `unspool.ops.run`."""
+def recurrence(problem: Problem) -> tuple[Tensor, State]:
+    """Solve the problem; see `unspool.ops.run`."""
+    cell, x, state, weights, lengths, reset, start, mask, reverse = problem
     two = len(state) == 2
     start_h, start_c = (None, None) if start is None else (start[0], start[1] if two else None)
     inputs = (x, state[0], state[1] if two else None, *weights, start_h, start_c, lengths, reset, mask)
@@ -224,7 +216,7 @@ def _differentiable_gradients(inputs: tuple, options: tuple, grads: tuple, wante
     *code, reverse = options
     state = (h0,) if c0 is None else (h0, c0)
     start = None if start_h is None else (start_h,) if c0 is None else (start_h, start_c)
-    y, last = eager.recurrence(_cell(*code), x, state, weights, lengths, reset, start, mask, reverse)
+    y, last = eager.recurrence(Problem(_cell(*code), x, state, weights, lengths, reset, start, mask, reverse))
     known = [(out, d) for out, d in zip((y, *last), grads, strict=False) if d is not None]
     targets = [t for t, want in zip(inputs[:12], wanted, strict=True) if want]
     outputs, cotangents = zip(*known, strict=True)
