@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .. import _native
-from ..cells import GRU, LSTM, Cell, Elman, Jordan, State, Weights
+from ..cells import GRU, LSTM, Cell, Elman, Jordan, State, Weights, variant
 from . import check, eager
 from .problem import Problem
 
@@ -29,8 +29,10 @@ Optional = Tensor | None
 def unsupported(problem: Problem) -> str | None:
     """Why these kernels cannot run it: another device, dtype or kind of derivative than theirs."""
     w = problem.weights.w_hh
-    if w.device.type != "cpu" or w.dtype not in (torch.float32, torch.float64):
+    if not w.is_cpu or w.dtype not in (torch.float32, torch.float64):
         return f"native runs float32 and float64 on the CPU; got {w.dtype} on {w.device.type}"
+    if not variant(problem.cell, problem.cell.facts.kernels):
+        return f"native has no kernel of {problem.cell}"
     return check.transforms()
 
 
@@ -66,6 +68,7 @@ def _code(cell: Cell) -> tuple[int, int, int]:
             return _GRU if reset_after else _GRU_RESET_BEFORE, 0, 0
         case LSTM(forget_gate):
             return _LSTM if forget_gate else _LSTM_WITHOUT_FORGET, 0, 0
+    raise TypeError(f"native has no kernel of {cell}")
 
 
 def _cell(kind: int, activation: int, output_activation: int) -> Cell:
