@@ -1,21 +1,64 @@
-"""The mathematics: each cell's one time step, and its derivative next to it.
+"""The mathematics: one time step of each cell, its derivative next to it, and the facts of the cell in one row.
 
 A step takes the projected input a = x W_ih' + b_ih (`project`: one product for all time steps), the state and the
-weights, and returns the next state and what its derivative needs. The same code runs on NumPy arrays and on torch
-tensors. W' is a transpose, ∘ a product of elements, σ the logistic function; dv is the gradient of the loss by v.
+weights, and returns the next state and what the derivative of the step needs. The same code runs on NumPy arrays and on
+torch tensors. W' is the transpose of W, ∘ the product of elements, σ the logistic function, and dv the gradient of the
+loss by v.
 
-The state that is fed back enters the recurrent product as m = h ∘ mask: recurrent dropout, one mask for all time steps
-(Gal & Ghahramani 2016). Without a mask m = h.
+The state that is fed back enters the recurrent product as m = h ∘ mask. This is recurrent dropout, with one mask for
+all time steps (Gal & Ghahramani 2016). Without a mask, m = h.
+
+Every other module reads the `Facts` of a cell instead of asking which cell it has. A cell of one's own is a class
+derived from `Cell`. If its facts name no kernels, the backends that need none run it.
 """
 
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal, NamedTuple
+
+from .arguments import one_of
+from .errors import UnspoolError
 
 Array = Any  # a NumPy array or a torch tensor
 State = tuple[Array, ...]  # (h,) or (h, c)
 Nonlinearity = Literal["tanh", "relu", "sigmoid", "identity"]
+Variants = Mapping[str, Mapping[str, Any]]  # each name, and the values that the fields of its cell have
+
+
+class Facts(NamedTuple):
+    """What the rest of unspool knows of a cell. By default, no other module knows it.
+
+    name: the name of the cell in configurations.
+    gates: G, the number of gates when the cell has all of them.
+    states: the names of the states. The first one has R features, is the output y, and is fed back; the others have H.
+    required: the weights that the cell must have, beyond w_ih and w_hh.
+    optional: the weights that the cell may have, beyond the biases b_ih and b_hh.
+    layer: the name of its class in `unspool.nn`; "" if there is none.
+    options: the options of its layer in a configuration, beyond those of all recurrent layers, with their defaults.
+    kernels: the names in native/words.h of the C++ kernels that run it.
+    torch: the names of the functions in torch that run it.
+    onnx: the name of its operator in ONNX; "" if there is none.
+    onnx_gates: for each gate of that operator, in the operator's order, the number of our gate.
+    """
+
+    name: str
+    gates: int = 1
+    states: tuple[str, ...] = ("h",)
+    required: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    layer: str = ""
+    options: Mapping[str, Any] = MappingProxyType({})
+    kernels: Variants = MappingProxyType({})
+    torch: Variants = MappingProxyType({})
+    onnx: str = ""
+    onnx_gates: tuple[int, ...] = ()
+
+    def state_sizes(self, R: int, H: int) -> tuple[int, ...]:
+        """The number of features of each state."""
+        return (R,) + (H,) * (len(self.states) - 1)
 
 
 class Weights(NamedTuple):
@@ -30,6 +73,45 @@ class Weights(NamedTuple):
     peephole: Array | None = None  # (3, H): rows i, f, o; (2, H): i, o without forget gate
 
 
+class Cell(ABC):
+    """The base of all cells. A cell is its facts, and one time step with its derivative, as the module describes them.
+
+    Raises:
+        TypeError: a derived class states no facts of its own. With the facts of another cell, a kernel of that other
+            cell would run in its place.
+    """
+
+    facts: ClassVar[Facts]
+
+    def __init_subclass__(cls) -> None:
+        if "facts" not in vars(cls):
+            raise TypeError(f"{cls.__name__} must have facts of its own, in the class variable facts; got none")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+    @property
+    def gates(self) -> int:
+        """G, so that w_ih and w_hh have G·H rows."""
+        return self.facts.gates
+
+    @abstractmethod
+    def step(self, a: Array, state: State, w: Weights, mask: Array | None = None) -> tuple[State, tuple]:
+        """The next state, from a (B, G·H) and the state before, and what `step_backward` needs."""
+
+    def step_backward(self, dstate: State, saved: tuple, w: Weights) -> tuple[Array, State, Weights]:
+        """da, the gradients of the state before and of all weights but w_ih and b_ih, from that of the next state.
+
+        Only the reference backend needs it: a cell without it is differentiated by torch, through `step`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no step_backward")
+
+
+def weight_shapes(gates: int, I: int, H: int, R: int) -> Weights:
+    """The shapes of a layer's weights in one direction."""
+    return Weights((gates * H, I), (gates * H, R), (gates * H,), (gates * H,), (R, H), (R,), (gates - 1, H))
+
+
 def library(a: Array) -> Any:
     """The module whose functions work on `a`: numpy or torch."""
     return sys.modules[type(a).__module__.partition(".")[0]]
@@ -40,13 +122,13 @@ def tanh(a: Array) -> Array:
 
 
 def sigmoid(a: Array) -> Array:
-    """σ(a) = 1 / (1 + exp(-a)) = (1 + tanh(a/2)) / 2, of which the last cannot overflow."""
+    """σ(a) = 1 / (1 + exp(-a)) = (1 + tanh(a/2)) / 2. The last form cannot overflow."""
     lib = library(a)
     return lib.sigmoid(a) if lib.__name__ == "torch" else 0.5 + 0.5 * lib.tanh(0.5 * a)
 
 
 def relu(a: Array) -> Array:
-    """max(a, 0), with slope 0 at 0, and NaN where `a` is."""
+    """max(a, 0), whose slope at 0 is 0; it is NaN where `a` is NaN."""
     return library(a).where(a <= 0, 0, a)
 
 
@@ -57,16 +139,18 @@ NONLINEARITIES: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Arra
     "sigmoid": (sigmoid, lambda y: y * (1 - y)),
     "identity": (lambda a: a, lambda y: 1),
 }
+HIDDEN = ("tanh", "relu", "sigmoid")  # the nonlinearities that hidden units can have
+OUTPUT = tuple(NONLINEARITIES)  # the nonlinearities that outputs can have
 
 
 def split(a: Array, gates: int) -> list[Array]:
-    """(B, G·H) into G arrays (B, H)."""
+    """Split a (B, G·H) into G arrays (B, H)."""
     H = a.shape[-1] // gates
     return [a[..., k * H : (k + 1) * H] for k in range(gates)]
 
 
 def join(*gates: Array) -> Array:
-    """G arrays (B, H) into (B, G·H)."""
+    """Join G arrays (B, H) into one (B, G·H)."""
     return library(gates[0]).concatenate(gates, axis=-1)
 
 
@@ -81,9 +165,9 @@ def linear_backward(dy: Array, x: Array, w: Array, b: Array | None) -> tuple[Arr
 
 
 def project(x: Array, w: Weights) -> Array:
-    """a = x W_ih' + b_ih for any number of time steps: (..., I) floats to (..., G·H).
+    """a = x W_ih' + b_ih for any number of time steps: from floats (..., I) to (..., G·H).
 
-    Whole numbers (...) are tokens, 1-of-I inputs: x W_ih' is then the row x of W_ih'.
+    If x has integers (...), these are tokens, 1-of-I inputs, and x W_ih' is the row x of W_ih'.
     """
     if not is_tokens(x):
         return linear(x, w.w_ih, w.b_ih)
@@ -104,12 +188,12 @@ def is_tokens(x: Array) -> bool:
 
 
 def drop(h: Array, mask: Array | None) -> Array:
-    """m = h ∘ mask, and equally dh = dm ∘ mask."""
+    """m = h ∘ mask; in the same way, dh = dm ∘ mask."""
     return h if mask is None else h * mask
 
 
 @dataclass(frozen=True)
-class Elman:
+class Elman(Cell):
     """The simple recurrent network (Elman 1990).
 
         h = φ(a + m W_hh' + b_hh)
@@ -119,11 +203,18 @@ class Elman:
     """
 
     nonlinearity: Nonlinearity = "tanh"
-    gates: ClassVar[int] = 1
-    state_names: ClassVar[tuple[str, ...]] = ("h",)
+    facts: ClassVar[Facts] = Facts(
+        name="elman",
+        layer="Elman",
+        options={"nonlinearity": "tanh"},
+        kernels={"elman": {}},
+        torch={"rnn_tanh": {"nonlinearity": "tanh"}, "rnn_relu": {"nonlinearity": "relu"}},
+        onnx="RNN",
+        onnx_gates=(0,),
+    )
 
     def __post_init__(self) -> None:
-        check_nonlinearity("nonlinearity", self.nonlinearity, ("tanh", "relu", "sigmoid"))
+        one_of("nonlinearity", self.nonlinearity, HIDDEN)
 
     def step(self, a: Array, state: State, w: Weights, mask: Array | None = None) -> tuple[State, tuple]:
         φ, _ = NONLINEARITIES[self.nonlinearity]
@@ -144,27 +235,33 @@ class Elman:
 
 
 @dataclass(frozen=True)
-class Jordan:
-    """The network that feeds its output back (Jordan 1986); state and output are y, and m = y ∘ mask.
+class Jordan(Cell):
+    """The network that feeds its output back (Jordan 1986). Its state and its output are y, and m = y ∘ mask.
 
         h = φ(a + m W_yh' + b_hh)
         y = ψ(h W_hy' + c)
 
-    with W_yh in `w_hh`, W_hy in `w_hr` and c in `b_hr`.
+    W_yh is in `w_hh`, W_hy in `w_hr`, and c in `b_hr`.
 
     Args:
         nonlinearity: φ, "tanh", "relu" or "sigmoid".
-        output_nonlinearity: ψ, one of these or "identity".
+        output_nonlinearity: ψ, one of these three or "identity".
     """
 
     nonlinearity: Nonlinearity = "tanh"
     output_nonlinearity: Nonlinearity = "identity"
-    gates: ClassVar[int] = 1
-    state_names: ClassVar[tuple[str, ...]] = ("h",)
+    facts: ClassVar[Facts] = Facts(
+        name="jordan",
+        required=("w_hr",),
+        optional=("b_hr",),
+        layer="Jordan",
+        options={"nonlinearity": "tanh", "output_size": None, "output_nonlinearity": "identity"},
+        kernels={"jordan": {}},
+    )
 
     def __post_init__(self) -> None:
-        check_nonlinearity("nonlinearity", self.nonlinearity, ("tanh", "relu", "sigmoid"))
-        check_nonlinearity("output_nonlinearity", self.output_nonlinearity, tuple(NONLINEARITIES))
+        one_of("nonlinearity", self.nonlinearity, HIDDEN)
+        one_of("output_nonlinearity", self.output_nonlinearity, OUTPUT)
 
     def step(self, a: Array, state: State, w: Weights, mask: Array | None = None) -> tuple[State, tuple]:
         φ, _ = NONLINEARITIES[self.nonlinearity]
@@ -192,8 +289,8 @@ class Jordan:
 
 
 @dataclass(frozen=True)
-class GRU:
-    """The gated recurrent unit (Cho et al. 2014), gates r z n.
+class GRU(Cell):
+    """The gated recurrent unit (Cho et al. 2014), whose gates are r z n.
 
         u = m W_hh' + b_hh
         r = σ(a_r + u_r)
@@ -203,12 +300,20 @@ class GRU:
         h = (1 - z) ∘ n + z ∘ h
 
     Args:
-        reset_after: the first n, else the second.
+        reset_after: whether n is the first of the two, else it is the second.
     """
 
     reset_after: bool = True
-    gates: ClassVar[int] = 3
-    state_names: ClassVar[tuple[str, ...]] = ("h",)
+    facts: ClassVar[Facts] = Facts(
+        name="gru",
+        gates=3,
+        layer="GRU",
+        options={"reset_after": True},
+        kernels={"gru": {"reset_after": True}, "gru_reset_before": {"reset_after": False}},
+        torch={"gru": {"reset_after": True}},
+        onnx="GRU",
+        onnx_gates=(1, 0, 2),  # z r h
+    )
 
     def step(self, a: Array, state: State, w: Weights, mask: Array | None = None) -> tuple[State, tuple]:
         step = self._step_after if self.reset_after else self._step_before
@@ -279,26 +384,37 @@ class GRU:
 
 
 @dataclass(frozen=True)
-class LSTM:
+class LSTM(Cell):
     """Long short-term memory (Hochreiter & Schmidhuber 1997; forget gate: Gers, Schmidhuber & Cummins 2000).
 
-        s = a + m W_hh' + b_hh                         gates i f g o; without forget gate i g o
+        s = a + m W_hh' + b_hh                         gates i f g o; without a forget gate i g o
         i = σ(s_i + p_i ∘ c)
-        f = σ(s_f + p_f ∘ c)                           without forget gate f = 1, the cell of 1997
+        f = σ(s_f + p_f ∘ c)                           without a forget gate f = 1, the cell of 1997
         g = tanh(s_g)
         c = f ∘ c + i ∘ g
         o = σ(s_o + p_o ∘ c)                           sees the new c
         h = o ∘ tanh(c)
         h = h W_hr'                                    with `w_hr`: projection (Sak et al. 2014)
 
-    The p are the rows of `peephole`, and terms with them are there only if it is given (Gers & Schmidhuber 2000).
+    The p are the rows of `peephole`; without it the terms with p are absent (Gers & Schmidhuber 2000).
 
     Args:
-        forget_gate: whether there is an f.
+        forget_gate: whether the cell has the gate f.
     """
 
     forget_gate: bool = True
-    state_names: ClassVar[tuple[str, ...]] = ("h", "c")
+    facts: ClassVar[Facts] = Facts(
+        name="lstm",
+        gates=4,
+        states=("h", "c"),
+        optional=("w_hr", "peephole"),
+        layer="LSTM",
+        options={"proj_size": 0, "peephole": False, "forget_gate": True},
+        kernels={"lstm": {"forget_gate": True}, "lstm_without_forget": {"forget_gate": False}},
+        torch={"lstm": {"forget_gate": True}},
+        onnx="LSTM",
+        onnx_gates=(0, 3, 1, 2),  # i o f c, where c is our g
+    )
 
     @property
     def gates(self) -> int:
@@ -351,53 +467,62 @@ class LSTM:
         return ds, (drop(dm, mask), dc_prev), Weights(None, dw_hh, b_hh=db_hh, w_hr=dw_hr, peephole=dp)
 
     def _gates(self, s: Array) -> tuple[Array, Array | None, Array, Array]:
-        """i, f, g, o; f is None without forget gate."""
+        """i, f, g and o; f is None without a forget gate."""
         i, *f, g, o = split(s, self.gates)
         return i, f[0] if f else None, g, o
 
     def _peepholes(self, w: Weights) -> tuple[Array | None, Array | None, Array | None]:
-        """The weights p_i, p_f, p_o; None where absent."""
+        """The weights p_i, p_f and p_o; None for those that are absent."""
         if w.peephole is None:
             return None, None, None
         return w.peephole[0], w.peephole[1] if self.forget_gate else None, w.peephole[-1]
 
 
-Cell = Elman | Jordan | GRU | LSTM
-
-
-def kernel_of(cell: Cell) -> tuple[str, str, str]:
-    """The name of a cell's kernel, as native/words.h has it, and the cell's activation and output activation."""
-    match cell:
-        case Elman(nonlinearity):
-            return "elman", nonlinearity, "identity"
-        case Jordan(nonlinearity, output_nonlinearity):
-            return "jordan", nonlinearity, output_nonlinearity
-        case GRU(reset_after):
-            return "gru" if reset_after else "gru_reset_before", "tanh", "identity"
-        case LSTM(forget_gate):
-            return "lstm" if forget_gate else "lstm_without_forget", "tanh", "identity"
-
-
-def cell_of(kernel: str, activation: Any, output_activation: Any) -> Cell:
-    """The cell of a kernel: the inverse of `kernel_of`."""
-    cells = {
-        "elman": lambda: Elman(activation),
-        "jordan": lambda: Jordan(activation, output_activation),
-        "gru": lambda: GRU(True),
-        "gru_reset_before": lambda: GRU(False),
-        "lstm": lambda: LSTM(True),
-        "lstm_without_forget": lambda: LSTM(False),
-    }
-    if kernel not in cells:
-        raise ValueError(f"kernel must be one of {', '.join(cells)}; got {kernel!r}")
-    return cells[kernel]()
-
-
 def peep(s: Array, p: Array | None, c: Array) -> Array:
-    """s + p ∘ c: a gate that sees the cell state."""
+    """s + p ∘ c: the gate sees the cell state."""
     return s if p is None else s + p * c
 
 
-def check_nonlinearity(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {value!r}")
+# The time-delay network, which a network can have in the place of a cell. It has no step of its own, because
+# `unspool.nn.TDNN` consists of convolutions over time.
+TIME_DELAY = Facts(name="tdnn", states=(), layer="TDNN", options={"nonlinearity": "tanh", "window": 3, "dilation": 1})
+CELLS: dict[str, Any] = {cell.facts.name: cell for cell in (Elman, Jordan, GRU, LSTM)}
+RECURRENT = tuple(CELLS)  # the names of the cells that have a step; every task on sequences can use each of them
+FACTS: dict[str, Facts] = {name: cell.facts for name, cell in CELLS.items()} | {TIME_DELAY.name: TIME_DELAY}
+
+
+def variant(cell: Cell, variants: Variants) -> str:
+    """The first name whose values are those of the cell's fields; "" if there is none."""
+    for name, values in variants.items():
+        for field, value in values.items():
+            if getattr(cell, field) != value:
+                break
+        else:
+            return name
+    return ""
+
+
+def kernel_of(cell: Cell) -> tuple[str, str, str]:
+    """The name of a cell's kernel, as native/words.h has it, and the cell's activation and output activation.
+
+    Raises:
+        UnspoolError: the cell has no kernel.
+    """
+    name = variant(cell, cell.facts.kernels)
+    if not name:
+        raise UnspoolError(f"cell must have a kernel in C++; got {cell}, which has none")
+    return name, getattr(cell, "nonlinearity", "tanh"), getattr(cell, "output_nonlinearity", "identity")
+
+
+def cell_of(kernel: str, activation: Any, output_activation: Any) -> Cell:
+    """The cell of a kernel: the inverse of `kernel_of`.
+
+    Raises:
+        UnspoolError: there is no such kernel.
+    """
+    cells = {name: cell for cell in CELLS.values() for name in cell.facts.kernels}
+    one_of("kernel", kernel, tuple(cells))
+    cell = cells[kernel]
+    activations = {"nonlinearity": activation, "output_nonlinearity": output_activation}
+    chosen = {field.name: activations[field.name] for field in fields(cell) if field.name in activations}
+    return cell(**cell.facts.kernels[kernel], **chosen)

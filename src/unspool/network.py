@@ -1,6 +1,6 @@
 """Networks: front end → recurrent layers → head, for training."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,15 +10,17 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from . import nn
+from .arguments import look_up
+from .cells import FACTS, RECURRENT
 from .errors import UnspoolError
 from .saved.architecture import Architecture, parse
 from .saved.small import float32
 
-CELLS = {"elman": nn.Elman, "jordan": nn.Jordan, "gru": nn.GRU, "lstm": nn.LSTM, "tdnn": nn.TDNN}
+CELLS: dict[str, type[torch.nn.Module]] = {name: getattr(nn, facts.layer) for name, facts in FACTS.items()}
 
 
 class Scale(torch.nn.Module):
-    """e = (x - mean) / std, feature by feature; `mean` and `std`, (I,), are saved with the weights and not trained."""
+    """e = (x - mean) / std, for each feature; `mean` and `std`, (I,), are saved with the weights but not trained."""
 
     mean: Tensor
     std: Tensor
@@ -32,16 +34,44 @@ class Scale(torch.nn.Module):
         return (x - self.mean) / self.std
 
 
+def _location_and_scale(s: Tensor) -> Tensor:
+    location, scale = s.chunk(2, -1)
+    return torch.cat([location, _positive(scale)], -1)
+
+
+def _positive(s: Tensor) -> Tensor:
+    return functional.softplus(s, threshold=80)
+
+
+# What makes each kind of front end. One-hot tokens need none, because the recurrent layers take tokens.
+FRONTS: dict[str, Callable[[Architecture], torch.nn.Module | None]] = {
+    "one-hot": lambda arch: None,
+    "embedding": lambda arch: torch.nn.Embedding(arch.tokens, arch.inputs),
+    "dense": lambda arch: Scale(arch.inputs),
+}
+# What turns the sums s of each kind of head into its outputs; for a distribution, that of its family.
+HEADS: dict[str, Callable[[Tensor], Tensor]] = {
+    "linear": lambda s: s,
+    "softmax": lambda s: s.softmax(-1),
+    "logistic": lambda s: s.sigmoid(),
+}
+FAMILIES: dict[str, Callable[[Tensor], Tensor]] = {
+    "normal": _location_and_scale,
+    "laplace": _location_and_scale,
+    "poisson": _positive,
+}
+
+
 class Network(torch.nn.Module):
-    """Front end → recurrent layers → head, by a configuration, which `config` keeps (`unspool.saved.architecture`).
+    """Front end → recurrent layers → head, as a configuration describes them (`unspool.saved.architecture`).
 
         e = front(x);  y, state = recurrent(e, state);  s = head(y)
 
-    Dropout acts in training mode, on the embedding, between recurrent layers, and before the head, never through time
-    (Zaremba, Sutskever & Vinyals 2014).
+    In training mode, dropout acts on the embedding, between the recurrent layers, and before the head, but never
+    through time (Zaremba, Sutskever & Vinyals 2014). The attribute `config` is the configuration.
 
     Raises:
-        UnspoolError: the configuration is not of that form.
+        UnspoolError: the configuration does not have that form.
     """
 
     def __init__(self, config: Mapping[str, Any]):
@@ -49,22 +79,24 @@ class Network(torch.nn.Module):
         self.config = config
         self.architecture = arch = parse(config)
         self.inputs, self.outputs = arch.tokens or arch.inputs, arch.outputs
-        self.front = _front(arch)
+        self.front = look_up("front", arch.front, FRONTS)(arch)
         options = arch.options | ({"dropout": arch.dropout} if arch.num_layers > 1 else {})
-        self.recurrent = CELLS[arch.cell](arch.inputs, arch.hidden_size, num_layers=arch.num_layers, **options)
+        layer = look_up("cell", arch.cell, CELLS)
+        self.recurrent = layer(arch.inputs, arch.hidden_size, num_layers=arch.num_layers, **options)
+        self._takes_tokens = arch.cell in RECURRENT
         self.dropout = torch.nn.Dropout(arch.dropout)
         self.head = torch.nn.Linear(arch.features, arch.outputs)
 
     def forward(
         self, x: Tensor, state: Any = None, *, lengths: Tensor | None = None, reset: Tensor | None = None
     ) -> tuple[Tensor, Any]:
-        """The head's s, before softmax, σ or the like, as losses want it, and the next state.
+        """The sums s of the head, which losses take, before a softmax, a σ or the like; and the next state.
 
         Args:
-            x: tokens, int64, (T, B), or numbers, (T, B, I).
-            state: as returned, to go on; None at the beginning.
-            lengths: (B,) integers 1..T, or None; behind its end a sequence has s = b.
-            reset: (T, B) bool, where a new sequence begins; None for nowhere.
+            x: tokens, int64 (T, B), or numbers, (T, B, I).
+            state: the state that an earlier call returned; None at the beginning.
+            lengths: (B,) integers 1..T; after its end a sequence has s = b. None if all sequences have T steps.
+            reset: (T, B) bool, True where a new sequence begins; None if none begins.
         Returns:
             s, (T, B, O), and the last state.
         """
@@ -73,20 +105,25 @@ class Network(torch.nn.Module):
         return self.head(self.dropout(y)), state
 
     def predict(self, x: Tensor, state: Any = None, *, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
-        """As `forward`, with probabilities or parameters instead of s: what a stream of the saved network gives."""
+        """As `forward`, but with the outputs of the head instead of s: what a stream of the saved network returns."""
         s, state = self.forward(x, state, lengths=lengths)
         return activate(self.architecture, s), state
 
     def _recur(self, x: Tensor, state: Any, options: dict[str, Tensor]) -> tuple[Tensor, Any]:
         if self.front is None:
-            if isinstance(self.recurrent, nn.TDNN):
+            if not self._takes_tokens:
                 x = functional.one_hot(x, self.inputs).to(self.head.weight.dtype)
             return self.recurrent(x, state, **options)
         dropped = self.training and self.dropout.p > 0
-        tokens = isinstance(self.front, torch.nn.Embedding) and not isinstance(self.recurrent, nn.TDNN)
-        if not tokens or dropped or x.numel() < self.inputs:
+        if (
+            not self._takes_tokens
+            or not isinstance(self.front, torch.nn.Embedding)
+            or dropped
+            or x.numel() < self.inputs
+        ):
             return self.recurrent(self.dropout(self.front(x)), state, **options)
-        # Fewer tokens in the vocabulary than in x: W_ih e once for each of those, and x goes in 1-of-k.
+        # The vocabulary has fewer tokens than x. So W_ih e is computed once for each token of the vocabulary, and x is
+        # given to the layers as tokens of these columns.
         names = ["weight_ih_l0", "weight_ih_l0_reverse"][: 1 + self.architecture.bidirectional]
         dtype = self.front.weight.dtype
         w_ih = {name: (getattr(self.recurrent, name) @ self.front.weight.T).to(dtype) for name in names}
@@ -94,24 +131,17 @@ class Network(torch.nn.Module):
 
 
 def activate(arch: Architecture, s: Tensor) -> Tensor:
-    """The head's outputs from its s, (..., O)."""
-    if arch.head == "softmax":
-        return s.softmax(-1)
-    if arch.head == "logistic":
-        return s.sigmoid()
-    if arch.head == "linear":
-        return s
-    if arch.family == "poisson":
-        return functional.softplus(s, threshold=80)
-    location, scale = s.chunk(2, -1)
-    return torch.cat([location, functional.softplus(scale, threshold=80)], -1)
+    """The outputs of the head from its sums s, (..., O)."""
+    if arch.family is None:
+        return look_up("head", arch.head, HEADS)(s)
+    return look_up("family", arch.family, FAMILIES)(s)
 
 
 def restore(config: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> Network:
-    """The network of a configuration with these weights; nothing is allocated before all their shapes agree.
+    """The network of a configuration with these weights. Nothing is allocated before all shapes agree.
 
     Raises:
-        UnspoolError: weights are missing, too many, of another shape, or neither float32 nor packed.
+        UnspoolError: a weight is missing, unknown, of another shape, or neither float32 nor packed.
     """
     weights = float32(weights)
     with torch.device("meta"):
@@ -123,10 +153,3 @@ def restore(config: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> Net
         raise UnspoolError(f"weights and network do not fit together: {', '.join(different)}")
     network.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()}, assign=True)
     return network.eval()
-
-
-def _front(arch: Architecture) -> torch.nn.Module | None:
-    """None for one-hot tokens, which the recurrent layers know."""
-    if arch.front == "embedding":
-        return torch.nn.Embedding(arch.tokens, arch.inputs)
-    return Scale(arch.inputs) if arch.front == "dense" else None

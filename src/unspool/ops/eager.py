@@ -1,32 +1,24 @@
-"""The cells as torch operations in a loop over time: any device, any dtype, any derivative."""
+"""The cells as torch operations in a loop over time, for any device, any dtype and any derivative."""
 
 import torch
 from torch import Tensor
 
-from ..cells import Cell, State, Weights, project
+from ..cells import State, project
+from .problem import Problem
 
 
-def unsupported(*_: object) -> None:
-    """Nothing is."""
+def unsupported(problem: Problem) -> str | None:
+    """None: this backend runs every problem."""
 
 
-def recurrence(
-    cell: Cell,
-    x: Tensor,
-    state: State,
-    weights: Weights,
-    lengths: Tensor | None,
-    reset: Tensor | None,
-    start: State | None,
-    mask: Tensor | None,
-    reverse: bool,
-) -> tuple[Tensor, State]:
-    """Run the cell over x, (T, B, I) or tokens (T, B); see `unspool.ops.run`."""
+def recurrence(problem: Problem) -> tuple[Tensor, State]:
+    """Solve the problem; see `unspool.ops.run`."""
+    cell, x, state, weights, lengths, reset, start, mask, reverse = problem
     T = x.shape[0]
     live = None
     if lengths is not None:
         live = torch.arange(T, device=x.device)[:, None, None] < lengths[:, None]  # (T, B, 1)
-        # Zeros in the padding: a NaN there would reach the weights' gradients as 0 · NaN.
+        # With zeros in the padding; a NaN there would reach the gradients of the weights as 0 · NaN.
         x = torch.where(live.view(T, -1) if x.ndim == 2 else live, x, 0)
     a = project(x, weights).unbind(0)
     y: list[Tensor] = [x] * T

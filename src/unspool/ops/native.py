@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from .. import _native
-from ..cells import GRU, LSTM, Cell, Elman, Jordan, State, Weights
+from ..cells import GRU, LSTM, Cell, Elman, Jordan, State, Weights, variant
 from . import check, eager
+from .problem import Problem
 
 _PLAIN = {Tensor, torch.nn.Parameter, type(None)}
 _ACTIVATIONS = ("identity", "tanh", "sigmoid", "relu")  # in the order of native/kernels.h, as are the kinds below
@@ -25,26 +26,19 @@ _SLOTS = (1, 1, 4, 3, 4, 3)  # vectors of H kept for the backward pass at each s
 Optional = Tensor | None
 
 
-def unsupported(cell: Cell, x: Tensor, weights: Weights, *_: object) -> str | None:
+def unsupported(problem: Problem) -> str | None:
     """Why these kernels cannot run it: another device, dtype or kind of derivative than theirs."""
-    w = weights.w_hh
-    if w.device.type != "cpu" or w.dtype not in (torch.float32, torch.float64):
+    w = problem.weights.w_hh
+    if not w.is_cpu or w.dtype not in (torch.float32, torch.float64):
         return f"native runs float32 and float64 on the CPU; got {w.dtype} on {w.device.type}"
+    if not variant(problem.cell, problem.cell.facts.kernels):
+        return f"native has no kernel of {problem.cell}"
     return check.transforms()
 
 
-def recurrence(
-    cell: Cell,
-    x: Tensor,
-    state: State,
-    weights: Weights,
-    lengths: Optional,
-    reset: Optional,
-    start: State | None,
-    mask: Optional,
-    reverse: bool,
-) -> tuple[Tensor, State]:
-    """Run the cell over x, (T, B, I) or tokens (T, B); see `unspool.ops.run`."""
+def recurrence(problem: Problem) -> tuple[Tensor, State]:
+    """Solve the problem; see `unspool.ops.run`."""
+    cell, x, state, weights, lengths, reset, start, mask, reverse = problem
     two = len(state) == 2
     start_h, start_c = (None, None) if start is None else (start[0], start[1] if two else None)
     inputs = (x, state[0], state[1] if two else None, *weights, start_h, start_c, lengths, reset, mask)
@@ -74,6 +68,7 @@ def _code(cell: Cell) -> tuple[int, int, int]:
             return _GRU if reset_after else _GRU_RESET_BEFORE, 0, 0
         case LSTM(forget_gate):
             return _LSTM if forget_gate else _LSTM_WITHOUT_FORGET, 0, 0
+    raise TypeError(f"native has no kernel of {cell}")
 
 
 def _cell(kind: int, activation: int, output_activation: int) -> Cell:
@@ -224,7 +219,7 @@ def _differentiable_gradients(inputs: tuple, options: tuple, grads: tuple, wante
     *code, reverse = options
     state = (h0,) if c0 is None else (h0, c0)
     start = None if start_h is None else (start_h,) if c0 is None else (start_h, start_c)
-    y, last = eager.recurrence(_cell(*code), x, state, weights, lengths, reset, start, mask, reverse)
+    y, last = eager.recurrence(Problem(_cell(*code), x, state, weights, lengths, reset, start, mask, reverse))
     known = [(out, d) for out, d in zip((y, *last), grads, strict=False) if d is not None]
     targets = [t for t, want in zip(inputs[:12], wanted, strict=True) if want]
     outputs, cotangents = zip(*known, strict=True)
