@@ -259,7 +259,7 @@ def test_a_configuration_that_is_known_too_early(monkeypatch):
 def test_the_command_line_refuses_it(tmp_path, capsys):
     text = tmp_path / "text.txt"
     text.write_text("to be, or not to be: " * 20)
-    assert cli.run(["fit", "text", str(text), "--out", str(tmp_path / "m"), "--cell", "edge"]) != 0
+    assert cli.execute(["fit", "text", str(text), "--out", str(tmp_path / "m"), "--cell", "edge"]) != 0
     assert "'edge'" in capsys.readouterr().err
 
 

@@ -5,8 +5,9 @@ the same seed gives the same weights. All layers have the `forward` and `step` o
 `Options`.
 """
 
+from typing import Unpack
+
 import torch
-from typing_extensions import Unpack
 
 from .. import cells
 from ..arguments import flag, integer

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..arguments import integer
+from ..cells import RECURRENT
 from ..data.vocabulary import LEVELS
 from ..errors import UnspoolError
 from ..options import check, like, option, options_of
@@ -44,7 +45,7 @@ class Options:
 
     own_training: ClassVar[TrainingOptions] = TrainingOptions(patience=5)  # for what `training` leaves as None
 
-    cell: str = option("lstm", "the recurrent cell", "network", choices=("elman", "jordan", "gru", "lstm"))
+    cell: str = option("lstm", "the recurrent cell", "network", choices=RECURRENT)
     hidden_size: int = option(64, "H, the units of each recurrent layer", "network", least=1)
     num_layers: int = option(1, "the recurrent layers, each of which reads the one before", "network", least=1)
     dropout: float = option(
