@@ -64,10 +64,10 @@ def by_definition(tokens, size, order, text):
         d = _discounts(np.array(list(c.values())))
         for i in range(n - 1, len(text)):
             *u, w = text[i - n + 1 : i + 1]
-            behind = [count for gram, count in c.items() if gram[:-1] == tuple(u)]
+            following = [count for gram, count in c.items() if gram[:-1] == tuple(u)]
             count = c[(*u, w)]
-            if behind:
-                p[i] = (count - d[min(count, 3)] + sum(d[min(k, 3)] for k in behind) * p[i]) / sum(behind)
+            if following:
+                p[i] = (count - d[min(count, 3)] + sum(d[min(k, 3)] for k in following) * p[i]) / sum(following)
     return p[1:]
 
 

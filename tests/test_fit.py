@@ -284,16 +284,16 @@ def test_patience_ends_a_run_that_gets_no_better():
     assert outcome.stopped == "early" and outcome.best == 2.0 and outcome.history[-1]["step"] == 5
 
 
-def test_history_has_every_norm_before_and_behind(tmp_path):
+def test_history_has_every_norm_before_and_after(tmp_path):
     plan = Plan(0.1, 0.2, epochs=3, log_steps=5, checks=2)
     outcome = fit(recurrent(), cross_entropy, text(), newest, plan, run=tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
     assert lines == outcome.history
     assert [line["step"] for line in lines] == [4, 5, 8, 10, 12]  # each epoch, and each fifth step
     before = [norm for line in lines for norm in line["gradient_norms"]]
-    behind = [norm for line in lines for norm in line["clipped_norms"]]
-    assert len(before) == len(behind) == 12
-    np.testing.assert_allclose(behind, np.minimum(before, 0.2), rtol=1e-4)
+    after = [norm for line in lines for norm in line["clipped_norms"]]
+    assert len(before) == len(after) == 12
+    np.testing.assert_allclose(after, np.minimum(before, 0.2), rtol=1e-4)
     assert max(before) > 0.2 and all(line["tokens_per_second"] > 0 for line in lines)
     assert lines[0]["gradient_norm"] == pytest.approx(max(before[:4]), rel=1e-4)
 

@@ -180,7 +180,7 @@ def test_time_and_names_of_sequences_are_there_in_all_rows(file):
         readers.read(file("t.csv", "s,x\na,1\n ,2\n"), sequence="s")
     with pytest.raises(DataError, match=r"line 3, column 2 \(x\): expected a number; got an empty cell"):
         readers.read(file("t.csv", "s,x,y\na,1,2\nb,,2\n"), wide=True, steps=["x", "y"], columns=["s"])
-    with pytest.raises(DataError, match=r"line 3, column 2 \(x\): expected a number; got nothing in all steps"):
+    with pytest.raises(DataError, match=r"line 3, column 2 \(x\): expected a number; got empty cells in all steps"):
         readers.read(file("t.csv", "s,x,y\na,1,2\nb,,\n"), wide=True, steps=["x", "y"])
 
 

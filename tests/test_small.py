@@ -93,7 +93,7 @@ def test_inputs_of_any_size(tmp_path, kind, scale):
     assert_allclose(load(tmp_path / "p").run(xs), wanted, rtol=0, atol=3e-4)
 
 
-def test_the_verb_tells_what_is_lost(tmp_path, capsys):
+def test_the_verb_reports_what_is_lost(tmp_path, capsys):
     options = {"hidden_size": 32, "embedding_size": 8, "epochs": 3, "learning_rate": 0.02}
     model = LanguageModel(**options, training=Training(batch_size=4)).fit(RHYME)
     model.save(tmp_path / "m")

@@ -32,7 +32,7 @@ def guarded(call: Callable[[], Any]) -> int:
         extra = _EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:
             raise
-        return complain(f"{error.name} is not installed; install it by pip install 'unspool[{extra}]'")
+        return complain(f"{error.name} is not installed; install it with pip install 'unspool[{extra}]'")
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "can't allocate memory" not in str(error):
             raise

@@ -1,4 +1,4 @@
-"""Data: `read` gives the sequences of any file whose format is known, and each reader has a name of its own.
+"""Data: `read` returns the sequences of any file whose format is known, and each reader has a name of its own.
 
     read                          a file, by the reader that its name calls for
     read_csv                      CSV, TSV: one row per step, or per sequence

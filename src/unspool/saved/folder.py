@@ -42,7 +42,7 @@ class Saved(NamedTuple):
 
 
 def check_free(path: str | Path, force: bool = False) -> None:
-    """Raise FolderError unless a network can be saved at this path; so that this is known before it is trained."""
+    """Raise FolderError unless a network can be saved at this path; this is to be known before one is trained."""
     path = Path(path).absolute()
     if path.is_dir() and any(path.iterdir()):
         if not (path / "config.json").is_file() or not (path / "model.safetensors").is_file():

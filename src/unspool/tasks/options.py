@@ -64,7 +64,7 @@ class LanguageModelOptions(Options):
 
     level: str = option("char", "what a token is", "data", choices=LEVELS)
     vocabulary_size: int = option(
-        10_000, "the largest number of characters or words, the most frequent ones, that are known", "data", least=1
+        10_000, "how many characters or words are known, at most: the most frequent ones", "data", least=1
     )
     embedding_size: int = option(
         128, "the features of a token; 0: no embedding, the tokens go 1-of-k into the first layer", "network", least=0

@@ -30,7 +30,7 @@ def sample(
         rng: the source of random numbers.
         temperature: 0 for the likeliest token.
         top_k: draw from the k likeliest tokens only.
-        top_p: draw from the fewest of the likeliest tokens whose probabilities sum up to p (Holtzman et al. 2020).
+        top_p: draw from the fewest of the likeliest tokens whose probabilities together reach p (Holtzman et al. 2020).
     """
     if temperature == 0:
         return int(logits.argmax())

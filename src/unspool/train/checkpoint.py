@@ -121,7 +121,7 @@ def unpack_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Ten
 
 
 def keep_lines(path: Path, lines: int, write: bool) -> list[dict[str, Any]]:
-    """The first lines of the history; with `write`, the lines after them, which are later than the checkpoint, go."""
+    """The first lines of the history; with `write`, the later ones, which the checkpoint does not know, are removed."""
     try:
         found = path.read_text().splitlines(keepends=True)
         kept = found[:lines]

@@ -266,7 +266,7 @@ def _by_prefix(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
 
 @contextmanager
 def _interruptible() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C or SIGTERM sets. Outside the main thread, which alone can, it is never set."""
+    """An event that the first Ctrl-C or SIGTERM sets; threads other than the main one cannot handle signals."""
     interrupted = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield interrupted

@@ -92,7 +92,7 @@ class Plan:
         check(self)
 
     def make_optimiser(self, parameters: Sequence["torch.Tensor"], scaled: bool = False) -> "torch.optim.Optimizer":
-        """The optimiser of these parameters; with `scaled` it gets gradients of a scaled loss, unscaled by others."""
+        """The optimiser of these parameters; `scaled`: gradients are unscaled before it takes its step."""
         import torch
 
         if not parameters:

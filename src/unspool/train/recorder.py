@@ -102,5 +102,5 @@ def _events(folder: Path) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ModuleNotFoundError:
-        raise UnspoolError("tensorboard is not installed; install it by pip install 'unspool[track]'") from None
+        raise UnspoolError("tensorboard is not installed; install it with pip install 'unspool[track]'") from None
     return SummaryWriter(str(folder))

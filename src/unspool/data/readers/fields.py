@@ -146,7 +146,7 @@ class CellColumn:
         """The whole column.
 
         Raises:
-            DataError: it is not clear of which kind the column is.
+            DataError: the cells of the column are not all of one kind.
         """
         parts, self.parts, self.known = self.parts, [], {}
         name, types = f"{file}: column {shown(self.name)}", {p.dtype.kind for p in parts}

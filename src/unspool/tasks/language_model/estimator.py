@@ -101,7 +101,7 @@ class LanguageModel(LanguageModelOptions, Estimator):
 
     @property
     def _model(self) -> TextModel:
-        """The part that needs no training, with PyTorch to run the network."""
+        """The trained model, whose network runs in PyTorch."""
         check_is_fitted(self, "network_")
         return TextModel(self.vocabulary_, self.source_, _Torch(self.network_), self.metrics_)
 

@@ -136,7 +136,7 @@ class TextModel:
             temperature: the logits are divided by it: below 1 the text is likelier, above 1 it is more varied; 0 always
                 takes the likeliest token.
             top_k: draw from the k likeliest tokens only.
-            top_p: draw from the fewest of the likeliest tokens whose probabilities sum up to p.
+            top_p: draw from the fewest of the likeliest tokens whose probabilities together reach p.
             random_state: the same number gives the same text; by default each call gives another text.
         """
         sampling.check(temperature, top_k, top_p)
