@@ -1,8 +1,8 @@
-"""How fast are the layers? Ours beside torch.nn's, and the options beside the plain cell, in one run.
+"""How fast are the layers? Our layers beside torch.nn's, and the options beside the plain cell, in one run.
 
-Inference is a call under no_grad; training is a call and the gradients of the input and all parameters. Both include
-the input projection. Before any timing the two sides must agree. GF/s counts 2·T·B·G·H·(I+H) floating-point operations
-for inference and three times that for training; the peak is measured here, by the same machine, in the same run.
+Inference is a call under no_grad; training is a call, and the gradients with respect to the input and all parameters.
+Both include the input projection. The two sides must agree before they are timed. GF/s counts 2·T·B·G·H·(I+H)
+floating-point operations for inference, and three times as many for training. The peak is measured in the same run.
 """
 
 import argparse
@@ -52,19 +52,19 @@ def calls(layer: torch.nn.Module, x: Tensor, dy: Tensor, **options: Tensor) -> d
 
 
 def fma_peak(threads: int, seconds: float) -> float:
-    """GF/s of float32 fused multiply-adds, all threads together."""
+    """The GF/s of float32 fused multiply-adds, on all threads together."""
     with ThreadPoolExecutor(threads) as pool:
         return sum(pool.map(_native.fma_peak, [seconds] * threads)) / 1e9
 
 
 def agree(ours: Any, theirs: Any) -> None:
-    """The largest difference is at most 1e-4 of the largest value, in each of the tensors."""
+    """Raise AssertionError unless the largest difference in each tensor is at most 1e-4 of its largest value."""
     for a, b in zip(ours, theirs, strict=True):
         assert_close(a, b, rtol=0, atol=1e-4 * float(b.abs().max()))
 
 
 def against_torch(cell: str, shape: Shape, seconds: float) -> list[dict]:
-    """One record for each mode: ours and torch.nn's, with the same weights."""
+    """One record for each mode: our layer and torch.nn's, with the same weights."""
     T, B, I, H = shape
     x, dy = torch.randn(T, B, I), torch.randn(T, B, H)
     peer = PEERS[cell](I, H)
@@ -83,13 +83,13 @@ def against_torch(cell: str, shape: Shape, seconds: float) -> list[dict]:
 
 
 def variants(shape: Shape) -> dict[str, tuple[torch.nn.Module, torch.nn.Module, dict[str, Tensor]]]:
-    """Name: (plain layer, layer, options of its call)."""
+    """The variants by name: (plain layer, layer, options of its call)."""
     T, B, I, H = shape
     lengths = (torch.empty(B).uniform_(0.2, 1) * T).ceil().long()
     reset = torch.rand(T, B) < 0.05
     plain = {cell: getattr(nn, cell)(I, H) for cell in PEERS}
     return {
-        # With H/2 outputs its two recurrent products are together as large as the plain cell's one.
+        # With H/2 outputs, its two recurrent products together are as large as the one of the plain cell.
         "Jordan, H/2 outputs": (plain["Elman"], nn.Jordan(I, H, H // 2), {}),
         "peephole": (plain["LSTM"], nn.LSTM(I, H, peephole=True), {}),
         **{f"resets, {cell}": (layer, layer, {"reset": reset}) for cell, layer in plain.items()},
@@ -98,7 +98,7 @@ def variants(shape: Shape) -> dict[str, tuple[torch.nn.Module, torch.nn.Module, 
 
 
 def against_plain(shape: Shape, seconds: float) -> list[dict]:
-    """One record for each variant and mode: its time beside the plain cell's, over T full steps."""
+    """One record for each variant and mode: its time, and that of the plain cell over T full steps."""
     T, B, I, H = shape
     x = torch.randn(T, B, I)
     records = []
@@ -140,7 +140,7 @@ def summary(records: list[dict]) -> str:
 
 
 def variant_table(records: list[dict], markdown: bool) -> str:
-    """Rows are variants, columns shapes; each entry is the cost in inference / in training."""
+    """A row for each variant and a column for each shape; an entry is the relative time of inference / of training."""
     shapes = list(dict.fromkeys(r["shape"] for r in records))
     cost = {(r["name"], r["shape"], r["mode"]): r["variant"] / r["plain"] for r in records}
     rows = [
@@ -154,9 +154,9 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", nargs="+", choices=PEERS, default=list(PEERS))
     parser.add_argument("--shapes", nargs="+", type=int, choices=range(len(SHAPES)), default=range(len(SHAPES)))
-    parser.add_argument("--seconds", type=float, default=1.0, help="of timed calls, for each side of each entry")
+    parser.add_argument("--seconds", type=float, default=1.0, help="the time of the calls, for each side of each entry")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures into this file")
     parser.add_argument("--markdown", action="store_true", help="print Markdown tables")
     return parser.parse_args()
 

@@ -1,29 +1,31 @@
-"""Long time lags: what our layers and loop learn of the published tasks, beside the published figures.
+"""Long time lags: what our layers and our loop learn of the published tasks, beside the published figures.
 
-    python benchmarks/long_lags.py                        # three seeds, two processes of one thread
+    python benchmarks/long_lags.py                        # three seeds, in two processes of one thread
     python benchmarks/long_lags.py --quick --only order   # one seed of one task
 
-reber    Embedded Reber grammar (Hochreiter & Schmidhuber 1997, experiment 1): predict the next symbol; the one before
-         the last is that behind the first. Nats a string, of which the optimum is 7 ln 2 = 4.852, and 8 ln 2 = 5.545
-         where this long link is forgotten. Test strings that are by chance longer than the mean do not count: the
-         figure is 7 ln 2 and what the network needs beyond each string's own optimum.
-adding   (their experiment 4) Add the two marked ones of T to 1.1 T values. The squared error is that of values in
-         [0, 1], whose sum has the variance 0.167, as in later papers; wrong is |err| ≥ 0.04 in the first paper's units.
-order    (their experiment 6a) In which order came two symbols, X or Y each, among 100 to 110?
-pascanu  The same at lengths of 50 to 200, by a tanh RNN with Ω (Pascanu, Mikolov & Bengio 2013), with and without
+reber    Embedded Reber grammar (Hochreiter & Schmidhuber 1997, experiment 1): predict the next symbol. The last symbol
+         but one is the same as the second: this is the long link. The figure is nats per string; the optimum is
+         7 ln 2 = 4.852, and without the long link 8 ln 2 = 5.545. So that test strings which happen to be longer than
+         the mean do not count, the figure is 7 ln 2 plus what the network needs beyond the optimum of each string.
+adding   (their experiment 4) Add the two marked values among T to 1.1 T values. The squared error is that of values in
+         [0, 1], whose sum has the variance 0.167, as in later papers; `wrong` is |err| ≥ 0.04 in the units of the first
+         paper.
+order    (their experiment 6a) In which order did two symbols, each X or Y, come among 100 to 110?
+pascanu  The same task at lengths of 50 to 200, with a tanh RNN and Ω (Pascanu, Mikolov & Bengio 2013), with and without
          rescaling of the gradient's norm.
 
-What differs from the papers: sequences are drawn anew for each batch and never repeated; batches of 16 or more where
-the LSTM's papers have one; Adam for LSTMs, which have forget gates and, but for reber, the gate biases of chrono
-initialisation (Tallec & Ollivier 2018), b_f = ln U(1, T - 1) = -b_i. They stop as soon as 512 sequences for validation
-are good enough. The Elman network of reber learns with Adam, 64 strings at a time, and an update at each symbol.
-pascanu has, as the paper, 50 units, batches of 20, SGD at 0.01, a threshold of 1, the spectral radius 0.95 and the
-regulariser Ω, α = 4, but an orthogonal matrix, squared norms in Ω, at most 60,000 updates in place of 336,000, in which
-the rate falls to 0 by a cosine, and lengths from 10 to a longest one, which grows from 20 to 200 in the first quarter;
-what it has learned comes and goes until the rate is small, and so it is looked at every 150 updates.
+These differ from the papers. Sequences are drawn anew for each batch and never repeated. Batches have 16 sequences or
+more, where the LSTM's papers have one. LSTMs learn with Adam; they have forget gates and, except for reber, the gate
+biases of chrono initialisation (Tallec & Ollivier 2018), b_f = ln U(1, T - 1) = -b_i; they stop as soon as the figure
+of 512 validation sequences is good enough. The Elman network of reber learns with Adam, from 64 strings at a time, with
+an update at each symbol. pascanu has, as in the paper, 50 units, batches of 20, SGD at 0.01, a threshold of 1, the
+spectral radius 0.95 and the regulariser Ω with α = 4; but it has an orthogonal matrix, squared norms in Ω, and at most
+60,000 updates instead of 336,000, in which the rate falls to 0 by a cosine. Its lengths go from 10 to a largest one,
+which grows from 20 to 200 in the first quarter. What it has learned comes and goes until the rate is small, so it is
+validated every 150 updates.
 
-Every figure is that of 2,560 further sequences, `wrong` the number of those. Seconds are those of a core. The exit
-status is 1 if something was not reached.
+Every figure is that of 2,560 further sequences, and `wrong` the number of wrong ones among them. Seconds are those of
+one core. The exit status is 1 if something was not reached.
 """
 
 import argparse
@@ -62,15 +64,15 @@ from unspool.errors import DivergedError
 from unspool.train import Plan, Progress, fit
 from unspool.train.through_time import Loss, as_tensor
 
-Figures = dict[str, float]  # the first is the one to make small
+Figures = dict[str, float]  # the first is the one to minimise
 State = Any
 
-UPDATES, GROWING = 60_000, 15_000  # of pascanu, and in how many of them the lengths grow
+UPDATES, GROWING = 60_000, 15_000  # of pascanu: all updates, and those in which the lengths grow
 LENGTHS = range(50, 201, 10)
 
 
 class Reader(torch.nn.Module):
-    """A recurrent layer, and a linear head at each step or only behind the last."""
+    """A recurrent layer, and a linear head at each step or only after the last."""
 
     def __init__(self, layer: nn.Elman | nn.LSTM, outputs: int, each_step: bool = False):
         super().__init__()
@@ -86,12 +88,12 @@ class Reader(torch.nn.Module):
 
 
 class Preserving(torch.nn.Module):
-    """A tanh RNN in which an error is to keep its norm on its way back (Pascanu, Mikolov & Bengio 2013, section 3.3).
+    """A tanh RNN in which an error should keep its norm on its way back (Pascanu, Mikolov & Bengio 2013, section 3.3).
 
         h[t] = tanh(a[t]);  a[t] = W_in[x[t]] + W h[t-1];  δ[t] = dE / da[t]
         E + α Σ Ω;  Ω = mean over t of (‖δ[t+1] W diag(1 - h[t]²)‖² / ‖δ[t+1]‖² - 1)²
 
-    with the sum over sequences, as E has, and δ and h held constant in the derivative of Ω, as the paper does.
+    where Σ is over sequences, as in E, and δ and h are held constant in the derivative of Ω, as in the paper.
     """
 
     def __init__(self, inputs: int, hidden: int, outputs: int, omega: float = 4.0):
@@ -114,7 +116,7 @@ class Preserving(torch.nn.Module):
 
 
 class _AddOmega(torch.autograd.Function):
-    """Passes a - W h[t-1] and W on, and adds α dΩ/dW to the gradient of W; `seen` will hold h."""
+    """Pass on a - W h[t-1] and W, and add α dΩ/dW to the gradient of W; `seen` will hold h."""
 
     @staticmethod
     def forward(ctx: Any, outside: Tensor, weight: Tensor, omega: float, seen: list[Tensor]) -> tuple[Tensor, Tensor]:
@@ -137,7 +139,7 @@ class _AddOmega(torch.autograd.Function):
 
 @torch.no_grad()
 def chrono(lstm: nn.LSTM, T: int) -> nn.LSTM:
-    """Begin with memories as long as the lags (Tallec & Ollivier 2018): b_f = ln U(1, T - 1) = -b_i."""
+    """Begin with a memory as long as the lags (Tallec & Ollivier 2018): b_f = ln U(1, T - 1) = -b_i."""
     _, _, b_ih, b_hh = lstm.parameters()
     b_ih.zero_()
     b_hh.zero_()
@@ -166,7 +168,7 @@ def read(network: torch.nn.Module, batches: list[Batch]) -> Iterator[tuple[Tenso
 
 
 def judge_reber(network: torch.nn.Module, batches: list[Batch]) -> Figures:
-    """Nats a string, and how often the right one of T and P is the likelier at the end of the long link."""
+    """The nats per string, and how often the right one of T and P is the likelier at the end of the long link."""
     nats = right = strings = 0.0
     for logits, targets, batch in read(network, batches):
         each, at = torch.arange(targets.shape[1]), torch.from_numpy(batch.lengths) - 2
@@ -178,7 +180,7 @@ def judge_reber(network: torch.nn.Module, batches: list[Batch]) -> Figures:
 
 
 def judge_adding(network: torch.nn.Module, batches: list[Batch]) -> Figures:
-    """Mean squared error of the sum of two values in [0, 1], and how many miss by 0.04 in units of the targets."""
+    """The mean squared error of the sum of two values in [0, 1], and how many miss by 0.04 in units of the targets."""
     errors = torch.cat([outputs.squeeze(-1) - targets for outputs, targets, _ in read(network, batches)])
     return {"MSE": 4 * errors.square().mean().item(), "wrong": (errors.abs() >= 0.04).sum().item()}
 
@@ -190,7 +192,7 @@ def judge_order(network: torch.nn.Module, batches: list[Batch]) -> Figures:
 
 @dataclass(frozen=True)
 class Trial:
-    """One network that is to learn one task, with all that depends on the seed."""
+    """One network that has to learn one task, with all that depends on the seed."""
 
     network: torch.nn.Module
     loss: Loss
@@ -200,13 +202,15 @@ class Trial:
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be shown.
+    """What has to be shown.
 
-    name: the task. network: and its settings, in words. published: in words.
-    wanted: in words; reached: whether these figures are that.
-    make: the trial of a seed, when torch's generator has been seeded.
-    draw: so many test sequences, as batches.
-    enough: a first figure at which training may stop.
+    name: the task.
+    network, published, wanted: the network and its settings, the published result, and the result wanted, in words.
+    reached: whether figures are the result wanted.
+    make: makes the trial of a seed; torch's generator must have been seeded.
+    draw: draws a number of sequences, as batches.
+    judge: the figures of a network on such batches.
+    enough: training stops when the first figure is at most this.
     """
 
     name: str
@@ -221,7 +225,7 @@ class Task:
 
 
 class Result(NamedTuple):
-    """Of a task and a seed; the seconds are those of a core."""
+    """The result of a task and a seed; the seconds are those of one core."""
 
     task: int
     seed: int
@@ -236,13 +240,13 @@ class Enough(Exception):
 
 
 def draw_growing(update: int) -> Draw:
-    """All lengths from 10 to one that grows from 20 to 200."""
+    """Sequences of a length from 10 to a largest one, which grows from 20 to 200."""
     longest = min(200, 20 + 180 * update // GROWING)
     return lambda rng, rows: draw_pascanu(int(rng.integers(10, longest + 1)), rng, rows)
 
 
 def draw_lengths(rng: np.random.Generator, rows: int) -> list[Batch]:
-    """As many sequences of each length."""
+    """Equally many sequences of each length."""
     return [draw_pascanu(L, rng, rows // len(LENGTHS)) for L in LENGTHS]
 
 
@@ -287,7 +291,7 @@ TASKS = [
         "reber",
         "LSTM 16",
         "97–100 % of runs, 8,440–39,740 sequences",
-        "at most 4.95 nats a string, where 4.852 is the optimum",
+        "at most 4.95 nats per string, where 4.852 is the optimum",
         lambda figures: figures["nats"] <= 4.95,
         reber_lstm,
         once(draw_reber),
@@ -298,7 +302,7 @@ TASKS = [
         "reber",
         "Elman 16, truncation 1",
         "0 % of runs",
-        "fails: at least 5.2 nats a string, half-way to the optimum",
+        "fails: at least 5.2 nats per string, half-way to the optimum",
         lambda figures: figures["nats"] >= 5.2,
         reber_elman,
         once(draw_reber),
@@ -319,7 +323,7 @@ TASKS = [
         "adding100",
         "Elman 32",
         "MSE .07",
-        "stands beside: does not reach .003",
+        "for comparison: does not reach .003",
         lambda figures: figures["MSE"] > 0.003,
         adding_elman,
         once(partial(draw_adding, 100)),
@@ -372,7 +376,7 @@ TASKS = [
 
 
 def measure(number: int, seed: int) -> Result:
-    """Train, and judge with sequences that nobody has seen."""
+    """Train, and judge with sequences that were not used for training or validation."""
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     task = TASKS[number]
@@ -401,7 +405,7 @@ def measure(number: int, seed: int) -> Result:
 
 
 def line(result: Result) -> str:
-    """Task, network, seed, sequences used, figures, seconds of a core, the published."""
+    """Task, network, seed, sequences used, figures, seconds of one core, and the published result."""
     task = TASKS[result.task]
     figures = ", ".join(f"{name} {value:.4g}" for name, value in result.figures.items())
     ours = f"{result.sequences:9,} sequences  {figures:28} {result.stopped:9} {result.seconds:4.0f} s"
@@ -424,7 +428,7 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> bool:
-    """Whether everything was reached."""
+    """Run the tasks, and return whether everything was reached."""
     args, begin = arguments(), time.perf_counter()
     numbers = [k for k, task in enumerate(TASKS) if args.only in (None, task.name)]
     print(f"{machine()}, of which {args.processes} processes use one each", flush=True)

@@ -1,11 +1,11 @@
-"""What the training loop costs, and what a run gains: `unspool.train.fit` beside plain loops, in one run.
+"""What the training loop costs, and what training gains: `unspool.train.fit` beside plain loops, in one run.
 
-A classifier of every time step, two layers of 128, T=50, B=50, Adam, gradients scaled down to norm 1, a thousand steps.
-In turns of a hundred steps:
+The network classifies every time step: two layers of 128, T=50, B=50, Adam, gradients scaled down to norm 1, a thousand
+steps. The sides take turns of a hundred steps:
 
-    fit      the loop of unspool.train.fit: schedule, norms, history, checks
-    bare     our layers with forward, backward and optimiser alone
-    torch    torch.nn's layers in the loop that everybody writes: loss, backward, clip_grad_norm_, step
+    fit      unspool.train.fit: schedule, norms, history, checks
+    bare     our layers with only forward, backward and optimiser
+    torch    torch.nn's layers in the usual loop: loss, backward, clip_grad_norm_, step
 
     python benchmarks/loop.py [--steps 1000] [--threads 2]
 """
@@ -30,7 +30,7 @@ LAYERS = {"LSTM": (nn.LSTM, torch.nn.LSTM), "GRU": (nn.GRU, torch.nn.GRU)}
 
 
 class Network(torch.nn.Module):
-    """(T, B, I) numbers to (T, B, classes) scores."""
+    """From numbers, (T, B, I), to scores, (T, B, classes)."""
 
     def __init__(self, layer: Callable[..., torch.nn.Module]) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Network(torch.nn.Module):
 
 
 class Drawn:
-    """A turn's batches, drawn beforehand."""
+    """The batches of a turn, drawn beforehand."""
 
     def __init__(self) -> None:
         random = np.random.default_rng(0)
@@ -89,7 +89,7 @@ def plain(network: Network, batches: Drawn, optimiser: torch.optim.Optimizer) ->
 
 
 def turns(layers: tuple[Any, Any], steps: int) -> dict[str, float]:
-    """Milliseconds a step of each side, the median of the turns."""
+    """Milliseconds per step of each side, the median of the turns."""
     batches = Drawn()
     ours, same, theirs = Network(layers[0]), Network(layers[0]), Network(layers[1])
     fused = torch.optim.Adam(same.parameters(), 1e-3, fused=True)

@@ -13,10 +13,10 @@ Side = Callable[[], object]
 
 
 def race(sides: dict[str, Side], seconds: float = 0, calls: int = 5, block: float = 0.05) -> dict[str, float]:
-    """Median seconds of a call of each side, over at least this many seconds and calls of each.
+    """The median seconds of a call of each side, over at least this many seconds and calls of each.
 
-    The sides take turns in blocks, so that another load on the machine meets both alike. A block's first call is not
-    counted: caches are cold, and the other side's threads may still be spinning.
+    The sides take turns in blocks, so that another load on the machine affects all alike. The first call of a block is
+    not counted: caches are cold, and the other side's threads may still be spinning.
     """
     times: dict[str, list[float]] = {name: [] for name in sides}
     together = {name: max(1, int(block / duration(call))) for name, call in sides.items()}
@@ -34,7 +34,7 @@ def duration(call: Side) -> float:
 
 
 def machine() -> str:
-    """The processor, its number of cores, the threads in use, and the versions."""
+    """The processor, its number of cores, the threads in use, and the version of torch."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -43,7 +43,7 @@ def machine() -> str:
 
 
 def table(head: list[str], rows: list[list[str]], markdown: bool) -> str:
-    """Columns aligned, the first to the left, the others to the right."""
+    """A table with aligned columns, the first to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     lines = [
         [row[0].ljust(widths[0]), *(entry.rjust(width) for entry, width in zip(row[1:], widths[1:], strict=True))]

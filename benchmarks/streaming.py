@@ -1,9 +1,9 @@
 """How fast is one step? A saved network called from Python, beside its peers, at batch 1, on one thread, in one run.
 
-Each side makes one time step of one recurrent layer with I = H, its state carried from call to call; ours, and the
-exported file that onnxruntime and openvino run, have the scaling of the inputs and a head of one output besides. Before
-any timing the sides must agree. The sides take turns in blocks, and the clock's own time is taken off. The limit of a
-row is the time to read the weights once, at the bandwidth of the cache that holds them, which is measured here.
+Each side makes one time step of one recurrent layer with I = H, whose state is carried from call to call. Our network,
+and the exported file that onnxruntime and openvino run, also scale the inputs and have a head of one output. The sides
+must agree before they are timed. They take turns in blocks, and the time of the clock itself is subtracted. The limit
+of a row is the time to read the weights once, at the bandwidth of the cache that holds them, which is measured here.
 """
 
 import argparse
@@ -40,7 +40,7 @@ Step = Callable[[], Any]
 
 
 def save(cell: str, H: int, path: Path) -> Network:
-    """A network with one layer, and small weights of it beside."""
+    """Save a network with one layer, with float32 and with small weights, and as an ONNX file."""
     config = {
         "front": {"kind": "dense", "size": H},
         "recurrent": {"cell": cell, "hidden_size": H, "num_layers": 1},
@@ -92,7 +92,7 @@ def onnx_side(session: onnxruntime.InferenceSession, x: np.ndarray) -> Step:
 
 
 def onnx_sides(cell: str, path: Path, x: np.ndarray) -> dict[str, Step]:
-    """onnxruntime in float32, and dynamically quantised where it has such a node: for the LSTM."""
+    """onnxruntime in float32, and dynamically quantised for the LSTM, the only cell with such a node."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     files = {"onnxruntime": path / "float32.onnx"}
@@ -135,7 +135,7 @@ def our_side(path: Path, x: np.ndarray) -> Step:
 
 
 def agree(net: Network, path: Path, sides: dict[str, Step], x: np.ndarray) -> None:
-    """Three steps of every side, against the network's own: the layer's output, or the head's."""
+    """Compare three steps of every side with the network's own: the output of the layer, or of the head."""
     assert net.front is not None
     xs = torch.from_numpy(np.repeat(x[None, None], 3, 0))
     with torch.no_grad():
@@ -149,7 +149,7 @@ def agree(net: Network, path: Path, sides: dict[str, Step], x: np.ndarray) -> No
 
 
 def race(sides: dict[str, Step], seconds: float, block: int = 100) -> dict[str, np.ndarray]:
-    """Microseconds of the calls of each side, in turns, the clock's own time taken off."""
+    """The microseconds of the calls of each side, in turns, minus the time of the clock itself."""
     clock = time.perf_counter_ns
     times: dict[str, list[int]] = {name: [] for name in ("clock", *sides)}
     rounds = {"clock": lambda: None, **sides}
@@ -193,7 +193,7 @@ def steps(cell: str, H: int, seconds: float) -> list[dict]:
 
 
 def sessions(seconds: float) -> dict[str, float]:
-    """Microseconds for a step of one session of an LSTM of 128: alone, of a thousand together, and on all cores."""
+    """Microseconds per step and session of an LSTM of 128: alone, with a thousand together, and these on all cores."""
     with tempfile.TemporaryDirectory() as name:
         save("lstm", 128, Path(name))
         stream = load(Path(name) / "float32")
@@ -210,7 +210,7 @@ def sessions(seconds: float) -> dict[str, float]:
 
 
 def starting() -> float:
-    """Seconds of a core to import and to load an LSTM of 128, in a new process; the least of five."""
+    """Seconds of one core to import and to load an LSTM of 128 in a new process; the least of five."""
     program = (
         "import time; begin = time.process_time(); import sys, unspool; unspool.load(sys.argv[1]); "
         "print(time.process_time() - begin)"
@@ -222,7 +222,7 @@ def starting() -> float:
 
 
 def generation(seconds: float) -> dict[str, float]:
-    """Characters a second that a character model of two layers of 256 writes."""
+    """Characters per second that a character model of two layers of 256 writes."""
     speeds: dict[str, float] = {}
     text = string.printable[:96] * 12
     with tempfile.TemporaryDirectory() as name:
@@ -265,8 +265,8 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", nargs="+", choices=CELLS, default=list(CELLS))
     parser.add_argument("--sizes", nargs="+", type=int, default=SIZES)
-    parser.add_argument("--seconds", type=float, default=0.5, help="of timed calls, for each side of each entry")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    parser.add_argument("--seconds", type=float, default=0.5, help="the time of the calls, for each side of each entry")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures into this file")
     parser.add_argument("--markdown", action="store_true", help="print Markdown tables")
     return parser.parse_args()
 
@@ -285,11 +285,11 @@ def main() -> None:
     one, many, shared = together.values()
     print(
         f"LSTM 128, a step of one session: {one:.2f} µs alone, {many:.2f} µs as one of {SESSIONS:,} "
-        f"(×{one / many:.1f}), {shared:.2f} µs where these share {os.cpu_count()} cores (×{one / shared:.1f})"
+        f"(×{one / many:.1f}), {shared:.2f} µs if these share {os.cpu_count()} cores (×{one / shared:.1f})"
     )
-    print(f"import and load: {starting():.3f} s of a core")
+    print(f"import and load: {starting():.3f} s of one core")
     for name, speed in speeds.items():
-        print(f"2×256 character model, {name}: {speed:,.0f} characters a second")
+        print(f"2×256 character model, {name}: {speed:,.0f} characters per second")
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         figures = {"machine": machine(), "steps": records, "sessions": together, "generation": speeds}

@@ -1,15 +1,16 @@
-"""Tiny-Shakespeare by a published protocol: do our layers learn what torch.nn's do, and how much sooner?
+"""Tiny-Shakespeare by a published protocol: do our layers learn what torch.nn's do, and how much faster?
 
-80/10/10 of the characters, contiguous, vocabulary 65; windows of 128, stride 64, in training and in validation, the
-state zero at the beginning of each; batches of 64, shuffled; embedding of 256, two layers, no dropout; Adam at 3e-4; 20
-epochs. Published, best validation nats a character: tanh RNN of 512 1.488, GRU of 256 1.469, LSTM of 256 1.509.
+The characters are split 80/10/10, contiguously; the vocabulary is 65. Training and validation use windows of 128 with a
+stride of 64, and a zero state at the beginning of each; batches of 64, shuffled; an embedding of 256, two layers, no
+dropout; Adam at 3e-4; 20 epochs. The published best validation figures, in nats per character, are 1.488 for a tanh RNN
+of 512, 1.469 for a GRU of 256 and 1.509 for an LSTM of 256.
 
     python benchmarks/tiny_shakespeare.py --cell LSTM --log lstm.jsonl     # twenty epochs
     python benchmarks/tiny_shakespeare.py --cell LSTM --race 50            # how fast, beside torch.nn
 
 UNSPOOL_DATA names the folder that has tiny-shakespeare/input.txt.
 
-Each epoch appends a line to the log and replaces the checkpoint beside it, from which --resume goes on.
+Each epoch appends a line to the log and replaces the checkpoint beside it, from which --resume continues.
 """
 
 import argparse
@@ -35,7 +36,7 @@ PEERS = {"Elman": torch.nn.RNN, "GRU": torch.nn.GRU, "LSTM": torch.nn.LSTM}
 
 
 class Network(torch.nn.Module):
-    """Embedding, two recurrent layers, linear head: (T, B) tokens to (T, B, vocabulary) scores."""
+    """An embedding, two recurrent layers and a linear head: from tokens, (T, B), to scores, (T, B, vocabulary)."""
 
     def __init__(self, cell: str, vocabulary: int, peer: bool) -> None:
         super().__init__()
@@ -49,12 +50,12 @@ class Network(torch.nn.Module):
 
 
 def windows(tokens: Tensor) -> Tensor:
-    """(windows, WINDOW + 1): of each the first WINDOW are the input, the last WINDOW the target."""
+    """Windows, (windows, WINDOW + 1); the first WINDOW tokens of each are the input, the last WINDOW the target."""
     return tokens.unfold(0, WINDOW + 1, STRIDE)
 
 
 def read(path: Path) -> tuple[Tensor, Tensor, int]:
-    """Training and validation windows, and the size of the vocabulary; the last tenth is left for a test."""
+    """The training and validation windows, and the size of the vocabulary; the last tenth is left for a test."""
     text = path.read_text()
     vocabulary = sorted(set(text))
     tokens = torch.tensor([vocabulary.index(character) for character in text])
@@ -63,7 +64,7 @@ def read(path: Path) -> tuple[Tensor, Tensor, int]:
 
 
 def loss_of(network: Network, batch: Tensor) -> Tensor:
-    """Mean nats a character of a batch of windows."""
+    """The mean nats per character of a batch of windows."""
     tokens = batch.T
     return cross_entropy(network(tokens[:-1]).flatten(0, 1), tokens[1:].flatten())
 
@@ -77,7 +78,7 @@ def update(network: Network, optimiser: torch.optim.Optimizer, batch: Tensor) ->
 
 
 def train(network: Network, optimiser: torch.optim.Optimizer, data: Tensor, seed: int) -> float:
-    """One epoch; the mean of the losses. The order of the windows depends on the seed alone."""
+    """Train for one epoch, and return the mean loss. The order of the windows depends on the seed alone."""
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
     losses = [update(network, optimiser, data[chosen]) for chosen in order.split(BATCH)]
     return sum(losses) / len(losses)
@@ -85,12 +86,12 @@ def train(network: Network, optimiser: torch.optim.Optimizer, data: Tensor, seed
 
 @torch.no_grad()
 def evaluate(network: Network, data: Tensor) -> float:
-    """Mean nats a character over all windows."""
+    """The mean nats per character over all windows."""
     return sum(loss_of(network, batch).item() * len(batch) for batch in data.split(BATCH)) / len(data)
 
 
 def save(path: Path, network: Network, optimiser: torch.optim.Optimizer, progress: dict) -> None:
-    """Weights and Adam's averages; whole or not at all."""
+    """Save the weights and Adam's averages; the file is complete or absent."""
     tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
     for k, averages in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{k}.{name}": tensor for name, tensor in averages.items()}
@@ -100,9 +101,9 @@ def save(path: Path, network: Network, optimiser: torch.optim.Optimizer, progres
 
 
 def resume(path: Path, network: Network, optimiser: torch.optim.Optimizer) -> dict:
-    """The progress that was saved."""
+    """Restore the weights and Adam's averages, and return the progress that was saved."""
     with safe_open(path, "pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dictionary)
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dictionary)
         progress = json.loads(file.metadata()["progress"])
     network.load_state_dict({name[8:]: tensor for name, tensor in tensors.items() if name.startswith("network.")})
     state = optimiser.state_dict()
@@ -121,7 +122,7 @@ def create(cell: str, vocabulary: int, peer: bool, seed: int) -> tuple[Network, 
 
 
 def learn(args: argparse.Namespace) -> None:
-    """All epochs, with a line in the log for each."""
+    """Train for all epochs, and write a line of the log for each."""
     training, validation, vocabulary = read(args.text)
     network, optimiser = create(args.cell, vocabulary, args.peer, args.seed)
     log = args.log or Path(f"build/tiny_shakespeare_{args.cell}{'_torch' if args.peer else ''}_{args.seed}.jsonl")
@@ -142,11 +143,11 @@ def learn(args: argparse.Namespace) -> None:
         with log.open("a") as file:
             file.write(json.dumps(record) + "\n")
         print(f"epoch {epoch:2}  train {loss:.4f}  validation {nats:.4f}  {seconds:.0f} s of training", flush=True)
-    print(f"best validation {progress['best']:.3f} nats a character; published {PUBLISHED[args.cell]:.3f}")
+    print(f"best validation {progress['best']:.3f} nats per character; published {PUBLISHED[args.cell]:.3f}")
 
 
 def compare_speed(args: argparse.Namespace) -> None:
-    """Training batches of ours and of torch.nn, taking turns."""
+    """Time training batches with our layers and with torch.nn's, which take turns."""
     training, _, vocabulary = read(args.text)
     batches = cycle(training[torch.randperm(len(training))].split(BATCH)[:-1])
     sides = {}
@@ -157,7 +158,7 @@ def compare_speed(args: argparse.Namespace) -> None:
     epoch = len(training) / BATCH / 60
     print(machine())
     for name, seconds in taken.items():
-        print(f"{args.cell} {name:5}  {1e3 * seconds:.1f} ms a batch, {epoch * seconds:.2f} min an epoch")
+        print(f"{args.cell} {name:5}  {1e3 * seconds:.1f} ms per batch, {epoch * seconds:.2f} min per epoch")
     print(f"ours is {taken['torch'] / taken['ours']:.2f} times as fast")
 
 
@@ -170,8 +171,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--log", type=Path, metavar="FILE")
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint beside the log")
-    parser.add_argument("--race", type=int, metavar="N", help="only time N training batches of ours and of torch.nn")
+    parser.add_argument("--resume", action="store_true", help="continue from the checkpoint beside the log")
+    parser.add_argument("--race", type=int, metavar="N", help="only time N training batches, with ours and torch.nn's")
     return parser.parse_args()
 
 

@@ -4,8 +4,8 @@
     y[t] = σ(h[t] W_out)
     L = ½ Σ (target - y)²
 
-Whole sequences of 8 steps, plain gradient descent, no biases. One wrong sign, order or truncation changes the second
-figure below, so all ten are met to 8 digits.
+It uses whole sequences of 8 steps, plain gradient descent and no biases. All ten published figures below must be met to
+8 digits; one wrong sign, order or truncation would already change the second.
 
     python examples/binary_addition.py [reference | eager | native]
 """
@@ -26,12 +26,12 @@ BITS, HIDDEN, RATE = 8, 16, 0.1
 
 
 def bits(number: int) -> list[float]:
-    """Least significant first."""
+    """The bits of a number, the least significant first."""
     return [float(number >> place & 1) for place in range(BITS)]
 
 
 def errors(iterations: int, backend: str) -> Iterator[float]:
-    """Σ |target - y| of every thousandth sum, before the update."""
+    """Σ |target - y| of every thousandth addition, before the update."""
     random = np.random.RandomState(0)
     w_in, w_out, w_rec = (
         torch.tensor(2 * random.random_sample(shape) - 1, requires_grad=True)

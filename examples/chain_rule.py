@@ -4,8 +4,8 @@
     ŷ = σ(h W2')
     L = ½ Σ (ŷ - y)²
 
-From hours of sleep and of study to the mark in a test (Welch 2014, "Neural networks demystified"). Every derivative is
-written out, and the network so trained is at each step that which autograd trains.
+From the hours of sleep and of study it predicts the mark in a test (Welch 2014, "Neural networks demystified"). Every
+derivative is written out, and at each step the loss must be that of the network which autograd trains.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ import torch
 
 from unspool import nn
 
-HOURS = np.array([[3, 5], [5, 1], [10, 2]]) / [10, 5]  # sleep and study, over their largest
+HOURS = np.array([[3, 5], [5, 1], [10, 2]]) / [10, 5]  # sleep and study, each divided by its largest value
 MARKS = np.array([[75], [82], [93]]) / 100
 RATE, STEPS = 10.0, 2000
 

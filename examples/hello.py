@@ -2,8 +2,8 @@
 
     h -> e,  e -> l,  l -> l,  l -> o
 
-Letters are 1-of-4 inputs. The two pairs from "l" differ only in what came before: a network without memory cannot
-learn both.
+The letters are 1-of-4 inputs. The two pairs from "l" differ only in what came before, so a network without memory
+cannot learn both.
 """
 
 import torch
@@ -14,7 +14,7 @@ LETTERS = "helo"
 
 
 def encode(text: str) -> torch.Tensor:
-    """(T,) tokens, which the layers take as 1-of-k inputs."""
+    """The tokens of a text, (T,), which the layers take as 1-of-k inputs."""
     return torch.tensor([LETTERS.index(letter) for letter in text])
 
 
@@ -30,11 +30,11 @@ def main() -> None:
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    print(f"loss {loss.item():.4f} nats a letter")
+    print(f"loss {loss.item():.4f} nats per letter")
     assert loss.item() < 0.05
 
     text, state = "h", None
-    while len(text) < 5:  # its own output is its next input
+    while len(text) < 5:  # the network's output is its next input
         y, state = rnn.step(encode(text)[-1], state)
         text += LETTERS[head(y).argmax()]
     print(f"from 'h' it writes {text!r}")

@@ -1,4 +1,4 @@
-"""A sequence of 100 steps of 32 features through 64 tanh units: a recurrent network in five lines, and ours.
+"""A sequence of 100 steps of 32 features through 64 tanh units, by a loop of five lines and by ours.
 
     h[t] = tanh(W x[t] + U h[t-1] + b)       W (64, 32), U (64, 64), b (64,)
 

@@ -1,9 +1,10 @@
-"""A value is written to, kept in, and read from an LSTM's memory cell, its gates at 0 and 1.
+"""A value is written to, kept in, and read from an LSTM's memory cell, whose gates are at 0 or 1.
 
     c[t] = f c[t-1] + i tanh(g)
     h[t] = o tanh(c[t])
 
-One unit. Of the inputs (value, write, keep, read) the last three open the gates i, f, o at 1 and close them at 0.
+There is one unit. Of its inputs (value, write, keep, read) the last three open the gates i, f, o at 1, and close them
+at 0.
 """
 
 import math
@@ -18,7 +19,7 @@ KEPT = 1000  # time steps
 
 
 def gates() -> Weights:
-    """Gate = σ(OPEN · (control - ½)), rows i f g o; the state h is fed back nowhere."""
+    """Weights, in rows i f g o, that make each gate σ(OPEN · (control - ½)); the state h is not fed back."""
     w_ih = torch.zeros(4, 4, dtype=torch.float64)
     i, f, g, o = range(4)
     value, write, keep, read = range(4)
@@ -31,7 +32,7 @@ def gates() -> Weights:
 def main() -> None:
     #               value write keep read
     writing = [[0.5, 1.0, 0.0, 0.0]]
-    keeping = [[-9.0, 0.0, 1.0, 0.0]] * KEPT  # whatever the value is, the gate i is closed
+    keeping = [[-9.0, 0.0, 1.0, 0.0]] * KEPT  # the value has no effect, as the gate i is closed
     reading = [[0.0, 0.0, 1.0, 1.0]]
     erasing = [[0.0, 0.0, 0.0, 1.0]]
     x = torch.tensor(writing + keeping + reading + erasing, dtype=torch.float64)[:, None].requires_grad_()
@@ -41,12 +42,12 @@ def main() -> None:
     memory = math.tanh(0.5)
     read = KEPT + 1
     print(f"written {memory:.15f}, read {KEPT} steps later {math.atanh(h[read].item()):.15f}")
-    assert h[:read].abs().max() < 1e-15  # nothing is seen while the gate o is closed
+    assert h[:read].abs().max() < 1e-15  # nothing comes out while the gate o is closed
     assert abs(h[read].item() - math.tanh(memory)) < 1e-15
-    assert abs(h[-1].item()) < 1e-15  # the gate f closed: forgotten
+    assert abs(h[-1].item()) < 1e-15  # the gate f was closed: the value is forgotten
     assert abs(c.item()) < 1e-15
 
-    # The error that flows back along the cell neither vanishes nor explodes: it meets two tanh, and nothing between.
+    # The error that flows back along the cell neither vanishes nor explodes: it passes two tanh, and nothing else.
     (dx,) = torch.autograd.grad(h[read], x)
     slope = (1 - math.tanh(memory) ** 2) * (1 - memory**2)
     print(f"gradient of what is read by what was written: {dx[0, 0, 0]:.15f}, by the chain rule {slope:.15f}")

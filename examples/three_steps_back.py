@@ -1,4 +1,4 @@
-"""Backpropagation through three time steps, every term written out, beside what the kernels compute.
+"""Backpropagation through three time steps with every term written out, beside the results of the kernels.
 
     h[t] = tanh(U x[t] + W h[t-1])       h[0] = 0
     ŷ[t] = softmax(V h[t])
@@ -32,7 +32,7 @@ def by_hand(x: np.ndarray, target: np.ndarray, U: np.ndarray, W: np.ndarray, V: 
     # The error at each output: ŷ - y, with y the target as 1-of-k.
     e1, e2, e3 = (softmax(V @ h) - np.eye(OUTPUTS)[k] for h, k in zip((h1, h2, h3), target, strict=True))
 
-    # The error at each hidden layer, before its tanh: its own output's, and what the next step sends back through W.
+    # The error at each hidden layer, before its tanh: that of its own output, plus what the next step sends back by W.
     d3 = (V.T @ e3) * (1 - h3**2)
     d2 = (V.T @ e2 + W.T @ d3) * (1 - h2**2)
     d1 = (V.T @ e1 + W.T @ d2) * (1 - h1**2)

@@ -23,7 +23,7 @@ def test_probabilities_of_all_tokens_add_up_to_one():
 
 
 def test_a_worked_example():
-    # Bigrams ab ab ba: c(ab) = 2, c(ba) = 1; one n-gram seen once, one twice, none more often.
+    # The bigrams are ab ab ba: c(ab) = 2, c(ba) = 1. One n-gram is seen once, one twice, and none more often.
     model = NGram(np.array([0, 1, 0, 1]), 2, order=2)
     # y = 1 / (1 + 2·1); d(1) = 1 - 2·y·1/1, d(2) = 2 - 3·y·1/1 with absent counts of counts taken as 1.
     d1, d2 = 1 - 2 / 3, 2 - 3 / 3
@@ -42,7 +42,7 @@ def test_what_repeats_is_predicted_and_what_does_not_is_not():
 
 
 def test_longer_contexts_are_used():
-    # The next token is the one four before: nothing shorter knows.
+    # The next token is that of four before; shorter n-grams do not know it.
     rng = np.random.default_rng(1)
     tokens = list(rng.integers(0, 4, 4))
     for _ in range(8000):
@@ -53,7 +53,7 @@ def test_longer_contexts_are_used():
 
 
 def by_definition(tokens, size, order, text):
-    """Probabilities from the formulas of the docstring, with dictionaries."""
+    """The probabilities by the formulas of the docstring, with dictionaries."""
     tables = []
     for n in range(1, order + 1):
         seen = [tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1)]
@@ -64,10 +64,10 @@ def by_definition(tokens, size, order, text):
         d = _discounts(np.array(list(c.values())))
         for i in range(n - 1, len(text)):
             *u, w = text[i - n + 1 : i + 1]
-            behind = [count for gram, count in c.items() if gram[:-1] == tuple(u)]
+            following = [count for gram, count in c.items() if gram[:-1] == tuple(u)]
             count = c[(*u, w)]
-            if behind:
-                p[i] = (count - d[min(count, 3)] + sum(d[min(k, 3)] for k in behind) * p[i]) / sum(behind)
+            if following:
+                p[i] = (count - d[min(count, 3)] + sum(d[min(k, 3)] for k in following) * p[i]) / sum(following)
     return p[1:]
 
 
@@ -96,7 +96,7 @@ def test_texts_shorter_than_the_order():
 
 
 def test_published_anchors_on_tiny_shakespeare():
-    """The interpolated 1…5-grams of the published protocol, in nats a character: ours are as good or better."""
+    """The interpolated 1…5-grams of the published protocol, in nats per character: ours are as good or better."""
     folder = os.environ.get("UNSPOOL_DATA")
     if folder is None:
         pytest.skip("UNSPOOL_DATA is not set")

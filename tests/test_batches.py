@@ -1,4 +1,4 @@
-"""Batches: every step once, padding bounded, the same again from anywhere, and in parts the whole."""
+"""Batches: they have every step once and little padding, can begin anywhere, and their shards are the whole."""
 
 import itertools
 import threading
@@ -19,14 +19,14 @@ SHARES = st.sampled_from([0.0, 0.05, 0.1, 0.25, 0.5, 0.9, 1 / 3])
 
 
 def numbered(lengths):
-    """Tokens are their own places, targets one more."""
+    """Tokens that are their own places in the values, and targets that are one more."""
     offsets = np.cumsum([0, *lengths])
     values = np.arange(offsets[-1])
     return Ragged(values, offsets), Ragged(values + 1, offsets)
 
 
 def equal(a, b):
-    """Two batches are the same, lengths of T being as good as none."""
+    """Assert that two batches are the same; lengths that are all T are the same as None."""
     for name, x, y in zip(Batch._fields, a, b, strict=True):
         if x is None or y is None:
             assert x is y, name
@@ -67,7 +67,7 @@ def test_bucketed_has_every_sequence_once_whole_and_padding_within_the_bound(len
 
 @given(LENGTHS, st.integers(2, 9), SHARES)
 def test_bucketed_is_no_smaller_than_need_be(lengths, size, share):
-    """A batch that is not full could not have taken the next shorter sequence: else there would be too much padding."""
+    """A batch that is not full could not take the next shorter sequence without too much padding."""
     lengths = sorted(lengths, reverse=True)
     x, y = numbered(lengths)
     batches = list(Bucketed(x, y, size, max_padding=share, shuffle=False))
@@ -124,7 +124,7 @@ def test_rows_read_every_step_once_and_reset_where_a_sequence_begins(lengths, ro
         n = real.sum()
         assert real[:n].all() and not column[n:].any() and new[n:].all()
         assert new[:n].tolist() == np.isin(column[:n], x.offsets[:-1]).tolist()
-        # between resets the steps follow each other
+        # between resets, each step follows the one before
         assert (np.diff(column[:n])[~new[1:n]] == 1).all()
     for window in windows:
         real = (window.targets != NO_TARGET).sum(axis=0)
@@ -200,7 +200,7 @@ def test_a_shard_of_shards_is_not_needed_but_an_empty_one_is_legal():
 
 
 def test_beginning_late_costs_no_more_than_one_batch():
-    """Of a memory map only the values of the batches that are asked for are read."""
+    """Only the values of the requested batches are read from a memory map."""
 
     class Counted(np.ndarray):
         read = 0
@@ -222,7 +222,7 @@ def test_beginning_late_costs_no_more_than_one_batch():
 def test_data_of_no_use(kind):
     x, y = numbered([2, 3])
     for inputs, targets, complaint in [
-        (Ragged(np.zeros(0), np.zeros(1, int)), y, "inputs have no sequence"),
+        (Ragged(np.zeros(0), np.zeros(1, int)), y, "inputs must have at least one sequence; got none"),
         (Ragged(np.zeros(2), np.array([0, 2, 2])), y, "inputs: sequence 1 has no steps"),
         (x, numbered([2, 3, 1])[1], "targets must have the lengths of the inputs; got 3 sequences for 2"),
         (x, numbered([3, 2])[1], "targets must have the lengths of the inputs; got 3 steps for 2 in sequence 0"),
@@ -235,7 +235,7 @@ def test_data_of_no_use(kind):
 
 def test_arguments_of_no_use():
     x, y = numbered([2, 3])
-    with pytest.raises(DataError, match="targets must be one for each of 2 sequences; got 3"):
+    with pytest.raises(DataError, match="targets must have one target for each of 2 sequences; got 3"):
         Bucketed(x, np.zeros(3), 2)
     with pytest.raises(UnspoolError, match="targets must be Ragged"):
         Rows(x, np.zeros(2), 2, 3)
@@ -273,7 +273,7 @@ def test_ahead_gives_the_same_and_prepares_so_many():
             yield i
 
     source = ahead(items(), depth=3)
-    assert not threads()  # nothing happens before the first is asked for
+    assert not threads()  # nothing happens before the first item is requested
     assert next(source) == 0
     for _ in range(1000):
         if len(made) == 4:

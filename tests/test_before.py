@@ -34,7 +34,8 @@ def test_an_unfinished_run_is_refused_by_name_and_left_alone(tmp_path, capsys):
     shutil.copytree(BEFORE / "unfinished.run", tmp_path / "unfinished.run")
     assert cli.execute(["fit", "text", "--resume", str(tmp_path / "unfinished")]) == 2
     said = capsys.readouterr().err
-    assert "run.json: was begun by another unspool" in said and "finish it with that one, or begin it anew" in said
+    assert "run.json: was begun by another version of unspool" in said
+    assert "finish it with that version, or begin it anew" in said
     with pytest.raises(FolderError, match="is a checkpoint of format 1, and this unspool reads 2; finish the run with"):
         checkpoint.read(tmp_path / "unfinished.run" / "last.checkpoint")
     assert sorted(os.listdir(tmp_path / "unfinished.run")) == ["history.jsonl", "last.checkpoint", "run.json"]

@@ -51,7 +51,7 @@ def run(*arguments):
 
 
 def refused(capsys, *arguments):
-    """The one line about a command that must be refused."""
+    """The one line on standard error about a command that must be refused."""
     capsys.readouterr()
     assert run(*arguments) == 2
     out, err = capsys.readouterr()
@@ -193,7 +193,7 @@ def test_nothing_is_replaced_unless_forced(text, network, capsys, tmp_path):
     err = refused(capsys, "fit", "text", text, "--out", network, *SMALL, "--seed", 5)
     assert f"{network} exists; choose another folder, or give force to replace it" in err
     err = refused(capsys, "fit", "text", text, "--out", text.parent, "--force", *SMALL)
-    assert "is no saved network" in err
+    assert "is not a saved network" in err
     assert (network / "model.safetensors").read_bytes() == before
 
 
@@ -327,7 +327,7 @@ def test_full_output_is_one_line(network):
     with open("/dev/full", "w") as full:
         result = subprocess.run([*PROGRAM, "generate", network], stdout=full, stderr=subprocess.PIPE, env=ENVIRONMENT)
     assert result.returncode == 2
-    assert result.stderr == b"unspool: standard output: No space left on device; make room, or choose another\n"
+    assert result.stderr == b"unspool: standard output: No space left on device; make room, or write to another place\n"
 
 
 def test_a_reader_who_has_enough_is_no_error(network):
@@ -343,7 +343,7 @@ def test_ctrl_c_saves_the_best_weights(text, tmp_path):
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert b"interrupted; the best weights until then are saved, and nothing is lost" in err and b"Traceback" not in err
+    assert b"interrupted; the best weights so far are saved, and nothing is lost" in err and b"Traceback" not in err
     assert b"saved in" in out
     assert LanguageModel.load(tmp_path / "m").metrics_["training"]["stopped"] == "interrupted"
 
@@ -369,7 +369,7 @@ def test_a_terminal_has_a_bar_with_loss_speed_and_time_left(text, tmp_path):
     with subprocess.Popen(command, stderr=theirs, stdout=subprocess.DEVNULL, env=ENVIRONMENT | {"TERM": "xterm"}) as p:
         os.close(theirs)
         shown = b""
-        with contextlib.suppress(OSError):  # the end, on Linux
+        with contextlib.suppress(OSError):  # at the end, on Linux
             while some := os.read(ours, 4096):
                 shown += some
         os.close(ours)

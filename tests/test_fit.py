@@ -21,7 +21,7 @@ from unspool.train import Plan, fit
 
 
 class Counter(torch.nn.Module):
-    """output = weight; the state counts the batches since the last fresh one."""
+    """Its output is its weight, and its state counts the batches since the last fresh one."""
 
     def __init__(self):
         super().__init__()
@@ -89,24 +89,24 @@ def test_number_of_checks(plan, checks):
 
 
 def test_progress_is_told_after_each_step():
-    told = []
-    fit(Counter(), away, batches(4), lambda: 7.0, Plan(0.1, 0, epochs=2, checks=2), watch=told.append)
-    assert [p.step for p in told] == list(range(1, 9))
-    assert [p.epoch for p in told] == [i / 4 for i in range(1, 9)]
-    assert [p.tokens for p in told] == list(range(1, 9))
-    assert [p.validation for p in told] == [None, None, None, 7, None, None, None, 7]
-    assert told[0].loss == 75 and told[1].loss < 75
-    assert told[4].loss < told[3].loss
-    assert told[0].gradient_norm == pytest.approx(math.sqrt(300))
+    reported = []
+    fit(Counter(), away, batches(4), lambda: 7.0, Plan(0.1, 0, epochs=2, checks=2), watch=reported.append)
+    assert [p.step for p in reported] == list(range(1, 9))
+    assert [p.epoch for p in reported] == [i / 4 for i in range(1, 9)]
+    assert [p.tokens for p in reported] == list(range(1, 9))
+    assert [p.validation for p in reported] == [None, None, None, 7, None, None, None, 7]
+    assert reported[0].loss == 75 and reported[1].loss < 75
+    assert reported[4].loss < reported[3].loss
+    assert reported[0].gradient_norm == pytest.approx(math.sqrt(300))
 
 
 def test_learning_rate_follows_the_schedule():
-    told = []
-    fit(Counter(), away, batches(4), lambda: 0.0, Plan(0.1, 0, 1), watch=told.append)
-    np.testing.assert_allclose([p.learning_rate for p in told], 0.05 * (1 + np.cos(np.pi * np.arange(4) / 4)))
-    told.clear()
-    fit(Counter(), away, batches(4), lambda: 0.0, Plan(0.1, 0, 1, schedule="constant"), watch=told.append)
-    assert [p.learning_rate for p in told] == [0.1] * 4
+    reported = []
+    fit(Counter(), away, batches(4), lambda: 0.0, Plan(0.1, 0, 1), watch=reported.append)
+    np.testing.assert_allclose([p.learning_rate for p in reported], 0.05 * (1 + np.cos(np.pi * np.arange(4) / 4)))
+    reported.clear()
+    fit(Counter(), away, batches(4), lambda: 0.0, Plan(0.1, 0, 1, schedule="constant"), watch=reported.append)
+    assert [p.learning_rate for p in reported] == [0.1] * 4
 
 
 @pytest.mark.parametrize(("clip_norm", "expected"), [(0.5, 0.5), (0, math.sqrt(300)), (100, math.sqrt(300))])
@@ -170,7 +170,8 @@ def test_what_is_not_finite_stops_the_run_with_the_best_weights(bad, what):
         kept.append(network.weight.detach().clone())
         return math.nan if bad == "validation" and len(kept) == 6 else 10.0 - len(kept)
 
-    with pytest.raises(DivergedError, match=f"step 6: the {what} is not finite; .* weights that were best") as caught:
+    complaint = f"step 6: the {what} is not finite; .* weights of its best check"
+    with pytest.raises(DivergedError, match=complaint) as caught:
         fit(network, loss, batches(10), validate, PLAN)
     assert "learning_rate smaller than 0.1" in str(caught.value) and "clip_norm of 1" in str(caught.value)
     assert caught.value.outcome.stopped == "diverged" and caught.value.outcome.best == 5
@@ -228,7 +229,7 @@ def text(rows=4, length=10, steps=40):
 
 
 def newest():
-    """A figure that makes each check the best one."""
+    """A validation figure that makes each check the best one."""
     return -time.perf_counter()
 
 
@@ -238,28 +239,28 @@ def weights(network):
 
 @pytest.mark.parametrize(("clip_norm", "clip_value"), [(0, 7.0), (6.0, 3.0), (6.0, 100.0)])
 def test_gradients_are_clamped_to_clip_value_after_scaling(clip_norm, clip_value):
-    network, seen, told = Counter(), [], []
+    network, seen, reported = Counter(), [], []
 
     def watch(progress):
         seen.append(network.weight.grad.clone())
-        told.append(progress)
+        reported.append(progress)
 
     fit(network, away, batches(1), newest, Plan(0.1, clip_norm, clip_value=clip_value), watch=watch)
     expected = torch.full((3,), -10.0) * (clip_norm / math.sqrt(300) if clip_norm else 1)
     expected = expected.clamp(-clip_value, clip_value)
     torch.testing.assert_close(seen[0], expected)
-    assert told[0].gradient_norm == pytest.approx(math.sqrt(300))
-    assert told[0].clipped_norm == pytest.approx(expected.norm().item())
+    assert reported[0].gradient_norm == pytest.approx(math.sqrt(300))
+    assert reported[0].clipped_norm == pytest.approx(expected.norm().item())
 
 
 @pytest.mark.parametrize("schedule", ["linear", "constant", lambda done: 0.25])
 @pytest.mark.parametrize("optimiser", ["sgd", lambda p, lr: torch.optim.SGD(p, lr)])
 def test_optimiser_and_schedule(optimiser, schedule):
-    network, told = Counter(), []
+    network, reported = Counter(), []
     plan = Plan(0.125, optimiser=optimiser, schedule=schedule)
-    fit(network, away, batches(4), newest, plan, watch=told.append)
+    fit(network, away, batches(4), newest, plan, watch=reported.append)
     factors = {"linear": [1, 0.75, 0.5, 0.25], "constant": [1] * 4}.get(schedule, [0.25] * 4)
-    assert [p.learning_rate for p in told] == [0.125 * factor for factor in factors]
+    assert [p.learning_rate for p in reported] == [0.125 * factor for factor in factors]
     w = 0.0
     for factor in factors:
         w -= 0.125 * factor * 2 * (w - 5)
@@ -283,16 +284,16 @@ def test_patience_ends_a_run_that_gets_no_better():
     assert outcome.stopped == "early" and outcome.best == 2.0 and outcome.history[-1]["step"] == 5
 
 
-def test_history_has_every_norm_before_and_behind(tmp_path):
+def test_history_has_every_norm_before_and_after(tmp_path):
     plan = Plan(0.1, 0.2, epochs=3, log_steps=5, checks=2)
     outcome = fit(recurrent(), cross_entropy, text(), newest, plan, run=tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
     assert lines == outcome.history
     assert [line["step"] for line in lines] == [4, 5, 8, 10, 12]  # each epoch, and each fifth step
     before = [norm for line in lines for norm in line["gradient_norms"]]
-    behind = [norm for line in lines for norm in line["clipped_norms"]]
-    assert len(before) == len(behind) == 12
-    np.testing.assert_allclose(behind, np.minimum(before, 0.2), rtol=1e-4)
+    after = [norm for line in lines for norm in line["clipped_norms"]]
+    assert len(before) == len(after) == 12
+    np.testing.assert_allclose(after, np.minimum(before, 0.2), rtol=1e-4)
     assert max(before) > 0.2 and all(line["tokens_per_second"] > 0 for line in lines)
     assert lines[0]["gradient_norm"] == pytest.approx(max(before[:4]), rel=1e-4)
 
@@ -310,14 +311,14 @@ def test_sigterm_ends_a_run_with_a_checkpoint_to_go_on_from(tmp_path):
     outcome = fit(parts, cross_entropy, text(), newest, plan, run=tmp_path, resume=True)
     assert outcome.stopped == "finished" and outcome.history[-1]["step"] == 16
     again = recurrent("gru")
-    fit(again, cross_entropy, text(), newest, plan, run=tmp_path, resume=True)  # it is finished already
+    fit(again, cross_entropy, text(), newest, plan, run=tmp_path, resume=True)  # the run is finished already
     for network in (parts, again):
         torch.testing.assert_close(weights(network), weights(whole), rtol=0, atol=0)
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     fit(recurrent(), cross_entropy, text(), newest, Plan(0.1), run=tmp_path, identity="hamlet")
-    with pytest.raises(FolderError, match="was made by another run, hamlet, and this is macbeth"):
+    with pytest.raises(FolderError, match="was made by another run, hamlet, and this one is macbeth"):
         fit(recurrent(), cross_entropy, text(), newest, Plan(0.1), run=tmp_path, identity="macbeth", resume=True)
     (tmp_path / "history.jsonl").write_text("")
     with pytest.raises(FolderError, match=r"history.jsonl: has 0 lines of \d+; put it back"):
@@ -346,7 +347,7 @@ def test_a_blow_up_names_parameter_time_step_and_norms():
         calls += 1
         value = cross_entropy(logits, targets)
         if calls > 3 and len(targets) in (10, 1):
-            # An infinite slope at a value of zero, in the seventh of ten time steps.
+            # The slope is infinite at a value of zero, in the seventh of ten time steps.
             at = 6 if len(targets) == 10 else 0
             if len(targets) == 10 or calls == 5 + 6:
                 value = value + torch.sqrt(0 * logits[at].sum())
@@ -385,7 +386,7 @@ def test_precision(precision):
 
 
 def scaling(scale):
-    """16-mixed, which Fabric has for GPUs only, on the CPU."""
+    """A Fabric with 16-mixed precision on the CPU, although Fabric itself has it for GPUs only."""
     from lightning_fabric import Fabric
     from lightning_fabric.plugins import MixedPrecision
 
@@ -394,12 +395,12 @@ def scaling(scale):
 
 
 def test_scaled_gradients_are_clipped_unscaled_and_overflows_skipped():
-    told, plain = [], []
+    reported, plain = [], []
     plan = Plan(0.01, 0.05, epochs=10, log_steps=1)
     theirs = fit(recurrent("gru", 16), cross_entropy, text(), newest, plan, watch=plain.append)
-    ours = fit(recurrent("gru", 16), cross_entropy, text(), newest, plan, watch=told.append, fabric=scaling(2.0**4))
-    np.testing.assert_allclose([p.gradient_norm for p in told], [p.gradient_norm for p in plain], rtol=0.05)
-    assert max(p.clipped_norm for p in told) == pytest.approx(0.05, rel=1e-3)
+    ours = fit(recurrent("gru", 16), cross_entropy, text(), newest, plan, watch=reported.append, fabric=scaling(2.0**4))
+    np.testing.assert_allclose([p.gradient_norm for p in reported], [p.gradient_norm for p in plain], rtol=0.05)
+    assert max(p.clipped_norm for p in reported) == pytest.approx(0.05, rel=1e-3)
     assert ours.history[-1]["loss"] == pytest.approx(theirs.history[-1]["loss"], rel=0.02)
     skipped = fit(recurrent("gru", 16), cross_entropy, text(), newest, plan, fabric=scaling(2.0**24))
     lengths = [len(line["gradient_norms"]) for line in skipped.history]
@@ -425,10 +426,10 @@ def of_tokens(tokens, targets=None):
 
 
 def test_a_batch_without_targets_is_no_step_of_the_scale():
-    told, plan = [], Plan(0.01, schedule="constant")
+    reported, plan = [], Plan(0.01, schedule="constant")
     given = Listed([of_tokens(1), of_tokens(1, NO_TARGET), of_tokens(2)])
-    fit(recurrent("gru"), cross_entropy, given, newest, plan, watch=told.append, fabric=scaling(16.0))
-    assert len(told) == 3 and math.isfinite(told[-1].loss)
+    fit(recurrent("gru"), cross_entropy, given, newest, plan, watch=reported.append, fabric=scaling(16.0))
+    assert len(reported) == 3 and math.isfinite(reported[-1].loss)
 
 
 def test_a_blow_up_is_looked_for_in_all_batches_of_the_step(tmp_path):
@@ -497,7 +498,7 @@ def test_a_plan_that_cannot_be(options, complaint):
 
 
 def test_nothing_to_train(tmp_path):
-    with pytest.raises(DataError, match="there must be a batch at least to train on; got none"):
+    with pytest.raises(DataError, match="batches must have at least one batch to train on; got none"):
         fit(recurrent(), cross_entropy, Chunks(np.array([1]), 4, 10), newest, Plan(0.1))
     with pytest.raises(UnspoolError, match="the network must have a parameter to train; all are frozen"):
         fit(recurrent().requires_grad_(False), cross_entropy, text(), newest, Plan(0.1))
@@ -518,7 +519,8 @@ def test_a_precision_that_the_device_has_not_is_refused():
 
     with pytest.raises(UnspoolError, match=r"2 nodes .* give each machine MASTER_ADDR, MASTER_PORT, NODE_RANK in its"):
         launch(nodes=2, accelerator="cpu")
-    with pytest.raises(UnspoolError, match="in 16-mixed cannot be had: 16-mixed needs another accelerator than cpu"):
+    complaint = "in 16-mixed cannot be started: 16-mixed needs another accelerator than cpu"
+    with pytest.raises(UnspoolError, match=complaint):
         launch(precision="16-mixed", accelerator="cpu")
 
 
@@ -529,5 +531,5 @@ def test_tensorboard_is_told_the_history(tmp_path):
     outcome = fit(recurrent(), cross_entropy, text(), newest, Plan(0.1, epochs=2), tensorboard=tmp_path)
     events = EventAccumulator(str(tmp_path)).Reload()
     for name in ("loss", "validation", "gradient_norm", "learning_rate"):
-        told = [(event.step, event.value) for event in events.Scalars(name)]
-        assert told == [(line["step"], pytest.approx(line[name], rel=1e-6)) for line in outcome.history]
+        reported = [(event.step, event.value) for event in events.Scalars(name)]
+        assert reported == [(line["step"], pytest.approx(line[name], rel=1e-6)) for line in outcome.history]

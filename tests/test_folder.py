@@ -1,4 +1,4 @@
-"""Saved folders: whole or absent."""
+"""Saved folders: they are complete or absent."""
 
 import errno
 import itertools
@@ -52,7 +52,8 @@ def test_what_is_no_network_is_never_replaced(tmp_path):
     (tmp_path / "photos" / "cat.jpg").write_bytes(b"cat")
     (tmp_path / "file").write_bytes(b"text")
     before = contents(tmp_path)
-    for name, complaint in {"photos": "is no saved network", "file": "is a file", "file/m": "cannot be made"}.items():
+    complaints = {"photos": "is not a saved network", "file": "is a file", "file/m": "cannot be made"}
+    for name, complaint in complaints.items():
         with pytest.raises(FolderError, match=complaint):
             write(tmp_path / name, force=True)
     assert contents(tmp_path) == before
@@ -70,7 +71,7 @@ def test_an_empty_folder_may_be_used(tmp_path):
         *itertools.product(["fsync"], [2], [False, True]),
         *itertools.product(["replace"], [1], [False, True]),
         *itertools.product(["mkdir"], [1, 3, 4], [False, True]),
-        ("rename", 1, True),  # which moves the old network aside
+        ("rename", 1, True),  # the first moves the old network aside
     ],
 )
 def test_full_disk_leaves_nothing_and_loses_nothing(tmp_path, monkeypatch, there, function, call):

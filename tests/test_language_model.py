@@ -22,7 +22,7 @@ RHYME = "the rain in spain stays mainly in the plain. " * 30
 
 
 def counts(length, seed=0):
-    """A text of which nothing shorter than six characters tells the next: a letter, five dashes, the letter again."""
+    """A letter, five dashes, the letter again: fewer than six characters do not determine the next one."""
     letters = np.random.default_rng(seed).choice(list("abcd"), length)
     return "".join(f"{c}-----{c}\n" for c in letters)
 
@@ -34,7 +34,7 @@ def entropy(text):
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread():
-    """These networks are too small for two."""
+    """One thread, as these networks are too small for two."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -66,7 +66,7 @@ def test_memory_beats_the_5_gram_where_it_is_needed():
     model = language_model(**options).fit(counts(800))
     bits, baseline = model.metrics_["validation"]["bits"], model.metrics_["baseline"]["bits"]
     assert model.metrics_["baseline"]["name"] == "interpolated 5-gram"
-    # One letter of four every eight characters is new: 2/8 bits; who has forgotten it needs 4/8.
+    # Of eight characters one is a new letter of four: 2/8 bits. A model that forgets it needs 4/8.
     assert bits < 0.3 and baseline > 0.48
 
 
@@ -119,10 +119,10 @@ def test_the_best_check_is_what_is_kept(model):
 
 
 def test_watch_sees_bits():
-    told = []
-    model = language_model(**SMALL).fit(RHYME, watch=told.append)
-    assert told[0].loss == pytest.approx(np.log2(len(model.vocabulary_)), abs=0.5)
-    assert [t.validation for t in told if t.validation is not None] == [h["validation"] for h in model.history_]
+    reported = []
+    model = language_model(**SMALL).fit(RHYME, watch=reported.append)
+    assert reported[0].loss == pytest.approx(np.log2(len(model.vocabulary_)), abs=0.5)
+    assert [t.validation for t in reported if t.validation is not None] == [h["validation"] for h in model.history_]
 
 
 def test_minutes_instead_of_epochs():
@@ -358,7 +358,7 @@ def test_the_folder_holds_no_code(model, tmp_path):
     ("file", "change", "complaint"),
     [
         ("config.json", {"parameters": {"cell": "x"}}, "cell must be one of elman"),
-        ("config.json", {"parameters": {"size": 1}}, "'size' is no option; there are batch_size, cell"),
+        ("config.json", {"parameters": {"size": 1}}, "'size' is not an option; there are batch_size, cell"),
         ("config.json", {"parameters": 3}, "not a saved language model"),
         ("config.json", {"network": {}}, "section 'front'"),
         ("config.json", {"preprocessing": {}}, "'source' is missing"),

@@ -1,4 +1,4 @@
-"""The long time lags: what their sequences are, how the figures are counted, and a short lag that is learnt."""
+"""The long time lags: the sequences, how the figures are counted, and a short lag that is learnt."""
 
 import math
 import sys
@@ -31,23 +31,23 @@ def test_reber_strings_are_of_the_grammar_and_others_are_refused():
         with pytest.raises(KeyError):
             data.reber_nats(other)
     with pytest.raises(KeyError):
-        data.reber_nats("BTBTXVETE")  # V after T X
+        data.reber_nats("BTBTXVETE")  # V cannot follow T X
 
 
 def test_reber_optimum_is_seven_choices():
-    """The expected number of choices behind each state: one, and those behind the two states that may follow."""
-    behind = np.zeros((7, 7))
+    """The expected number of choices from each state on is one plus that of the two states that may follow."""
+    following = np.zeros((7, 7))
     for state, ways in data.GRAMMAR.items():
         for way in ways:
-            behind[state, int(way[1])] += 0.5
-    choices = np.linalg.solve(np.eye(7) - behind, np.arange(7) % 6 > 0)
+            following[state, int(way[1])] += 0.5
+    choices = np.linalg.solve(np.eye(7) - following, np.arange(7) % 6 > 0)
     np.testing.assert_allclose(data.OPTIMUM, (1 + choices[1]) * math.log(2), rtol=1e-12)
     drawn = np.mean([data.reber_nats(data.reber(rng(seed))) for seed in range(4000)])
     assert abs(drawn - data.OPTIMUM) < 0.1  # four standard deviations
 
 
 class Oracle(torch.nn.Module):
-    """Knows the grammar, and the link or not."""
+    """A network that knows the grammar, and the long link or not."""
 
     def __init__(self, link):
         super().__init__()
@@ -156,7 +156,7 @@ LAG = 20
 
 
 def draw_recall(rng, rows):
-    """The first token, 0 or 1, is the last one's target; between them are others."""
+    """The target of the last step is the first token, 0 or 1; the tokens after it are others."""
     tokens = rng.integers(2, 4, (LAG, rows))
     tokens[0] = rng.integers(0, 2, rows)
     targets = np.full_like(tokens, NO_TARGET)
@@ -195,7 +195,7 @@ def test_a_lag_is_learnt_through_time_and_not_with_truncation_at_one_step():
 
 
 def test_omega_gradient_is_that_of_its_definition():
-    """By eager steps: Ω's derivative by W alone, errors and states held, beside what is added to W's gradient."""
+    """By eager steps: the derivative of Ω by W, with errors and states held constant, is what W's gradient gains."""
     torch.manual_seed(1)
     x, targets = torch.randint(6, (7, 3)), torch.randint(4, (3,))
     gradients = []

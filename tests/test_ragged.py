@@ -55,7 +55,9 @@ def test_of_lists():
 
 @pytest.mark.parametrize("second", [[[1.0, 2.0]], 5, ["a"], [[1, 2, 3]]])
 def test_of_unlike_arrays_is_refused(second):
-    with pytest.raises(UnspoolError, match=r"sequences must be arrays \(T, \.\.\.\) alike .* for number 1"):
+    with pytest.raises(
+        UnspoolError, match=r"sequences must be arrays \(T, \.\.\.\) that differ in T only; .* for sequence 1"
+    ):
         Ragged.of([[1, 2], second])
 
 
@@ -63,7 +65,7 @@ def test_of_unlike_arrays_is_refused(second):
     "offsets", [[], [0], [0, 2], [1, 3], [0, 4, 3], [0, 2, 1, 3], [[0, 3]], [0.0, 3.0], [-1, 3], ["0", "3"]]
 )
 def test_offsets_that_are_none(offsets):
-    with pytest.raises(UnspoolError, match=r"offsets must be integers \(n\+1,\) from 0 to N=3, never falling; got"):
+    with pytest.raises(UnspoolError, match=r"offsets must be integers \(n\+1,\) from 0 to N=3, never decreasing; got"):
         Ragged(np.zeros(3), np.array(offsets))
 
 
@@ -94,7 +96,7 @@ def test_built_sequence_by_sequence(tmp_path):
 
 
 def test_larger_than_memory(tmp_path):
-    """128 MiB go through 8 MiB of memory, there and back."""
+    """128 MiB are written and read with 8 MiB of memory."""
     tracemalloc.start()
     try:
         with Ragged.build(tmp_path / "r") as append:
@@ -169,7 +171,7 @@ def test_any_bit_flipped_or_end_cut_off_is_refused(tmp_path, name):
         file.write_bytes(damaged)
         with pytest.raises(DataError, match=f"{name}: is damaged"):
             Ragged.open(tmp_path / "r")
-        with pytest.raises(DataError):  # the size tells it even without the sums
+        with pytest.raises(DataError):  # the size shows it, even without the checksums
             Ragged.open(tmp_path / "r", verify=False)
     file.unlink()
     with pytest.raises(DataError, match=f"{name}: cannot be read"):
@@ -179,7 +181,7 @@ def test_any_bit_flipped_or_end_cut_off_is_refused(tmp_path, name):
 def test_without_verifying_offsets_are_still_looked_at(tmp_path):
     some().save(tmp_path / "r")
     np.save(tmp_path / "r" / "offsets.npy", np.array([0, 5, 3, 4, 9]))
-    with pytest.raises(DataError, match=r"r: is damaged .offsets must be .* never falling"):
+    with pytest.raises(DataError, match=r"r: is damaged .offsets must be .* never decreasing"):
         Ragged.open(tmp_path / "r", verify=False)
 
 
@@ -193,5 +195,5 @@ def test_sums_that_are_none(tmp_path, sums):
 
 def test_folder_that_is_none(tmp_path):
     for path in (tmp_path, tmp_path / "no"):
-        with pytest.raises(DataError, match="is no folder of saved sequences"):
+        with pytest.raises(DataError, match="is not a folder of saved sequences"):
             Ragged.open(path)

@@ -1,4 +1,4 @@
-"""Readers against anything: a right result or one line of DataError, in bounded memory.
+"""Readers against any input: the result is right, or a DataError of one line, in bounded memory.
 
 What was read is compared with what a second, naive reader makes of the same bytes, or with what was written.
 """
@@ -25,8 +25,8 @@ from unspool import data as readers
 from unspool.data import text
 from unspool.data.ragged import Ragged
 
-MEMORY = 100  # times the size of a file, at most, in bytes
-BESIDE = 2**22  # and so many more, whatever its size
+MEMORY = 100  # the memory is at most this many times the size of the file,
+BESIDE = 2**22  # plus this many bytes
 NAMES = ["t.csv", "t.tsv", "t.jsonl", "t.conllu", "t.conll", "t.ts", "t.txt", "t.npy", "t.npz", "t.parquet"]
 
 
@@ -36,7 +36,7 @@ def folder(tmp_path_factory):
 
 
 def read(path: Path, data: bytes, reader=readers.read, **options):
-    """The sequences, or None if they were refused in one line that names the file."""
+    """The sequences, or None if the file was refused in one line that names it."""
     path.write_bytes(data)
     try:
         return reader(path, **options)
@@ -76,7 +76,7 @@ def test_csv_round_trip(folder, rows, packed):
     st.randoms(use_true_random=False),
 )
 def test_long_table_round_trip(folder, groups, random):
-    """However the rows are mixed, each sequence has its own, in the order of time."""
+    """However the rows are mixed, each sequence has its own rows in the order of time."""
     groups = {name: [(t % 2**40, x) for t, x in rows] for name, rows in groups.items()}
     rows = [(name, t, x) for name, steps in groups.items() for t, x in dict(steps).items()]
     random.shuffle(rows)
@@ -111,7 +111,7 @@ def test_conll_round_trip(folder, sentences):
     assert s is not None and list(lists(s).values()) == expected
     plain = "\n\n".join("\n".join(f"{w}\t{t}" for w, t in s) for s in sentences) + "\n"
     s = read(folder / "t.conll", plain.encode())
-    blank = any(not (w + t).strip(" ") for s in sentences for w, t in s)  # two spaces are no fields, but an empty line
+    blank = any(not (w + t).strip(" ") for s in sentences for w, t in s)  # a line of two spaces is an empty line
     assert blank or (s is not None and list(lists(s).values()) == expected)
 
 
@@ -132,7 +132,7 @@ def test_ts_round_trip(folder, channels, series, data):
     assert [x.T.tolist() for x in s["value"]] == values
 
 
-# Anything at all.
+# Any bytes.
 
 
 @given(st.sampled_from(NAMES), st.binary(max_size=300))
@@ -172,13 +172,14 @@ PIECES += [
     st.integers(0, 3),
 )
 def test_any_file_as_texts(folder, name, data, level, column, skip_bad):
-    """Texts of the level's type, at most as long as the file's characters with an end of line each; or one line."""
-    path, told = folder / name, []
-    texts = read(path, data, text.read, level=level, column=column, skip_bad=skip_bad, tell=told.append)
+    """The texts are of the level's type, and not longer than the file and its line ends; or the error is one line."""
+    path, reported = folder / name, []
+    texts = read(path, data, text.read, level=level, column=column, skip_bad=skip_bad, report=reported.append)
     if texts is None:
         return
     assert texts and {type(t) for t in texts} == {bytes if level == "byte" else str}
-    assert len(told) <= skip_bad and all(line.startswith(f"{path}") and line.isprintable() for line in told)
+    assert len(reported) <= skip_bad
+    assert all(line.startswith(f"{path}") and line.isprintable() for line in reported)
     assert sum(map(len, texts)) <= (len(data) if column is None else 2 * len(data) + len(texts))
 
 
@@ -208,7 +209,7 @@ def test_any_array_header(folder, shape, kind, version):
 
 
 def altered(data: bytes, draw) -> bytes:
-    """One to three small accidents."""
+    """Data with one to three small accidents."""
     for _ in range(draw(st.integers(1, 3))):
         at = draw(st.integers(0, len(data)))
         size = draw(st.integers(1, 40))
@@ -231,7 +232,7 @@ def altered(data: bytes, draw) -> bytes:
 
 
 def naive_csv(data: bytes):
-    """Columns of a table without quotation marks; cells that are no numbers as text."""
+    """The columns of a table without quotation marks; cells that are not numbers are text."""
     head, *rows = [line.removesuffix("\r").split(",") for line in data.decode("utf-8-sig").rstrip("\r\n").split("\n")]
     return {name: [[row[j] for row in rows]] for j, name in enumerate(head)}
 
@@ -265,7 +266,7 @@ def naive_ts(data: bytes):
 
 
 def equal(read_value, naive):
-    """Numbers as numbers, text as text."""
+    """Numbers are read as numbers, and text as text."""
     if isinstance(naive, list):
         assert len(read_value) == len(naive)
         for a, b in zip(read_value, naive, strict=True):
@@ -338,7 +339,7 @@ def test_altered_npz_is_refused_or_the_same(folder, data_folder):
 
 
 def test_altered_parquet_is_refused_or_of_the_right_size(folder):
-    """Parquet has no check sums of its own unless they were written, so that not every altered bit can be seen."""
+    """A Parquet file has no checksums unless its writer added them, so not every altered bit can be detected."""
     pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     out = io.BytesIO()
     parquet.write_table(pyarrow.table({"x": np.arange(50.0), "s": list("ab" * 25)}), out)
@@ -365,7 +366,7 @@ def test_a_bad_cell_anywhere_is_named(folder, data_folder, row, column, cell):
     names = lines[0].split(",")
     place = f"line {row + 2}" + (", column " + f"{column + 1} ({names[column]})" if "," not in cell else "")
     if row == 0 and cell not in ("1,5", "1e400"):
-        place = f"column '{names[column]}' begins with what is no number"
+        place = f"column '{names[column]}' does not begin with a number"
     with pytest.raises(DataError, match=re.escape(place)):
         readers.read(path)
     if row:
@@ -414,7 +415,7 @@ GREEDY = {
 
 
 def peak(path: Path, data: bytes, **options) -> int:
-    """Bytes of memory at most, beyond those before."""
+    """The peak of memory in bytes, beyond what was in use before."""
     path.write_bytes(data)
     tracemalloc.start()
     try:
@@ -433,7 +434,7 @@ def test_memory_is_a_fixed_multiple_of_the_file(folder, name, number):
 
 
 def test_bombs_are_not_unpacked(folder):
-    """32 MiB in 32 KiB: refused after 200 times the file's size."""
+    """32 MiB in 32 KiB are refused after 200 times the size of the file."""
     text = b"a" * 2**20
     for name, line in [("t.txt", text + b"\n"), ("t.jsonl", b'{"x": "' + text + b'"}\n')]:
         packer = zlib.compressobj(wbits=31)
@@ -441,7 +442,7 @@ def test_bombs_are_not_unpacked(folder):
         assert 200 * len(data) < 2**23
         assert peak(folder / name, data) < 2**25
         with pytest.raises(
-            DataError, match="unpacks to more than 200 times its size; if that is meant, unpack it first"
+            DataError, match="unpacks to more than 200 times its size; if that is right, unpack it first"
         ):
             readers.read(folder / name)
     out = io.BytesIO()
@@ -450,7 +451,7 @@ def test_bombs_are_not_unpacked(folder):
         for _ in range(64):
             member.write(b"\0" * 2**20)
     assert peak(folder / "t.npz", out.getvalue()) < BESIDE
-    with pytest.raises(DataError, match=r"unpacks to more than 200 times its size; if that is meant, save it as \.npy"):
+    with pytest.raises(DataError, match=r"unpacks to more than 200 times its size; if that is right, save it as \.npy"):
         readers.read(folder / "t.npz")
 
 

@@ -13,7 +13,7 @@ import torch
 from unspool.errors import FolderError
 from unspool.train import checkpoint
 
-# One process imports, and forks a child for each attempt: 22 starts of an interpreter would take minutes.
+# One process imports and forks a child for each attempt, as 22 starts of an interpreter would take minutes.
 KILLS = """
 import itertools, json, os, random, signal, sys, time
 from pathlib import Path
@@ -82,8 +82,8 @@ def test_twenty_times_killed_it_ends_with_the_same_bits(tmp_path):
     command = [sys.executable, "-c", KILLS, str(tmp_path)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
-    told = json.loads(result.stdout.splitlines()[-1])
-    assert told == {"killed": 20, "writing": 6}  # six of them in the middle of a checkpoint
+    counts = json.loads(result.stdout.splitlines()[-1])
+    assert counts == {"killed": 20, "writing": 6}  # six of them while a checkpoint was written
     assert json.loads((tmp_path / "killed.json").read_text()) == json.loads((tmp_path / "whole.json").read_text())
     assert (tmp_path / "killed.safetensors").read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
 
@@ -235,7 +235,7 @@ if fabric.global_rank == 0:
 
 
 def losses(folder, ranks, kind, stop=0):
-    """Of all steps until the end, or until this one and the one that SIGTERM lets finish."""
+    """The losses of all steps, until the end, or until the step after `stop`, which SIGTERM lets finish."""
     command = [sys.executable, "-c", RANKS, str(folder), str(ranks), kind, str(stop)]
     (folder.parent / "ranks.py").write_text(RANKS)
     command[1:3] = [str(folder.parent / "ranks.py")]
@@ -252,11 +252,11 @@ def test_two_ranks_have_the_losses_of_one_and_runs_move_between_them(tmp_path, k
     assert len(one) == len(two) == 54 and one[-1] < 0.9 * one[0]
     torch.testing.assert_close(torch.tensor(two), torch.tensor(one), rtol=1e-5, atol=0)
     moved = [losses(tmp_path / "moved", ranks, kind, stop) for ranks, stop in ((1, 15), (2, 33), (1, 0))]
-    told = list(itertools.chain.from_iterable(part[:-1] if i < 2 else part for i, part in enumerate(moved)))
-    torch.testing.assert_close(torch.tensor(told), torch.tensor(one), rtol=1e-5, atol=0)
+    joined = list(itertools.chain.from_iterable(part[:-1] if i < 2 else part for i, part in enumerate(moved)))
+    torch.testing.assert_close(torch.tensor(joined), torch.tensor(one), rtol=1e-5, atol=0)
 
 
-# What goes wrong on one rank of two, each in its own way.
+# Errors on one rank of two, each of another kind.
 TROUBLE = """
 import math, sys
 from pathlib import Path

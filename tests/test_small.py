@@ -44,7 +44,7 @@ def test_int8_errs_by_half_a_step(values):
 @pytest.mark.parametrize("both", [False, True])
 @pytest.mark.parametrize("cell", RECURRENT)
 def test_a_packed_network_is_the_one_with_its_rounded_weights(tmp_path, cell, both, kind):
-    """To 1e-5 for bfloat16, whose arithmetic is float32; int8 rounds the vectors, to 16 bits, too."""
+    """They agree to 1e-5 for bfloat16, whose arithmetic is float32; int8 also rounds the vectors, to 16 bits."""
     recurrent = RECURRENT[cell]
     if both and recurrent["cell"] == "tdnn":
         both = False
@@ -62,7 +62,7 @@ def test_a_packed_network_is_the_one_with_its_rounded_weights(tmp_path, cell, bo
     with torch.no_grad():
         wanted = rounded.predict(torch.from_numpy(xs)[:, None])[0][:, 0].numpy()
         before = net.predict(torch.from_numpy(xs)[:, None])[0][:, 0].numpy()
-    assert np.abs(wanted - before).max() > 1e-5  # it has been rounded
+    assert np.abs(wanted - before).max() > 1e-5  # it was rounded
     for name in _native.instruction_sets():
         ours = Stream(Loaded(kept, path, name)).run(xs)
         assert_allclose(ours, wanted, rtol=0, atol=1e-5 if kind == "bf16" else 3e-4)
@@ -93,7 +93,7 @@ def test_inputs_of_any_size(tmp_path, kind, scale):
     assert_allclose(load(tmp_path / "p").run(xs), wanted, rtol=0, atol=3e-4)
 
 
-def test_the_verb_tells_what_is_lost(tmp_path, capsys):
+def test_the_verb_reports_what_is_lost(tmp_path, capsys):
     options = {"hidden_size": 32, "embedding_size": 8, "epochs": 3, "learning_rate": 0.02}
     model = LanguageModel(**options, training=Training(batch_size=4)).fit(RHYME)
     model.save(tmp_path / "m")

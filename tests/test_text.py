@@ -50,12 +50,12 @@ def test_column_of_a_table(tmp_path, name):
 
 
 def test_bad_rows_of_a_parquet_file(tmp_path):
-    file, told = tmp_path / "t.parquet", []
+    file, reported = tmp_path / "t.parquet", []
     pandas.DataFrame({"words": ["to be", None, "or not"]}).to_parquet(file)
     with pytest.raises(DataError, match="row 2, column 'words': expected a value; got none"):
         text.read(file, column="words")
-    assert text.read(file, column="words", skip_bad=1, tell=told.append) == ["to be\n", "or not\n"]
-    assert told == [f"{file}, row 2, column 'words': expected a value; got none"]
+    assert text.read(file, column="words", skip_bad=1, report=reported.append) == ["to be\n", "or not\n"]
+    assert reported == [f"{file}, row 2, column 'words': expected a value; got none"]
 
 
 @pytest.mark.parametrize(
@@ -89,10 +89,10 @@ def test_file_that_cannot_be_read(tmp_path):
         text.read(tmp_path)
     with pytest.raises(DataError, match="cannot be read"):
         text.read("a\0b")
-    with pytest.raises(DataError, match="no line is bad; leave out skip_bad"):
+    with pytest.raises(DataError, match="no line is bad; leave it out"):
         text.read(__file__, "byte", skip_bad=1)
     if os.path.exists("/dev/zero"):
-        with pytest.raises(DataError, match="is no ordinary file"):
+        with pytest.raises(DataError, match="is not an ordinary file"):
             text.read("/dev/zero")
 
 
@@ -128,7 +128,7 @@ def test_digest_sees_borders():
 @given(st.text(max_size=200))
 def test_known_text_survives_numbering(known):
     for level in vocabulary.LEVELS:
-        v = vocabulary.from_text(known + " " + known, level)  # a word has to occur twice
+        v = vocabulary.from_text(known + " " + known, level)  # a word must occur twice
         numbers = v.encode(known)
         if v.unknown is None or (numbers != 0).all():
             assert b"".join(v.piece(i) for i in numbers) == known.encode("utf-8", "replace")
@@ -207,5 +207,5 @@ def test_chunks_have_every_target_once_after_its_input(N, rows, length):
     assert (targets[there] == inputs[there] + 1).all()
     assert there[:, 0].all()
     assert inputs.shape[1] <= rows
-    # Down a column the text goes on.
+    # The text goes on from each row of a column to the next.
     assert (np.diff(inputs, axis=0)[there[1:]] == 1).all()

@@ -35,7 +35,7 @@ def chunks():
 
 
 def gradient(network, batches, recompute=False):
-    """Of the losses of all batches together, the state carried from one to the next."""
+    """The gradient of the sum of all batches' losses, and the last state, which is carried from batch to batch."""
     network.zero_grad()
     state = None
     for batch in batches:
@@ -62,7 +62,7 @@ def test_windows_carry_the_state_and_truncate_the_gradient(network, chunks, k1, 
     truncated, carried = gradient(network, windows(chunks, k1, k2))
     head = [name.startswith("head") for name, _ in network.named_parameters()]
     for is_head, mine, theirs in zip(head, truncated, whole, strict=True):
-        if is_head:  # no gradient through time: the outputs are those of the whole sequence
+        if is_head:  # it has no gradient through time, and its inputs are those of the whole sequence
             torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-12)
         else:
             assert not torch.allclose(mine, theirs, rtol=1e-3)
@@ -126,7 +126,7 @@ def test_gradients_by_the_state_decay_as_the_spectral_radius():
         np.testing.assert_allclose(norms, np.sqrt(10) * radius ** np.arange(T - 1, -1, -1.0), rtol=1e-6)
 
 
-# Binary addition (see examples/binary_addition.py), the error of each step propagated through at most K layers.
+# Binary addition (see examples/binary_addition.py), with the error of each step going back through at most K steps.
 
 
 def additions(iterations):
@@ -138,7 +138,7 @@ def additions(iterations):
 
 
 def trace(steps_back, iterations):
-    """By the reference's own derivatives: for each step its own way back, of at most so many steps."""
+    """The errors, with the reference's own derivatives: each step's error goes back through at most this many steps."""
     (w_in, w_out, w_rec), bits = additions(iterations)
     cell, errors = Elman("sigmoid"), []
     for x, target in zip(bits[:, :, :2], bits[:, :, 2], strict=True):
@@ -175,7 +175,7 @@ class Adder(torch.nn.Module):
 
 
 class Sums:
-    """One sum after the other, one step at a time."""
+    """The additions one after the other, each in windows of one step."""
 
     def __init__(self, bits):
         self.bits = bits
@@ -205,7 +205,7 @@ def test_errors_propagated_through_at_most_k_steps_give_the_reference_s_trace():
             errors.append(error.abs().sum().item())
             return 0.5 * error.square().sum()
 
-        # Rate 0.1 of the sum, and so 0.8 of the mean, over eight steps.
+        # A rate of 0.1 for the sum over eight steps, and so 0.8 for the mean.
         plan = Plan(0.8, accumulate=8, optimiser="sgd", schedule="constant")
         fit(Adder(*weights), loss, Overlapping(Sums(bits), 1, k), lambda: 0.0, plan)
         traces.append(trace(k, iterations))
@@ -235,7 +235,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def peak(*arguments):
-    """MiB of a process that trains on four sequences of so many steps, in windows of so many."""
+    """The MiB of a process that trains on four sequences of some number of steps, in windows of another number."""
     command = [sys.executable, "-c", MEMORY, *map(str, arguments)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
@@ -247,6 +247,6 @@ def peak(*arguments):
 def test_memory_is_bounded_by_the_window():
     short, long = peak(1000, 100, "no"), peak(100_000, 100, "no")
     assert long <= 1.2 * short
-    assert long - short < 20  # not the two megabytes a thousand steps that full backpropagation takes
+    assert long - short < 20  # full backpropagation takes two megabytes per thousand steps
     full, recomputed = peak(20_000, 20_000, "no"), peak(20_000, 20_000, "recompute")
     assert full - short > 4 * (recomputed - short)

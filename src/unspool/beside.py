@@ -1,4 +1,4 @@
-"""Files and folders that are there whole, or not at all: they are written beside their name, and then renamed."""
+"""Files and folders that are complete or absent: they are written beside their final name, and then renamed."""
 
 import glob
 import os
@@ -12,16 +12,17 @@ from tempfile import TemporaryDirectory
 
 @contextmanager
 def beside(path: Path) -> Iterator[Path]:
-    """A place for a file or a folder; when the block ends well it gets the name `path`, and what had that name is gone.
+    """A path to write a file or a folder at; when the block ends without an error it is renamed to `path`.
 
         with beside(path) as new:
             new.write_bytes(data)
 
-    What was written is forced to the disk before it is renamed, and the new name after it. When the block raises,
-    nothing of it is left, and what had the name has it still. What a killed process has left here is cleared away.
+    The rename replaces what was at `path`. What was written is forced to the disk before the rename, and the new name
+    after it. If the block raises, nothing of it is left, and what was at `path` is still there. What a killed process
+    left behind is removed first.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file or the folder cannot be written.
     """
     path = path.absolute()
     _clear(path)
@@ -30,7 +31,7 @@ def beside(path: Path) -> Iterator[Path]:
         yield new
         for file in [new] if new.is_file() else sorted(p for p in new.rglob("*") if p.is_file()):
             _force(file)
-        if new.is_dir() and path.exists():  # a rename does not replace a folder that has something in it
+        if new.is_dir() and path.exists():  # a rename does not replace a folder that is not empty
             os.rename(path, old)
         try:
             os.replace(new, path)
@@ -42,13 +43,13 @@ def beside(path: Path) -> Iterator[Path]:
 
 
 def _prefix(path: Path) -> str:
-    """How the names begin under which this machine writes beside a path; the number of the process follows."""
+    """The beginning of the names that this machine uses beside a path; the number of the process follows."""
     return f".{path.name}-{socket.gethostname()}."
 
 
 def _clear(path: Path) -> None:
-    """Remove what processes of this machine that are no more have left beside a path."""
-    if os.name != "posix":  # elsewhere no signal asks whether a process lives
+    """Remove what processes of this machine that no longer run left beside a path."""
+    if os.name != "posix":  # elsewhere no signal can test whether a process runs
         return
     for left in path.parent.glob(glob.escape(_prefix(path)) + "*"):
         number = left.name.removeprefix(_prefix(path)).partition("-")[0]
@@ -62,12 +63,12 @@ def _lives(process: int) -> bool:
     except ProcessLookupError:
         return False
     except (OSError, OverflowError):
-        pass  # somebody else's
+        pass  # the process is another user's
     return True
 
 
 def _force(path: Path) -> None:
-    """Force a file, or the names in a folder, to the disk; Windows, which opens no folders, does it in its own time."""
+    """Force a file, or the names in a folder, to the disk; Windows, which cannot open folders, does not force names."""
     if path.is_dir() and not hasattr(os, "O_DIRECTORY"):
         return
     descriptor = os.open(path, os.O_RDONLY)

@@ -1,10 +1,10 @@
-"""What can be wrong with what was given. Each message names it, says what was expected, what came, and what to do."""
+"""The errors. Each message names what is wrong, and says what was expected, what came, and what to do."""
 
 from typing import Any
 
 
 class UnspoolError(ValueError):
-    """An argument cannot be used; the base of the others."""
+    """An argument cannot be used. This is the base class of the others."""
 
 
 class ArgumentTypeError(UnspoolError, TypeError):
@@ -20,7 +20,7 @@ class FolderError(UnspoolError):
 
 
 class DivergedError(UnspoolError):
-    """Training stopped because a loss or a gradient was no longer finite; `outcome` says how far it came."""
+    """Training stopped because a loss or a gradient was no longer finite; `outcome` is how far it came."""
 
     def __init__(self, message: str, outcome: Any = None):
         super().__init__(message)
@@ -28,11 +28,11 @@ class DivergedError(UnspoolError):
 
 
 def printable(text: str) -> str:
-    """One line, whatever a file has put into it."""
+    """The text in one line of printable characters, whatever a file has put into it."""
     return text if text.isprintable() else repr(text)[1:-1]
 
 
 def shown(value: object) -> str:
-    """What came, cut short."""
+    """The value as a message shows it, cut short."""
     text = repr(value)
     return text if len(text) <= 43 else text[:40] + "..."

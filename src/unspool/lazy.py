@@ -1,4 +1,4 @@
-"""Packages whose public names are imported when somebody first asks for them: what is not used costs nothing."""
+"""Packages whose public names are imported when they are first used, so that what is not used costs nothing."""
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -9,7 +9,7 @@ def attributes(package: str, names: Mapping[str, str]) -> tuple[Callable[[str], 
     """A package's `__getattr__` and `__dir__`.
 
     Args:
-        package: its `__name__`.
+        package: the package's `__name__`.
         names: the module of each public name, relative to the package; "" where the name is a module itself.
     """
 

@@ -1,6 +1,6 @@
-"""Options: the fields of a dataclass, each of which says once what it is called, may be, is by default, and does.
+"""Options: fields of a dataclass. Each field has an option's name, type, default, bounds and description, only once.
 
-Constructors, their documentation, the checks of what is given, and the flags of the command line are read off them.
+Constructors, their documentation, the checks of their arguments, and the flags of the command line are made from them.
 """
 
 import math
@@ -15,12 +15,12 @@ Class = TypeVar("Class", bound=type)
 
 
 class Option(NamedTuple):
-    """What is known of an option beside its name, type and default.
+    """What is known of an option besides its name, type and default.
 
-    sentence: what it does; "…; 0: …" says what a value that switches it off means.
+    sentence: what it does; after a semicolon, "0: …" may say what the value that switches it off means.
     group: the heading under which `--help` shows it.
     choices: the words that it may be.
-    least, above, below: the bounds of a number.
+    least, above, below: the bounds of a number; `least` is allowed, `above` and `below` are not.
     """
 
     sentence: str
@@ -37,7 +37,7 @@ def option(default: Any, sentence: str, group: str, **bounds: Any) -> Any:
 
 
 def like(other: type, name: str, default: Any = MISSING) -> Any:
-    """The field of another class once more, perhaps with another default."""
+    """The same option as in another class, perhaps with another default."""
     theirs = next(f for f in options_of(other) if f.name == name)
     return field(default=theirs.default if default is MISSING else default, metadata=theirs.metadata)
 
@@ -48,7 +48,7 @@ def options_of(options: Any) -> list[Field]:
 
 
 def check(options: Any) -> None:
-    """Raise UnspoolError unless each option of an object is what it may be; None is allowed where it is the default."""
+    """Raise UnspoolError unless each option of an object has an allowed value; a default of None is allowed."""
     for f in options_of(options):
         value, known = getattr(options, f.name), f.metadata["option"]
         if value is None and f.default is None:
@@ -68,7 +68,7 @@ def _check_number(name: str, value: Any, known: Option) -> None:
 
 
 def documented(cls: Class) -> Class:
-    """The class, with the sentences of its options where its docstring has {options}."""
+    """The class, with the sentences of its options in place of {options} in its docstring."""
     if cls.__doc__ and "{options}" in cls.__doc__:
         indent = next(line for line in cls.__doc__.splitlines() if "{options}" in line).partition("{")[0]
         cls.__doc__ = cls.__doc__.replace(f"{indent}{{options}}", "\n".join(_sentences(options_of(cls), indent)))

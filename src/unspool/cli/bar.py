@@ -8,12 +8,12 @@ from ..train.plan import Progress
 
 
 class Bar:
-    """A bar that moves, and a line for each validation.
+    """A progress bar, and a line for each validation.
 
     Args:
         loss: the unit of the loss.
-        token: what is counted.
-        shown: False for all ranks but the first.
+        token: the unit in which targets are counted.
+        shown: whether there is a bar; False for all ranks but the first.
     """
 
     def __init__(self, loss: str, token: str, shown: bool):

@@ -1,4 +1,4 @@
-"""What the command line says of what goes wrong: one line on standard error, and an exit status."""
+"""How the command line reports errors: by one line on standard error, and an exit status."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import UnspoolError
 
-# The extra that brings each library which a verb may miss.
+# The extra that installs each library that a verb may need.
 _EXTRAS = {
     "onnx": "onnx",
     "onnxruntime": "onnx",
@@ -17,11 +17,11 @@ _EXTRAS = {
 
 
 class UsageError(Exception):
-    """A command that was not understood."""
+    """The command line has a wrong or a missing argument."""
 
 
 def guarded(call: Callable[[], Any]) -> int:
-    """Call it; an exit status. What a person can mend is one line on standard error, and status 2."""
+    """Call a function; return an exit status: 2, after one line on standard error, if a user can correct the error."""
     try:
         status = call()
         sys.stdout.flush()
@@ -32,30 +32,30 @@ def guarded(call: Callable[[], Any]) -> int:
         extra = _EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:
             raise
-        return complain(f"{error.name} is not installed; pip install 'unspool[{extra}]' brings it")
+        return complain(f"{error.name} is not installed; install it with pip install 'unspool[{extra}]'")
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "can't allocate memory" not in str(error):
             raise
         return complain("there is not enough memory for this; make the network, its batches or the text smaller")
-    except BrokenPipeError:  # whoever reads has enough
+    except BrokenPipeError:  # the reader of the output has closed it
         _drop_output()
         return 1
     except OSError as error:
         if error.filename is None:
             _drop_output()
         return complain(
-            f"{error.filename or 'standard output'}: {error.strerror or error}; make room, or choose another"
+            f"{error.filename or 'standard output'}: {error.strerror or error}; make room, or write to another place"
         )
     except KeyboardInterrupt:
         return 130
 
 
 def complain(message: str) -> int:
-    """Say it in one line; the exit status."""
+    """Print the message in one line, and return the exit status."""
     print("unspool:", " ".join(message.split()), file=sys.stderr)
     return 2
 
 
 def _drop_output() -> None:
-    """What is left in the buffer could not be written: it must not be tried again at exit."""
+    """Discard what is left in the buffer: it could not be written, and must not be tried again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class RunOptions:
-    """What a run is begun with, beside the options of its task."""
+    """What a run is begun with, besides the options of its task."""
 
     validation: float = option(0.1, "the part of the data that is held out", "data", above=0, below=1)
     minutes: float | None = like(Plan, "minutes")
@@ -27,16 +27,16 @@ class RunOptions:
 
 @dataclass(kw_only=True)
 class MachineOptions:
-    """Where a run goes on; it may be another place each time that it is resumed."""
+    """Where and how a run is executed; this may change each time that it is resumed."""
 
-    devices: int = option(1, "the processes on each machine, one a device", "run", least=1)
+    devices: int = option(1, "the processes on each machine, one per device", "run", least=1)
     nodes: int = option(1, "the machines", "run", least=1)
     precision: str = option("32-true", "the arithmetic", "run", choices=("32-true", "bf16-mixed", "16-mixed"))
     tensorboard: str | None = option(None, "a folder for TensorBoard's events", "run")
 
 
 class _Job(NamedTuple):
-    """A run as it was ordered: all arguments that are kept with it by name, and the places."""
+    """A run as it was requested: the arguments by name, which are kept with the run, and where it is executed."""
 
     task: Task
     given: dict[str, Any]
@@ -46,19 +46,19 @@ class _Job(NamedTuple):
     machines: MachineOptions
 
     def part(self, cls: type) -> dict[str, Any]:
-        """Those arguments that are fields of a class."""
+        """The arguments that are fields of a class."""
         names = {f.name for f in fields(cls)}
         return {name: value for name, value in self.given.items() if name in names}
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """Those arguments that are options of the task."""
+        """The arguments that are options of the task."""
         others = {**self.part(self.task.part("data")), **self.part(RunOptions)}
         return {name: value for name, value in self.given.items() if name not in others}
 
 
 def add_arguments(parser: Parser, task: Task) -> None:
-    """The flags of a task: those of its data, its options, and the run."""
+    """Add the flags of a task: those of its data, its options, and the run."""
     from ..tasks.options import ALIASES, TrainingOptions
 
     parser.usage = f"{parser.prog} FILE --out DIR [flags]\n       {parser.prog} --resume DIR"
@@ -97,7 +97,7 @@ def _check_alone(given: dict[str, Any]) -> None:
 
 
 def _run(job: _Job, word: str) -> int:
-    """Read the data before PyTorch is imported, train, and save."""
+    """Read the data, before PyTorch is imported; train; and save."""
     from ..tasks.options import TrainingOptions, apart, check_all
 
     options = apart(job.task.part("options"), TrainingOptions, job.parameters)
@@ -118,7 +118,7 @@ def _run(job: _Job, word: str) -> int:
         _fit(job, model, X, y, of_run, fabric)
     except UnspoolError as error:
         if not first:
-            return 2  # the first rank says it
+            return 2  # the first rank reports it
         raise _explained(job, model, error) from None
     finally:
         if first:
@@ -147,7 +147,7 @@ def _fit(job: _Job, model: "Estimator", X: Any, y: Any, of_run: RunOptions, fabr
 
 
 def _explained(job: _Job, model: "Estimator", error: UnspoolError) -> UnspoolError:
-    """The error, with the file's name, or with where the best weights are that a run had before it diverged."""
+    """The error with the name of the file; or with the place where the best weights before a divergence are saved."""
     if isinstance(error, DataError):
         return DataError(f"{job.given['file']}: {error}")
     if isinstance(error, DivergedError) and hasattr(model, "network_"):
@@ -157,14 +157,14 @@ def _explained(job: _Job, model: "Estimator", error: UnspoolError) -> UnspoolErr
 
 
 def _conclude(job: _Job, model: "Estimator", word: str) -> int:
-    """Say how it went, and what is left to do."""
+    """Print the result, and how to go on if the run was interrupted."""
     print(model.report())
     print(f"saved in   {job.out}")
     if model.stopped_ != "interrupted":
         run_folder.end(job.out)
         return 0
     print(
-        f"unspool: interrupted; the best weights until then are saved, and nothing is lost: "
+        f"unspool: interrupted; the best weights so far are saved, and nothing is lost: "
         f"go on with unspool fit {word} --resume {job.out}",
         file=sys.stderr,
     )

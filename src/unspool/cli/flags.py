@@ -1,4 +1,4 @@
-"""Flags of the command line, read off the options of a class: name, type, default, bounds and help stand there."""
+"""Flags of the command line, made from the options of a class, which have the name, type, default, bounds and help."""
 
 import argparse
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ GROUPS = ("data", "network", "training", "run")
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose complaints are one line, and whose flags are grouped."""
+    """A parser that reports an error in one line, and groups its flags."""
 
     def __init__(self, verb: str, description: str):
         super().__init__(f"unspool {verb}", description=description, allow_abbrev=False, formatter_class=_Formatter)
-        self.groups = {name: self.add_argument_group(name) for name in GROUPS}  # help leaves out those without flags
+        self.groups = {name: self.add_argument_group(name) for name in GROUPS}  # help leaves out empty groups
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message[0].upper()}{message[1:]}. Try '{self.prog} --help'.")
@@ -27,13 +27,13 @@ class _Formatter(argparse.HelpFormatter):
 
 
 def add(parser: Parser, options: Sequence[Field], defaults: dict[str, Any], aliases: dict[str, str]) -> None:
-    """Add a flag for each option; those that are not given are absent from what is parsed.
+    """Add a flag for each option; a flag that is not given is absent from what is parsed.
 
     Args:
-        parser: to add to.
-        options: fields.
-        defaults: what help shows, by name, where it is not the field's own.
-        aliases: other names of options.
+        parser: the parser to add to.
+        options: the fields that are the options.
+        defaults: the defaults that help shows, by name, where they are not the field's own.
+        aliases: other names of options, each with the option's name.
     """
     for group in GROUPS:
         for f in (f for f in options if f.metadata["option"].group == group):
@@ -49,7 +49,7 @@ def add(parser: Parser, options: Sequence[Field], defaults: dict[str, Any], alia
 
 
 def _kind(f: Field) -> dict[str, Any]:
-    """What argparse needs to know of an option's values."""
+    """The arguments by which argparse parses an option's values."""
     if f.type is bool:
         return {"action": "store_true"}
     choices = f.metadata["option"].choices

@@ -1,7 +1,6 @@
 """The command line, `unspool` or `python -m unspool`: the table of verbs, and how one is chosen.
 
-A flag that is an option of a class has its name, type, default and help from there. What a verb needs is imported when
-it runs, so that verbs which run saved networks start without PyTorch.
+What a verb needs is imported when it runs, so that the verbs that run saved networks start without PyTorch.
 """
 
 import io
@@ -17,7 +16,7 @@ from .flags import Parser
 
 
 class Verb(NamedTuple):
-    """What a verb does, what adds its arguments to a parser, and the sentence that help has for it."""
+    """The function that runs a verb, the one that adds its arguments to a parser, and its description in help."""
 
     call: Callable[..., int | None]
     add_arguments: Callable[[Parser], None]
@@ -41,15 +40,15 @@ VERBS = {
 
 
 def main() -> None:
-    """What the shell calls."""
+    """Run the command line of this process, and exit."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # text is UTF-8, whatever the locale says
+        if isinstance(stream, io.TextIOWrapper):  # text is UTF-8, whatever the locale is
             stream.reconfigure(encoding="utf-8", errors="surrogateescape")
     sys.exit(execute(sys.argv[1:]))
 
 
 def execute(arguments: list[str]) -> int:
-    """Run a command; its exit status."""
+    """Run a command, and return its exit status."""
     return guarded(lambda: _execute(arguments))
 
 
@@ -68,7 +67,7 @@ def _execute(arguments: list[str]) -> int | None:
 
 
 def _overview(arguments: list[str]) -> int:
-    """The verbs, or those that begin with the word that was given; an error unless somebody asked for help."""
+    """Print the version, or the verbs that begin with the given words, if that was asked for; else raise UsageError."""
     first = arguments[0] if arguments else ""
     if first == "--version":
         from importlib.metadata import version

@@ -30,10 +30,12 @@ def add_generate(parser: Parser) -> None:
     parser.add_argument("--prompt", default="", metavar="TEXT", help="the text to go on from")
     parser.add_argument("--length", type=_integer(0), default=500, metavar="N", help="the tokens to make (500)")
     parser.add_argument(
-        "--temperature", type=float, default=1.0, metavar="X", help="below 1 likelier, above 1 more varied (1.0)"
+        "--temperature", type=float, default=1.0, metavar="X", help="below 1 likelier text, above 1 more varied (1.0)"
     )
     parser.add_argument("--top-k", type=_integer(1), metavar="N", help="draw from the k likeliest tokens only")
-    parser.add_argument("--top-p", type=float, metavar="X", help="draw from the likeliest, up to this probability")
+    parser.add_argument(
+        "--top-p", type=float, metavar="X", help="draw from the likeliest, up to this total probability"
+    )
     parser.add_argument(
         "--random-state", "--seed", type=_integer(0), metavar="N", help="the same number gives the same text"
     )
@@ -71,11 +73,11 @@ def add_evaluate(parser: Parser) -> None:
 
 
 def pack(network: str, weights: str, out: str | None, force: bool, file: str | None, **data: Any) -> None:
-    """Save a network once more, with weights of 16 or 8 bits; with --file, print what it costs on that text."""
+    """Save a network with weights of 16 or 8 bits; with --file, print how much that changes the loss on a text."""
     from ..saved import small
 
     if file is None and data:
-        raise UsageError("Options --column and --skip-bad are those of --file. Try 'unspool pack --help'.")
+        raise UsageError("--column and --skip-bad need --file. Try 'unspool pack --help'.")
     to = out or f"{network.rstrip('/')}-{weights}"
     small.pack(network, to, weights, force=force)
     before, after = (os.path.getsize(os.path.join(folder, "model.safetensors")) for folder in (network, to))
@@ -85,7 +87,7 @@ def pack(network: str, weights: str, out: str | None, force: bool, file: str | N
 
 
 def _print_loss(network: str, packed: str, file: str, **data: Any) -> None:
-    """What a text costs with the network's weights, and with the small ones."""
+    """Print the loss on a text with the network's weights, and with the small ones."""
     from ..tasks.language_model import saved
 
     models = [saved.load(folder) for folder in (network, packed)]
@@ -99,15 +101,15 @@ def add_pack(parser: Parser) -> None:
     from ..tasks.language_model.saved import TextFile
 
     _folder(parser)
-    parser.add_argument("--weights", choices=("bf16", "int8"), required=True, help="the bits of a weight")
+    parser.add_argument("--weights", choices=("bf16", "int8"), required=True, help="the type of the weights")
     parser.add_argument("--out", metavar="DIR", help="the folder to save into (DIR-bf16 or DIR-int8)")
-    parser.add_argument("--file", metavar="FILE", help=f"measure the loss on it: {TextFile.what}")
+    parser.add_argument("--file", metavar="FILE", help=f"measure the loss on this text: {TextFile.what}")
     add(parser, options_of(TextFile), {}, {})
     parser.add_argument("--force", action="store_true", help="replace the network in --out")
 
 
 def export(network: str, file: str, force: bool) -> None:
-    """Write the network into an ONNX file, after its outputs have been compared with ours."""
+    """Write a network into an ONNX file, once its outputs have been compared with ours."""
     from ..onnx.export import export
 
     difference = export(network, file, force=force)
@@ -118,7 +120,7 @@ def export(network: str, file: str, force: bool) -> None:
 
 def add_export(parser: Parser) -> None:
     _folder(parser)
-    parser.add_argument("file", metavar="FILE", help="model.onnx")
+    parser.add_argument("file", metavar="FILE", help="the ONNX file to write")
     parser.add_argument("--force", action="store_true", help="replace the file")
 
 
@@ -127,7 +129,7 @@ def _folder(parser: Parser) -> None:
 
 
 def _integer(least: int) -> Callable[[str], int]:
-    """What makes of a word an integer of at least this."""
+    """A function that parses an integer of at least this value."""
 
     def integer(word: str) -> int:
         value = int(word)

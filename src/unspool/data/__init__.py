@@ -1,15 +1,15 @@
-"""Data: `read` gives the sequences of any file that we know, and each reader has a name of its own.
+"""Data: `read` returns the sequences of any file whose format is known, and each reader has a name of its own.
 
     read                          a file, by the reader that its name calls for
-    read_csv                      CSV, TSV: a row a step, or a row a sequence
+    read_csv                      CSV, TSV: one row per step, or per sequence
     read_parquet, from_frame      Parquet, and tables of pandas, polars and arrow
-    read_jsonl                    JSON lines: an object a sequence
-    read_conll, read_conllu       CoNLL: a line a token
-    read_ts                       UEA and UCR archives: a line a sequence
-    read_lines                    plain text: a line a sequence
+    read_jsonl                    JSON lines: one object per sequence
+    read_conll, read_conllu       CoNLL: one line per token
+    read_ts                       UEA and UCR archives: one line per sequence
+    read_lines                    plain text: one line per sequence
     read_npy, read_npz            NumPy's arrays
 
-All of them give `Sequences`, whose columns are arrays, or `Ragged` sequences of unequal lengths.
+All of them return `Sequences`, whose columns are arrays, or `Ragged` sequences of unequal lengths.
 """
 
 from typing import TYPE_CHECKING

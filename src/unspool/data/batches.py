@@ -1,9 +1,14 @@
-"""Batches of sequences, time first: whole ones, windows of them, or chunks of one long text.
+"""Batches of sequences, time first: whole sequences, windows of them, or chunks of one long text.
 
-All kinds are used alike. `len(b)` is the number of batches of an epoch, the same for all epochs; `b.epoch(number,
-start)` gives the batches of an epoch, determined by the seed and the number, from batch `start` on without making those
-before; `b.shard(rank, ranks)` has columns rank::ranks of each batch, none if there are too few, so that the shards
-together are the whole; T is that of the whole, and where none of a shard's columns is shorter its `lengths` are None.
+All kinds are used in the same way:
+
+    len(b)                   the number of batches in an epoch, the same for all epochs
+    b.epoch(number, start)   the batches of an epoch from batch `start` on, without making those before it; the seed and
+                             the number of the epoch determine them
+    b.shard(rank, ranks)     columns rank::ranks of each batch, or none if there are too few
+
+The shards together are the whole. T of a shard's batch is that of the whole batch; if none of the shard's columns is
+shorter, its `lengths` are None.
 """
 
 import copy
@@ -32,12 +37,12 @@ class Batch(NamedTuple):
     """One step of training.
 
     inputs: tokens, int64, (T, B), or numbers, (T, B, I). Padding is 0.
-    targets: of each step, (T, B) or (T, B, O), or of each sequence, (B,) or (B, O); where there is none, integers are
-        `NO_TARGET` and floats NaN.
-    fresh: all states begin at zero; else they are carried over from the batch before.
-    lengths: int64, (B,), from 1 to T: steps of each column, after which comes padding; None if all have T.
-    reset: bool, (T, B): a new sequence begins here, and the state with it; None if only `fresh` says where.
-    carry: after how many of the steps the state is the one to carry over; None: after all.
+    targets: of each step, (T, B) or (T, B, O), or of each sequence, (B,) or (B, O). Where there is no target, integers
+        are `NO_TARGET` and floats are NaN.
+    fresh: whether all states begin at zero; else they are carried over from the batch before.
+    lengths: int64, (B,), from 1 to T: the steps of each column, after which padding follows; None if all have T.
+    reset: bool, (T, B): a new sequence begins at this step, with a zero state; None if only `fresh` says where.
+    carry: the number of steps after which the state is the one to carry over; None: after all steps.
     """
 
     inputs: np.ndarray
@@ -55,7 +60,7 @@ class Batch(NamedTuple):
 
 
 class Batches(Protocol):
-    """What the training loop needs."""
+    """The interface that the training loop needs."""
 
     def __len__(self) -> int: ...
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]: ...
@@ -66,12 +71,12 @@ class Chunks:
     """One long text as B parallel rows, read from end to end in chunks of at most `length` steps.
 
     Every token but the first is a target exactly once. A text too short for B rows of `length` steps has fewer rows.
-    All epochs are alike.
+    All epochs are the same.
 
     Args:
         tokens: (N,), N ≥ 2.
-        rows: B at most.
-        length: T at most.
+        rows: the largest B.
+        length: the largest T.
     """
 
     def __init__(self, tokens: np.ndarray, rows: int, length: int):
@@ -111,14 +116,14 @@ class _Sequences:
         self.lengths = inputs.lengths
         self._columns = slice(None)
         if not len(inputs):
-            raise DataError("inputs have no sequence; give at least one")
+            raise DataError("inputs must have at least one sequence; got none")
         if not self.lengths.all():
             raise DataError(f"inputs: sequence {int(np.argmin(self.lengths))} has no steps; leave it out")
         if isinstance(targets, Ragged):
             if not np.array_equal(targets.offsets, inputs.offsets):
                 raise DataError(f"targets must have the lengths of the inputs; got {_difference(inputs, targets)}")
         elif len(targets) != len(inputs):
-            raise DataError(f"targets must be one for each of {len(inputs)} sequences; got {len(targets)}")
+            raise DataError(f"targets must have one target for each of {len(inputs)} sequences; got {len(targets)}")
 
     def shard(self: Self, rank: int, ranks: int) -> Self:
         part = copy.copy(self)
@@ -129,25 +134,26 @@ class _Sequences:
         return np.random.default_rng([self.seed, integer("number", number, 0)])
 
     def _by_length(self, random: np.random.Generator) -> np.ndarray:
-        """All sequences, the longest first; those of equal length in random order if they are to be shuffled."""
+        """All sequences, the longest first; those of equal length are in random order if `shuffle` is true."""
         order = random.permutation(len(self.inputs)) if self.shuffle else np.arange(len(self.inputs))
         return order[np.argsort(-self.lengths[order], kind="stable")]
 
 
 class Bucketed(_Sequences):
-    """Batches of whole sequences, those of similar length together.
+    """Batches of whole sequences, with sequences of similar length together.
 
-    Sequences are sorted by length and cut into buckets, from each of which any batch drawn has at most `max_padding` of
-    padding; every epoch the sequences are shuffled within the buckets, and so is the order of the batches. A batch is
-    smaller than `batch_size` only where a full one would have more padding, and at the end of the shortest sequences.
+    Sequences are sorted by length and cut into buckets, such that any batch drawn from one bucket has at most the part
+    `max_padding` of padding. In every epoch the sequences are shuffled within their buckets, and the batches are
+    shuffled too. A batch is smaller than `batch_size` only where a full one would have more padding, and at the end of
+    the shortest sequences.
 
     Args:
         inputs: tokens (N,) or numbers (N, I), each sequence of at least one step.
-        targets: Ragged with the same lengths, a target a step; or an array (n, ...), a target a sequence.
-        batch_size: B at most.
-        max_padding: the greatest part of a batch's T·B cells that may be padding, from 0 to less than 1.
-        seed: of the order.
-        shuffle: else the longest come first, always in the same batches.
+        targets: Ragged with the same lengths, one target per step; or an array (n, ...), one target per sequence.
+        batch_size: the largest B.
+        max_padding: the largest part of a batch's T·B cells that may be padding, from 0 to less than 1.
+        seed: the seed of the order.
+        shuffle: whether to shuffle; if not, the longest come first, always in the same batches.
     """
 
     def __init__(
@@ -187,15 +193,16 @@ class Bucketed(_Sequences):
             yield self._batch(batches[turn])
 
     def _bucket(self, lengths: np.ndarray) -> int:
-        """How many of these, the longest first, make a bucket.
+        """How many of these lengths, the longest first, make a bucket.
 
-        The worst batch from lengths m to M has one M and B-1 times m: its padding is (B-1)(M-m) of B·M cells.
+        The worst batch of lengths from m to M has one sequence of M steps and B-1 of m steps: its padding is (B-1)(M-m)
+        of B·M cells.
         """
         B, M, p = self.batch_size, int(lengths[0]), self.max_padding
         least = M if B == 1 else M - M * B * p / (B - 1)  # exact: p is a fraction
         similar = len(lengths) if B == 1 else int(np.searchsorted(-lengths, -math.ceil(least), side="right"))
         if similar >= B:
-            # The rest begins the next bucket, unless it ends the data: no batch is smaller than need be.
+            # The remainder begins the next bucket, unless it ends the data: no batch is smaller than it has to be.
             return len(lengths) if similar == len(lengths) else similar - similar % B
         padding = np.cumsum(M - lengths[:B])
         cells = M * np.arange(1, len(padding) + 1)
@@ -216,23 +223,23 @@ class Bucketed(_Sequences):
 class Rows(_Sequences):
     """Windows of B rows of sequences side by side, for truncated backpropagation through time without padding.
 
-    Each row reads its sequences from end to end, and begins the next one where one ends, which `reset` says. The state
-    is carried from window to window. Sequences are dealt to the rows so that these end together as nearly as may be,
-    the longest first, each to the row with the fewest steps (Graham 1969); every epoch their order within the rows is
-    shuffled, and those of equal length change places. A row that has ended runs on without targets, one step a window.
+    Each row reads its sequences one after the other; `reset` marks where each begins. The state is carried from window
+    to window. So that the rows end at nearly the same step, each sequence, the longest first, goes to the row with the
+    fewest steps (Graham 1969). In every epoch the order within the rows is shuffled, and sequences of equal length
+    change places. A row that has ended goes on without targets, with one step of padding in each window.
 
     Args:
         inputs: tokens (N,) or numbers (N, I), each sequence of at least one step.
-        targets: a target a step, with the same lengths.
-        rows: B at most; there are no more than sequences.
+        targets: one target per step, with the same lengths.
+        rows: the largest B; there are never more rows than sequences.
         steps: T of a window.
-        seed: of the order.
-        shuffle: else each row reads in the order given.
+        seed: the seed of the order.
+        shuffle: whether to shuffle; if not, each row reads in the order given.
     """
 
     def __init__(self, inputs: Ragged, targets: Ragged, rows: int, steps: int, *, seed: int = 0, shuffle: bool = True):
         if not isinstance(targets, Ragged):
-            raise UnspoolError("targets must be Ragged, a target a step; take Bucketed for a target a sequence")
+            raise UnspoolError("targets must be Ragged, one target per step; take Bucketed for one target per sequence")
         super().__init__(inputs, targets, seed, shuffle)
         self._target_values = targets.values
         self.steps = integer("steps", steps, 1)
@@ -282,9 +289,9 @@ class Rows(_Sequences):
 class _Layout(NamedTuple):
     """Sequences in rows, one row after the other.
 
-    sources: (n,), where each begins in the values.
-    begins: (n,), the step of its row at which it begins, plus the number of the row times a step no row has.
-    totals: (B,), steps of each row.
+    sources: (n,), where each sequence begins in the values.
+    begins: (n,), the step of its row at which each begins, plus the row's number times a number larger than any step.
+    totals: (B,), the steps of each row.
     """
 
     sources: np.ndarray
@@ -293,14 +300,15 @@ class _Layout(NamedTuple):
 
 
 class Overlapping:
-    """Windows of k1 steps made longer by what came before them, up to k2 steps: truncated BPTT (Williams & Peng 1990).
+    """Windows of k1 steps, with the steps before them up to k2 in all: truncated BPTT (Williams & Peng 1990).
 
-    The loss of every step goes back through at least k2 - k1 + 1 steps, and at most k2, where the sequence has as many.
+    The gradient of each step's loss goes back through at least k2 - k1 + 1 steps, where the sequence has that many, and
+    through at most k2.
 
     Args:
-        windows: of at most k1 steps, each going on where the one before ended, except where it is fresh.
-        k1: steps of a window.
-        k2: steps that a gradient may go back, at least k1.
+        windows: windows of at most k1 steps, each beginning where the one before ended, unless it is fresh.
+        k1: the steps of a window.
+        k2: the most steps that a gradient goes back through, at least k1.
     """
 
     def __init__(self, windows: Batches, k1: int, k2: int):
@@ -310,11 +318,11 @@ class Overlapping:
         return len(self.windows)
 
     def shard(self, rank: int, ranks: int) -> "Overlapping":
-        """The same windows, of which only the columns rank, rank + ranks, …"""
+        """The same windows, with only the columns rank, rank + ranks, …"""
         return Overlapping(self.windows.shard(rank, ranks), self.k1, self.k2)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
-        """An epoch's windows from the start-th on."""
+        """The windows of an epoch, from number `start` on."""
         before = -(-(self.k2 - self.k1) // self.k1)
         first = max(0, start - before)
         context: deque[Batch] = deque(maxlen=before + 1)
@@ -326,7 +334,7 @@ class Overlapping:
                 yield self._joined(context)
 
     def _joined(self, context: Sequence[Batch]) -> Batch:
-        """The last of these batches behind as much of the others as its steps may go back."""
+        """The last of these batches, preceded by as many steps of the others as its gradient may go back through."""
         last, steps = context[-1], sum(len(batch.inputs) for batch in context)
         begin = max(0, steps - len(last.inputs) - (self.k2 - self.k1))
         inputs = np.concatenate([batch.inputs for batch in context])[begin:]
@@ -337,7 +345,7 @@ class Overlapping:
         if any(batch.reset is not None for batch in context):
             reset = np.concatenate([_reset(batch) for batch in context])[begin:]
         lengths = None if last.lengths is None else last.lengths + new
-        # The next window begins k2 steps before its end, or where this one does.
+        # The next window begins k2 steps before its own end, or where this one begins.
         carry = max(0, len(inputs) + self.k1 - self.k2)
         return Batch(inputs, targets, context[0].fresh and begin == 0, lengths, reset, carry)
 
@@ -347,9 +355,10 @@ def _reset(batch: Batch) -> np.ndarray:
 
 
 def ahead(items: Iterable[Item], depth: int = 2) -> Iterator[Item]:
-    """The same items, `depth` of them made ahead by a thread, while what was yielded is used.
+    """The same items, up to `depth` of them made in advance by a thread while earlier ones are used.
 
-    An error comes where the item would have come. The thread ends with the items, an error, or this being closed.
+    An error is raised where its item would have come. The thread ends when the items end, at an error, or when this
+    generator is closed.
     """
     integer("depth", depth, 1)
     items = iter(items)
@@ -369,7 +378,7 @@ def ahead(items: Iterable[Item], depth: int = 2) -> Iterator[Item]:
 
 
 def _deal(lengths: np.ndarray, rows: int) -> tuple[np.ndarray, int]:
-    """The row of each of these sequences, longest first, and the steps of the longest row."""
+    """The row of each sequence, given the lengths from the longest on, and the steps of the longest row."""
     heap = [(0, r) for r in range(rows)]
     row = np.empty(len(lengths), np.int64)
     for i, length in enumerate(lengths.tolist()):
@@ -379,14 +388,14 @@ def _deal(lengths: np.ndarray, rows: int) -> tuple[np.ndarray, int]:
 
 
 def _padded(values: np.ndarray, at: np.ndarray, there: np.ndarray, target: bool = False) -> np.ndarray:
-    """values[at] where there is something, else 0, or the mark of no target."""
+    """values[at] where `there` is true; elsewhere 0, or the mark of no target."""
     chosen = _typed(values[at])
     chosen[~there] = 0 if not target else np.nan if chosen.dtype.kind == "f" else NO_TARGET
     return chosen
 
 
 def _typed(values: np.ndarray) -> np.ndarray:
-    """Integers as int64; floats as they are, but in the machine's own byte order; a copy only if that needs one."""
+    """Integers as int64; floats of their own type in the machine's byte order; copied only if need be."""
     return values.astype(values.dtype.newbyteorder("=") if values.dtype.kind == "f" else np.int64, copy=False)
 
 

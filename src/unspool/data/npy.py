@@ -1,4 +1,4 @@
-"""NumPy's array files, read with nothing believed that the file itself does not bear out."""
+"""NumPy's array files. What a header declares is checked against the size of the file."""
 
 import math
 import os
@@ -14,7 +14,7 @@ _VERSIONS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.
 
 
 class Header(NamedTuple):
-    """What an array file says that it holds; `start` is where the numbers begin, in bytes."""
+    """What the header of an array file declares; `start` is the byte at which the numbers begin."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -23,21 +23,21 @@ class Header(NamedTuple):
 
 
 def header(file: BinaryIO, size: int, name: str) -> Header:
-    """The header of an array file of `size` bytes, after which exactly the declared numbers follow.
+    """The header of an array file of `size` bytes, in which exactly the declared numbers follow the header.
 
     Raises:
-        DataError: it is no array of booleans, numbers, dates or strings, or its size is not the declared one.
+        DataError: the file is not an array of booleans, numbers, dates or strings, or has not the size declared.
     """
     try:
         version = np.lib.format.read_magic(file)
         if version not in _VERSIONS:
-            raise DataError(f"{name}: is of format version {version[0]}.{version[1]}; expected 1.0 or 2.0")
+            raise DataError(f"{name}: expected format version 1.0 or 2.0; got {version[0]}.{version[1]}")
         shape, fortran, dtype = _VERSIONS[version](file)
     except DataError:
         raise
     except (ValueError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError, OverflowError) as error:
         reason = printable(f"{error!s:.120}")
-        raise DataError(f"{name}: is no array file ({reason}); write it with numpy.save") from None
+        raise DataError(f"{name}: is not an array file ({reason}); write it with numpy.save") from None
     start = file.tell()
     if dtype.hasobject or dtype.kind not in "biufUM" or not dtype.itemsize:
         raise DataError(f"{name}: expected booleans, numbers, dates or strings; got {str(dtype)[:60]}")
@@ -50,10 +50,10 @@ def header(file: BinaryIO, size: int, name: str) -> Header:
 
 
 def mapped(path: str | Path) -> np.ndarray:
-    """An array file, mapped into memory and read only.
+    """An array file, mapped into memory, read-only.
 
     Raises:
-        DataError: it is none, or it cannot be read.
+        DataError: it is not an array file, or it cannot be read.
     """
     try:
         with open(path, "rb") as file:

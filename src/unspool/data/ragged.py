@@ -13,15 +13,15 @@ from ..errors import DataError, UnspoolError
 from . import npy
 
 _VALUES, _OFFSETS, _SUMS = "values.npy", "offsets.npy", "sums.json"
-_BLOCK = 2**20  # bytes that are written or summed at a time
+_BLOCK = 2**20  # bytes that are written or checksummed at a time
 
 
 class Ragged:
-    """Sequences end to end: sequence i is values[offsets[i] : offsets[i + 1]].
+    """Sequences stored end to end: sequence i is values[offsets[i] : offsets[i + 1]].
 
     Args:
         values: (N, ...), an array or a memory map.
-        offsets: int64, (n + 1,), from 0 to N, never falling.
+        offsets: int64, (n + 1,), from 0 to N, never decreasing.
 
     >>> r = Ragged.of([[1, 2, 3], [4]])
     >>> len(r), r[1].tolist(), r.lengths.tolist(), r.take([1, 0, 1]).values.tolist()
@@ -33,7 +33,7 @@ class Ragged:
         whole = offsets.ndim == 1 and offsets.size and offsets.dtype.kind in "iu"
         if not whole or values.ndim < 1 or offsets[0] != 0 or offsets[-1] != len(values) or _falls(offsets):
             raise UnspoolError(
-                f"offsets must be integers (n+1,) from 0 to N={len(values) if values.ndim else 0}, never falling; "
+                f"offsets must be integers (n+1,) from 0 to N={len(values) if values.ndim else 0}, never decreasing; "
                 f"got {offsets.dtype} of shape {offsets.shape}" + (f", {offsets!s:.60}" if whole else "")
             )
         self.values, self.offsets = values, offsets.astype(np.int64, copy=False)
@@ -42,7 +42,7 @@ class Ragged:
         return len(self.offsets) - 1
 
     def __getitem__(self, i: int) -> np.ndarray:
-        """Sequence i, a view."""
+        """Sequence i, as a view."""
         if not -len(self) <= i < len(self):
             raise IndexError(f"sequence must be in {-len(self)}..{len(self) - 1}; got {i}")
         i %= len(self)
@@ -56,7 +56,7 @@ class Ragged:
 
     @property
     def lengths(self) -> np.ndarray:
-        """int64, (n,)."""
+        """The steps of each sequence, int64, (n,)."""
         return np.diff(self.offsets)
 
     def take(self, indices: Sequence[int] | np.ndarray) -> "Ragged":
@@ -69,22 +69,22 @@ class Ragged:
 
     @classmethod
     def of(cls, sequences: Sequence) -> "Ragged":
-        """From a list of arrays (T, ...), alike but for T."""
+        """From a list of arrays (T, ...), which differ in T only."""
         arrays = [np.asarray(s) for s in sequences]
         for i, array in enumerate(arrays):
             if array.ndim < 1 or array.shape[1:] != arrays[0].shape[1:] or array.dtype.kind != arrays[0].dtype.kind:
                 raise UnspoolError(
-                    f"sequences must be arrays (T, ...) alike but for T, as the first, {arrays[0].dtype} of shape "
-                    f"{arrays[0].shape}; got {array.dtype} of shape {array.shape} for number {i}"
+                    f"sequences must be arrays (T, ...) that differ in T only; the first is {arrays[0].dtype} of shape "
+                    f"{arrays[0].shape}, but got {array.dtype} of shape {array.shape} for sequence {i}"
                 )
         values = np.concatenate(arrays) if arrays else np.empty(0)
         return cls(values, ends(np.array([len(a) for a in arrays], np.int64)))
 
     def save(self, path: str | Path) -> None:
-        """Write a folder with the values and the offsets as .npy, beside its name, and rename it.
+        """Write the values and the offsets as .npy files into a folder, which appears only when it is complete.
 
         Raises:
-            DataError: the name is taken, or it cannot be written; nothing is left then.
+            DataError: the name is taken, or the folder cannot be written; then nothing is left of it.
         """
         values = self.values
         with _writing(Path(path)) as writer:
@@ -97,13 +97,13 @@ class Ragged:
     @classmethod
     @contextmanager
     def build(cls, path: str | Path) -> Iterator[Callable[[np.ndarray], None]]:
-        """Write a file larger than memory sequence by sequence: `with Ragged.build(path) as append: append(array)`.
+        """Write more than fits into memory, one sequence at a time: `with Ragged.build(path) as append: append(array)`.
 
-        The first array says what dtype and what shape after T all have. The file appears at the end, whole, and
-        not at all after an error.
+        The first array sets the dtype, and the shape after T, of all. The folder appears at the end, when it is
+        complete; after an error it does not appear.
 
         Raises:
-            DataError: the name is taken, it cannot be written, or nothing was appended.
+            DataError: the name is taken, the folder cannot be written, or nothing was appended.
         """
         with _writing(Path(path)) as writer:
             lengths = []
@@ -116,23 +116,24 @@ class Ragged:
 
             yield append
             if not lengths:
-                raise DataError(f"{path}: no sequence was appended, so that there is nothing to write")
+                raise DataError(f"{path}: no sequence was appended, so there is nothing to write")
             writer.offsets = ends(np.array(lengths, np.int64))
 
     @classmethod
     def open(cls, path: str | Path, *, verify: bool = True) -> "Ragged":
-        """What `save` or `build` wrote, its values mapped into memory.
+        """Open what `save` or `build` wrote, with its values mapped into memory.
 
         Args:
-            verify: read the whole once and compare check sums; False checks sizes, types and offsets only.
+            path: the folder.
+            verify: read all of it once and compare the checksums; False checks sizes, types and offsets only.
         Raises:
-            DataError: it is missing or damaged.
+            DataError: the folder is missing or damaged.
         """
         path = Path(path)
         sums = _sums(path)
         for name in (_VALUES, _OFFSETS):
             if verify and _crc32(path / name) != sums[name]:
-                raise DataError(f"{path / name}: is damaged (its check sum is not the one that was written)")
+                raise DataError(f"{path / name}: is damaged (its checksum is not the one that was written)")
         values, offsets = npy.mapped(path / _VALUES), npy.mapped(path / _OFFSETS)
         try:
             return cls(values, np.array(offsets))
@@ -141,23 +142,23 @@ class Ragged:
 
 
 def ends(lengths: np.ndarray) -> np.ndarray:
-    """Offsets of sequences of these lengths."""
+    """The offsets of sequences of these lengths."""
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
 
 
 class _Writer:
-    """The values file that is being written; the header is written again when the number of values is known."""
+    """Writes the file of values; its header is written again when the number of values is known."""
 
     def __init__(self, path: Path, folder: Path):
         self.path, self.folder = path, folder
-        # _writing closes it.
+        # Closed by _writing.
         with _refused(path):
             self.file = open(folder / _VALUES, "xb")  # noqa: SIM115
         self.like: tuple[np.dtype, tuple[int, ...]] | None = None
         self.count, self.offsets = 0, np.zeros(1, np.int64)
 
     def begin(self, dtype: np.dtype, shape: tuple[int, ...]) -> None:
-        """The next values have this type, and this shape after T; all have the same."""
+        """Set the type, and the shape after T, at the first values; later values must have the same."""
         if self.like is None:
             if dtype.hasobject:
                 raise DataError(f"{self.path}: text and other objects are not saved; number them first")
@@ -165,7 +166,7 @@ class _Writer:
             self._header()
         elif self.like != (dtype, shape):
             raise UnspoolError(
-                f"sequence must be {self.like[0]} of shape {('T', *self.like[1])} as the first one; "
+                f"sequence must be {self.like[0]} of shape {('T', *self.like[1])}, as the first one is; "
                 f"got {dtype} of shape {('T', *shape)}"
             )
 
@@ -175,7 +176,7 @@ class _Writer:
         self.count += len(values)
 
     def finish(self) -> None:
-        """The true header, the offsets and the check sums, all on the disk."""
+        """Write the final header, the offsets and the checksums."""
         with _refused(self.path):
             self.file.seek(0)
             self._header()
@@ -185,7 +186,7 @@ class _Writer:
             (self.folder / _SUMS).write_text(json.dumps(sums), encoding="utf-8")
 
     def _header(self) -> None:
-        """NumPy leaves room in a header for the first number to grow."""
+        """Write the header for the values so far. NumPy leaves room in it for the first number to grow."""
         dtype, shape = self.like or (np.dtype(float), ())
         description = np.lib.format.dtype_to_descr(dtype)
         header = {"descr": description, "fortran_order": False, "shape": (self.count, *shape)}
@@ -194,11 +195,11 @@ class _Writer:
 
 @contextmanager
 def _writing(path: Path) -> Iterator[_Writer]:
-    """A writer into a folder beside `path`, which gets that name if no error comes."""
+    """A writer into a temporary folder beside `path`, which is renamed to `path` if there is no error."""
     path = path.absolute()
     if path.exists():
         raise DataError(f"{path} exists; choose another name")
-    theirs = None  # an error of whoever writes, which says nothing of this path
+    theirs = None  # an error of the code that supplies the sequences, which has nothing to do with this path
     try:
         with beside(path) as folder:
             folder.mkdir()
@@ -222,7 +223,9 @@ def _refused(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DataError(f"{path}: was not written ({error.strerror or error}); make room or choose another") from None
+        raise DataError(
+            f"{path}: was not written ({error.strerror or error}); make room or choose another name"
+        ) from None
 
 
 def _falls(offsets: np.ndarray) -> bool:
@@ -236,12 +239,12 @@ def _sums(path: Path) -> dict[str, int]:
         if isinstance(sums, dict) and {_VALUES, _OFFSETS} == set(sums):
             return sums
     except FileNotFoundError:
-        raise DataError(f"{path}: is no folder of saved sequences") from None
+        raise DataError(f"{path}: is not a folder of saved sequences; give one that Ragged.save wrote") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
     except (ValueError, RecursionError):
         pass
-    raise DataError(f"{path / _SUMS}: is damaged (expected the check sums of {_VALUES} and {_OFFSETS})")
+    raise DataError(f"{path / _SUMS}: is damaged (expected the checksums of {_VALUES} and {_OFFSETS})")
 
 
 def _crc32(path: Path) -> int:

@@ -1,4 +1,4 @@
-"""What every reader gives: sequences with named columns, and where each came from."""
+"""What every reader returns: sequences with named columns, and the place that each came from."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ Column = Ragged | np.ndarray
 
 @dataclass(frozen=True)
 class Places:
-    """Where sequences came from: `lines[i]` of `names[file[i]]`; lines count from 1, and may be rows."""
+    """Where sequences came from: sequence i from line `lines[i]`, from 1, of `names[file[i]]`; `unit` may be row."""
 
     names: tuple[str, ...]
     file: np.ndarray
@@ -22,13 +22,13 @@ class Places:
 
     @classmethod
     def of(cls, name: object, lines: Sequence[int] | np.ndarray, unit: str = "line") -> "Places":
-        """Of one file."""
+        """The places of sequences from one file."""
         lines = np.asarray(lines, np.int64)
         return cls((str(name),), np.zeros(len(lines), np.int32), lines, unit)
 
     @classmethod
     def join(cls, parts: Sequence["Places"]) -> "Places":
-        """Of several files."""
+        """The places of sequences from several files, one after the other."""
         shift = np.cumsum([0, *(len(p.names) for p in parts)])
         file = np.concatenate([p.file + s for p, s in zip(parts, shift, strict=False)]).astype(np.int32)
         names = tuple(name for p in parts for name in p.names)
@@ -43,11 +43,11 @@ class Sequences:
     """Sequences that were read.
 
     Args:
-        columns: by name: `Ragged` for a value a step, all of them with the same lengths; an array (n, ...) for a value
-            a sequence. Integers are int64, fractions float64, truth values bool, dates datetime64[us], text is str in
-            an array of objects.
+        columns: by name: a `Ragged` for one value per step, all with the same lengths; an array (n, ...) for one value
+            per sequence. Integers are int64, fractions float64, truth values bool and dates datetime64[us]; text is str
+            in an array of objects.
         places: the file and the line where each sequence begins.
-        skipped: the complaint about each bad row that was let go.
+        skipped: the complaint about each bad row that was skipped.
     """
 
     columns: Mapping[str, Column]
@@ -64,30 +64,34 @@ class Sequences:
 
     @property
     def per_step(self) -> list[str]:
-        """Names of the columns with a value a step."""
+        """The names of the columns with one value per step."""
         return [name for name, column in self.columns.items() if isinstance(column, Ragged)]
 
     @property
     def per_sequence(self) -> list[str]:
-        """Names of the columns with a value a sequence."""
+        """The names of the columns with one value per sequence."""
         return [name for name, column in self.columns.items() if not isinstance(column, Ragged)]
 
     @property
     def lengths(self) -> np.ndarray:
-        """Steps of each sequence, int64, (n,)."""
+        """The steps of each sequence, int64, (n,)."""
         return self.steps(self.per_step[0]).lengths if self.per_step else np.zeros(len(self), np.int64)
 
     def place(self, i: int) -> str:
-        """Where sequence i begins, as complaints say it."""
+        """Where sequence i begins, in the words of a complaint."""
         return f"{self.places.names[self.places.file[i]]}, {self.places.unit} {self.places.lines[i]}"
 
     def steps(self, name: str) -> Ragged:
-        """A column with a value a step."""
+        """A column with one value per step.
+
+        Raises:
+            DataError: the column is missing, or has one value per sequence.
+        """
         column = self[name]
         if not isinstance(column, Ragged):
             raise DataError(
-                f"{self.places.names[0]}: column {name!r} has a value a sequence; a value a step is needed, "
-                f"as {', '.join(self.per_step) or 'no column'} has"
+                f"{self.places.names[0]}: column {name!r} has one value per sequence; one value per step is "
+                f"needed, as {', '.join(self.per_step) or 'no column'} has"
             )
         return column
 
@@ -95,7 +99,7 @@ class Sequences:
         """Number columns side by side, (N, I): the inputs of a network.
 
         Raises:
-            DataError: a column is missing, is text, or has a value a sequence.
+            DataError: a column is missing, is not of numbers, or has one value per sequence.
         """
         parts = [self.steps(name) for name in names]
         if not parts:
@@ -111,7 +115,7 @@ class Sequences:
         """The sequences of several files, which have the same columns, one after the other.
 
         Raises:
-            DataError: their columns are not the same, or not of one kind.
+            DataError: they have different columns, or columns of different kinds.
         """
         first, *others = parts
         for part in others:
@@ -119,7 +123,7 @@ class Sequences:
                 kinds = [_describe(p[name]) for p in (first, part)]
                 if kinds[0] != kinds[1]:
                     raise DataError(
-                        f"{part.places.names[0]}: column {name!r} is {kinds[1]}; expected {kinds[0]} as before"
+                        f"{part.places.names[0]}: column {name!r} is {kinds[1]}; expected {kinds[0]}, as before"
                     )
         columns = {name: _concatenate([p[name] for p in parts]) for name in first.columns}
         return cls(columns, Places.join([p.places for p in parts]), sum((p.skipped for p in parts), ()))
@@ -134,7 +138,7 @@ class Sequences:
 def _describe(column: Column) -> str:
     values = column.values if isinstance(column, Ragged) else column
     kind = {"i": "numbers", "f": "numbers", "u": "numbers"}.get(values.dtype.kind, _kind(values))
-    return f"{kind} of shape {values.shape[1:]}, a value a {'step' if isinstance(column, Ragged) else 'sequence'}"
+    return f"{kind} of shape {values.shape[1:]}, one value per {'step' if isinstance(column, Ragged) else 'sequence'}"
 
 
 def _concatenate(columns: Sequence[Column]) -> Column:

@@ -1,4 +1,4 @@
-"""Texts: read from a file, or from the running interpreter's own library, and split into two parts."""
+"""Texts: read from a file, or from the running interpreter's standard library, and split into two parts."""
 
 import hashlib
 import sysconfig
@@ -16,9 +16,9 @@ AnyText = TypeVar("AnyText", str, bytes)
 
 
 def standard_library() -> list[str]:
-    """The sources of the running interpreter's standard library, a text a file, tests and installed packages left out.
+    """The sources of the running interpreter's standard library, one text per file, without tests and other packages.
 
-    The order is that of the hashes of the files' names: shuffled, and the same for everyone.
+    They are in the order of the hashes of the files' names: shuffled, and the same on every machine.
     """
     root = Path(sysconfig.get_path("stdlib"))
     names = [p.relative_to(root) for p in root.rglob("*.py")]
@@ -41,39 +41,39 @@ def read(
     *,
     column: str | None = None,
     skip_bad: int = 0,
-    tell: Callable[[str], object] = lambda complaint: None,
+    report: Callable[[str], object] = lambda complaint: None,
 ) -> list[str] | list[bytes]:
     """The texts of a source: one for a file, many for `python-stdlib` and for a table.
 
     Args:
-        source: path of a file, which may be gzip-compressed, or of a pipe, or `python-stdlib`.
-        level: `byte` takes any bytes; `char` and `word` want UTF-8.
-        column: the file is a table, CSV, TSV, JSON lines or Parquet, and each cell of this column is a text.
-        skip_bad: so many bad lines or rows are let go.
-        tell: is told of each of them.
+        source: the path of a file, which may be gzip-compressed, or of a pipe, or `python-stdlib`.
+        level: `byte` takes any bytes; `char` and `word` need UTF-8.
+        column: read a table, in CSV, TSV, JSON lines or Parquet, in which each cell of this column is a text.
+        skip_bad: the number of bad lines or rows to skip, at most.
+        report: receives the complaint about each of them.
     Raises:
-        DataError: the file cannot be read, is empty, or is not text; with line and column.
+        DataError: the file cannot be read, is empty, or is not text; the message has the line and the column.
     """
     if column is not None:
-        texts = _column(source, column, skip_bad, tell)
+        texts = _column(source, column, skip_bad, report)
     elif str(source) == STDLIB:
         texts = standard_library()
     else:
         data = _bytes(source)
         if level == "byte":
             if skip_bad:
-                raise DataError(f"{source}: at level 'byte' no line is bad; leave out skip_bad")
+                raise DataError(f"{source}: skip_bad has no use at level 'byte', where no line is bad; leave it out")
             return [data]
         complaints = Complaints(source, skip_bad)
         texts = [_decode(data, complaints)]
         for complaint in complaints.skipped:
-            tell(complaint)
+            report(complaint)
     return [t.encode() for t in texts] if level == "byte" else texts
 
 
 def _bytes(source: str | Path) -> bytes:
     try:
-        pipe = Path(source).is_fifo()  # as a shell's <(…) is, or a piped /dev/stdin
+        pipe = Path(source).is_fifo()  # such as a shell's <(…), or a piped /dev/stdin
         data = Path(source).read_bytes() if pipe else b"".join(blocks(source))
     except DataError as error:
         raise DataError(f"{error}; give a text file, or {STDLIB}") from None
@@ -82,9 +82,9 @@ def _bytes(source: str | Path) -> bytes:
     return data
 
 
-def _column(source: str | Path, column: str, skip_bad: int, tell: Callable[[str], object]) -> list[str]:
-    """The texts of a table, each with the end of a line."""
-    from . import readers  # which take longer to import than most commands to run
+def _column(source: str | Path, column: str, skip_bad: int, report: Callable[[str], object]) -> list[str]:
+    """The texts of a table, each with a newline at its end."""
+    from . import readers  # imported here, as that takes longer than most commands run
 
     options: dict[str, Any] = {"columns": [column], "skip_bad": skip_bad}
     match suffix(source):
@@ -104,12 +104,12 @@ def _column(source: str | Path, column: str, skip_bad: int, tell: Callable[[str]
     if len(texts) < len(found):
         raise DataError(f"{source}: column {column!r} must have a text in each row")
     for complaint in found.skipped:
-        tell(complaint)
+        report(complaint)
     return texts
 
 
 def split(texts: Sequence[AnyText], fraction: float) -> tuple[AnyText, AnyText]:
-    """Training part and validation part: the end of one text, or the last of many texts, each kept whole."""
+    """The training part and the validation part: the end of one text, or the last of many texts, which stay whole."""
     nothing = texts[0][:0]
     total = sum(map(len, texts))
     if len(texts) == 1:
@@ -123,7 +123,7 @@ def split(texts: Sequence[AnyText], fraction: float) -> tuple[AnyText, AnyText]:
 
 
 def digest(texts: Sequence[str] | Sequence[bytes]) -> str:
-    """SHA-256 of texts, so that a text can be known again."""
+    """The SHA-256 of texts, by which they can be recognised."""
     total = hashlib.sha256()
     for text in texts:
         data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
@@ -132,7 +132,7 @@ def digest(texts: Sequence[str] | Sequence[bytes]) -> str:
 
 
 def _decode(data: bytes, complaints: Complaints) -> str:
-    """UTF-8, without a byte-order mark; lines that are not are bad."""
+    """The text of UTF-8 data, without a byte-order mark; a line that is not UTF-8 is bad."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -143,5 +143,5 @@ def _decode(data: bytes, complaints: Complaints) -> str:
     lines = [decode(number, line, complaints, remedy) for number, line in enumerate(data.split(b"\n"), 1)]
     text = "\n".join(line for line in lines if line is not None)
     if not text:
-        raise complaints.refuse(None, None, "nothing is left of the file; give a text to learn from")
+        raise complaints.refuse(None, None, "no line of the file can be used; give a text to learn from")
     return text

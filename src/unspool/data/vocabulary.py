@@ -1,4 +1,4 @@
-"""Vocabularies: a text as numbers, and back."""
+"""Vocabularies: from text to numbers, and back."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from ..errors import DataError
 
 LEVELS = ("char", "byte", "word")
 UNITS = {"char": "character", "byte": "byte", "word": "word"}
-# Joined again the pieces are the text: a space belongs to the word that follows it, other white space is a word.
+# Joined, the pieces give the text again: a space belongs to the word after it, and other white space is a word.
 _WORD = re.compile(r" ?\w+| ?[^\w\s]+|\s+(?!\S)|\s")
 
 
@@ -22,8 +22,8 @@ class Vocabulary:
 
     Args:
         level: `char`, `byte` or `word`.
-        tokens: the tokens in order of their numbers. Number 0 of characters and words is the unknown token, written
-            "", which stands for all that the training text did not have; bytes are all known and are not listed.
+        tokens: the tokens in the order of their numbers. Among characters and words number 0 is the unknown token,
+            written "", which stands for all that the training text did not have. Bytes are all known, and not listed.
     """
 
     level: str
@@ -34,11 +34,11 @@ class Vocabulary:
 
     @property
     def unknown(self) -> int | None:
-        """The number of the unknown token."""
+        """The number of the unknown token, or None for bytes."""
         return None if self.level == "byte" else 0
 
     def encode(self, text: str | bytes) -> np.ndarray:
-        """Numbers of the text's tokens, int32, (N,)."""
+        """The numbers of the text's tokens, int32, (N,)."""
         if self.level == "byte":
             data = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
             return np.frombuffer(data, np.uint8).astype(np.int32)
@@ -51,7 +51,7 @@ class Vocabulary:
         return np.fromiter((self._number.get(w, 0) for w in _WORD.findall(text)), np.int32)
 
     def piece(self, number: int) -> bytes:
-        """The token of a number as UTF-8; a byte may be part of a character."""
+        """The token with this number, in UTF-8; a byte may be a part of a character."""
         return bytes([number]) if self.level == "byte" else self.tokens[number].encode("utf-8", "replace")
 
     def to_json(self) -> str:
@@ -63,7 +63,7 @@ class Vocabulary:
 
     @cached_property
     def _number_of_code(self) -> np.ndarray:
-        """Number of each code point, 0 for the unknown ones."""
+        """The number of each code point, 0 for the unknown ones."""
         known = [ord(token) for token in self.tokens[1:]]
         table = np.zeros(max(known, default=0) + 1, np.int32)
         table[known] = np.arange(1, len(self.tokens), dtype=np.int32)
@@ -71,7 +71,7 @@ class Vocabulary:
 
 
 def from_text(text: str | bytes, level: str, size: int = 10_000) -> Vocabulary:
-    """The vocabulary of a text: its `size` most frequent tokens; a word has to occur twice."""
+    """The vocabulary of a text: its `size` most frequent tokens. A word must occur at least twice."""
     if level == "byte":
         return Vocabulary("byte")
     if isinstance(text, bytes):
@@ -88,7 +88,7 @@ def from_json(data: str | bytes) -> Vocabulary:
     """A vocabulary that was saved.
 
     Raises:
-        DataError: it is not one.
+        DataError: the data is not a vocabulary.
     """
     try:
         saved = json.loads(data)

@@ -11,10 +11,10 @@ def model_card(title: str, config: Mapping[str, Any], metrics: Mapping[str, Any]
     """The README.md of a saved network: a model card.
 
     Args:
-        title: one line.
-        config: as in config.json.
-        metrics: as in metrics.json.
-        about: Markdown: what it is and how to use it.
+        title: the title, one line.
+        config: the contents of config.json.
+        metrics: the contents of metrics.json.
+        about: what the network is and how to use it, in Markdown.
     """
     rows = "\n".join(f"| {name} | {value} |" for name, value in _flat(metrics))
     return (

@@ -1,11 +1,11 @@
-"""The folder of a trained network: whole or absent, and nothing in it is executed when it is read.
+"""The folder of a trained network. It is complete or absent, and reading it executes nothing.
 
 config.json           format version, task, parameters, preprocessing, network, SHA-256 of the files below
 model.safetensors     the weights
 vocabulary.json       what the tokens are, where there are tokens
-metrics.json          how good it is, beside the baseline
-history.jsonl         one line a check of the training run
-README.md             all that for people
+metrics.json          how good the network is, beside the baseline
+history.jsonl         the history of the training run
+README.md             a model card for people to read
 """
 
 import hashlib
@@ -25,14 +25,14 @@ from safetensors import numpy as safetensors
 from ..beside import beside
 from ..errors import FolderError
 
-FORMAT = 2  # 1 had language models only, with fewer options; what it had means the same
+FORMAT = 2  # format 1 had only language models, with fewer options, whose meaning is unchanged
 _LARGEST_JSON = 2**26  # bytes
 
 
 class Saved(NamedTuple):
-    """What a folder holds: config.json, the weights by name, and the other files that were asked for.
+    """What a folder holds: config.json, the weights by name, and the other files that were requested.
 
-    A weight is float32; or, packed, uint16 with the bits of bfloat16, or int8 with a float32 array `<name>.scale`.
+    A weight is float32 or, if packed, uint16 with the bits of bfloat16, or int8 with a float32 array `<name>.scale`.
     """
 
     config: dict[str, Any]
@@ -42,11 +42,11 @@ class Saved(NamedTuple):
 
 
 def check_free(path: str | Path, force: bool = False) -> None:
-    """Raise FolderError unless a network may be saved at this path, so that nobody trains one in vain."""
+    """Raise FolderError unless a network can be saved at this path; this is to be known before one is trained."""
     path = Path(path).absolute()
     if path.is_dir() and any(path.iterdir()):
         if not (path / "config.json").is_file() or not (path / "model.safetensors").is_file():
-            raise FolderError(f"{path} exists and is no saved network; choose another folder")
+            raise FolderError(f"{path} exists and is not a saved network; choose another folder")
         if not force:
             raise FolderError(f"{path} exists; choose another folder, or give force to replace it")
     elif path.exists() and not path.is_dir():
@@ -68,16 +68,16 @@ def write(
     *,
     force: bool = False,
 ) -> None:
-    """Save a network: written beside its final name and renamed.
+    """Save a network. The folder is written beside its final name and then renamed.
 
     Args:
         path: the folder.
-        config: what goes into config.json; `format` and `sha256` are added.
-        weights: by name.
-        files: further text files by name.
+        config: the contents of config.json, to which `format` and `sha256` are added.
+        weights: the weights by name.
+        files: the contents of further text files by name.
         force: replace a network that was saved there.
     Raises:
-        FolderError: something is there already, or it cannot be written. What was there is still there.
+        FolderError: the path is taken, or the folder cannot be written. What was there is still there.
     """
     check_free(path, force)
     path = Path(path).absolute()
@@ -106,9 +106,9 @@ def read(
 
     Args:
         path: the folder.
-        task: that it must have been trained for; None: any.
-        files: further files that are wanted.
-        optional: those that are wanted if they are there.
+        task: the task that the network must have been trained for; None: any.
+        files: further files to read.
+        optional: files to read if they exist.
     Raises:
         FolderError: a file is missing, damaged, of another task, or of a newer format.
     """
@@ -118,7 +118,7 @@ def read(
     config = json_object(_read_file(path / "config.json"), path / "config.json")
     version, sums = config.get("format"), config.get("sha256")
     if type(version) is not int or version < 1 or not isinstance(sums, dict):
-        raise FolderError(f"{path / 'config.json'}: has no format number and checksums; save the network again")
+        raise FolderError(f"{path / 'config.json'}: must have a format number and checksums; save the network again")
     if version > FORMAT:
         raise FolderError(f"{path}: has format {version}, and this unspool reads {FORMAT}; install a newer unspool")
     if task is not None and config.get("task") != task:
@@ -134,7 +134,7 @@ def read(
 
 @contextmanager
 def read_as(path: str | Path, task: str) -> Iterator[None]:
-    """Whatever is wrong with what the files of a folder say becomes a FolderError."""
+    """Turn the errors that wrong contents of a folder's files cause into a FolderError."""
     try:
         yield
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
@@ -143,7 +143,7 @@ def read_as(path: str | Path, task: str) -> Iterator[None]:
 
 
 def json_object(data: bytes, name: str | Path) -> dict[str, Any]:
-    """A JSON object that was in a file of this name, or FolderError."""
+    """The JSON object that a file of this name holds; raise FolderError if it does not hold one."""
     try:
         value = json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -158,14 +158,14 @@ def _read_file(path: Path) -> bytes:
         with open(path, "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise FolderError(f"{path}: is no ordinary file; give the folder of a saved network")
+                raise FolderError(f"{path}: is not an ordinary file; give the folder of a saved network")
             if path.suffix != ".safetensors" and status.st_size > _LARGEST_JSON:
                 raise FolderError(f"{path}: has more than {_LARGEST_JSON} bytes; it is not a file of a saved network")
             return file.read(status.st_size)
     except FileNotFoundError:
         raise FolderError(f"{path}: is missing; give the folder of a saved network") from None
     except MemoryError:
-        raise FolderError(f"{path}: is larger than the memory there is; give the folder of a saved network") from None
+        raise FolderError(f"{path}: does not fit into memory; give the folder of a saved network") from None
     except OSError as error:
         raise FolderError(f"{path}: cannot be read ({error.strerror}); give the folder of a saved network") from None
 
@@ -183,7 +183,7 @@ def _weights(data: bytes, name: Path) -> dict[str, np.ndarray]:
 
 
 def plain(value: np.generic) -> int | float:
-    """A number of NumPy's, as a search over parameters may give, as JSON has it."""
+    """A NumPy number, which a search over parameters may give, as a Python number, which JSON can hold."""
     return value.item()
 
 

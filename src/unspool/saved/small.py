@@ -3,8 +3,8 @@
     bf16    the upper half of a float32, rounded to the nearest: relative error up to 2⁻⁹
     int8    w = scale · q, q in -127..127, one scale for each row: error up to scale / 2 = max |row| / 254
 
-Biases, embeddings, peepholes and scales stay float32, as does all arithmetic but int8's products, which are summed in
-32-bit integers: each vector that enters one is rounded to 16 bits.
+Biases, embeddings, peepholes and scales stay float32. All arithmetic is in float32, too, except the products with int8
+matrices: there each vector is rounded to 16 bits, and the products are summed in 32-bit integers.
 """
 
 from collections.abc import Mapping
@@ -26,12 +26,12 @@ def pack(path: str | Path, out: str | Path, weights: str, *, force: bool = False
     """Save a network once more, with small weights.
 
     Args:
-        path: its folder; the weights must be float32.
+        path: the folder of the network, whose weights must be float32.
         out: the folder to write.
         weights: "bf16" or "int8".
         force: replace the network at `out`.
     Raises:
-        UnspoolError: it cannot be read or written, or has small weights already.
+        UnspoolError: a folder cannot be read or written, or the network has small weights already.
     """
     one_of("weights", weights, KINDS)
     folder.check_free(out, force)
@@ -39,7 +39,7 @@ def pack(path: str | Path, out: str | Path, weights: str, *, force: bool = False
     saved = folder.read(path, optional=_FILES)
     parse(saved.config.get("network"))
     if is_packed(saved.weights):
-        raise FolderError(f"{path}: has small weights already; pack the network that it was made of")
+        raise FolderError(f"{path}: has small weights already; pack the network that it was made from")
     if wrong := sorted(name for name, w in saved.weights.items() if w.dtype != np.float32):
         raise FolderError(f"{path}: weights must be float32; got {wrong[0]!r:.80} of {saved.weights[wrong[0]].dtype}")
     files = {name: _text(data, path / name) for name, data in saved.files.items()}
@@ -50,7 +50,7 @@ def pack(path: str | Path, out: str | Path, weights: str, *, force: bool = False
 
 
 def small(weights: Mapping[str, np.ndarray], kind: str) -> dict[str, np.ndarray]:
-    """The weights by name, the matrices of recurrent layers and head made small."""
+    """The weights by name, with the matrices of the recurrent layers and the head in 16 or 8 bits."""
     one_of("weights", kind, KINDS)
     out = {}
     for name, w in weights.items():
@@ -64,7 +64,7 @@ def small(weights: Mapping[str, np.ndarray], kind: str) -> dict[str, np.ndarray]
 
 
 def float32(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The weights by name as float32, whatever they are; float32 ones are not copied."""
+    """The weights by name as float32, whatever their type; those that are float32 are not copied."""
     out = {}
     for name, w in weights.items():
         if w.dtype == np.uint16:
@@ -84,12 +84,12 @@ def is_packed(weights: Mapping[str, np.ndarray]) -> bool:
 
 
 def is_matrix(name: str, w: np.ndarray) -> bool:
-    """Is it the matrix of a product, and not an embedding or the peepholes?"""
+    """Whether a weight is the matrix of a product, and not an embedding or peepholes."""
     return w.ndim >= 2 and name.startswith(("recurrent.", "head.")) and "peephole" not in name
 
 
 def to_bf16(w: np.ndarray) -> np.ndarray:
-    """The bits of bfloat16, uint16, rounded to the nearest, ties to even; the largest stay finite."""
+    """The bits of bfloat16, as uint16, rounded to the nearest, ties to even; the largest numbers stay finite."""
     bits = np.ascontiguousarray(w).view(np.uint32)
     rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
     overflow = (rounded & 0x7F80) == 0x7F80
@@ -97,7 +97,7 @@ def to_bf16(w: np.ndarray) -> np.ndarray:
 
 
 def to_int8(w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """q and scale with w ≈ scale · q, one scale for each row, the first axis."""
+    """q and scale with w ≈ scale · q, and one scale for each row (the first axis)."""
     rows = w.reshape(len(w), -1).astype(np.float64)
     scale = (np.abs(rows).max(1) / 127).astype(np.float32)
     divisor = np.where(scale > 0, scale, 1).astype(np.float64)

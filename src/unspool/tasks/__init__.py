@@ -1,4 +1,4 @@
-"""Tasks: estimators. Each has a folder of three files (estimator, saved, baseline), and a row here."""
+"""Tasks: one estimator each. Each task has a folder with the files estimator, saved and baseline, and an entry here."""
 
 from importlib import import_module
 from types import ModuleType
@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 
 
 class Task(NamedTuple):
-    """A task and where its parts are; they are imported when they are needed.
+    """A task, and where its parts are, which are imported when they are needed.
 
-    folder: of `unspool.tasks`, and the task's name in a saved folder.
+    folder: the folder in `unspool.tasks`, which is also the task's name in a saved folder.
     estimator: the class in the folder's `estimator`.
-    options: its options, in `tasks.options`.
-    data: what a file is read with, in the folder's `saved`.
-    sentence: what the command line says of it.
+    options: the class of its options, in `tasks.options`.
+    data: the class that reads a file, in the folder's `saved`.
+    sentence: the description of the task on the command line.
     """
 
     folder: str
@@ -22,7 +22,7 @@ class Task(NamedTuple):
     sentence: str
 
     def module(self, name: str) -> ModuleType:
-        """A file of its folder."""
+        """A module of the task's folder."""
         return import_module(f"{__name__}.{self.folder}.{name}")
 
     def part(self, name: str) -> Any:
@@ -31,7 +31,7 @@ class Task(NamedTuple):
         return getattr(import_module(modules[name], __name__), getattr(self, name))
 
 
-# By the word after `unspool fit`.
+# The tasks by the word after `unspool fit`.
 TASKS = {
     "text": Task(
         "language_model",

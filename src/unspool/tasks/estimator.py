@@ -1,6 +1,6 @@
-"""What all estimators have in common: training, and what is saved of it.
+"""What all estimators have in common: training, saving and loading.
 
-A task says what its data is, which loss, which metric and which baseline; the rest is here.
+A task defines its data, its loss, its metric and its baseline; the rest is here.
 """
 
 import json
@@ -30,7 +30,7 @@ _FILES = ("metrics.json", "history.jsonl")
 @documented
 @dataclass(kw_only=True, eq=False, repr=False)
 class Training(TrainingOptions, BaseEstimator):
-    """How a network is trained: what few people change, given to an estimator as `training`.
+    """How a network is trained: options that are rarely changed, given to an estimator as `training`.
 
     Args:
         {options}
@@ -38,14 +38,14 @@ class Training(TrainingOptions, BaseEstimator):
 
 
 class Work(NamedTuple):
-    """What a task makes of its data, for one run.
+    """What a task makes of its data for one run.
 
-    network: the configuration.
+    network: the configuration of the network.
     loss: as for `unspool.train.fit`.
-    batches: to train on.
-    validation: batches, whose mean loss a target is to become small.
-    source: by what the data can be known again.
-    data: what the task wants to see again when the network is trained.
+    batches: the batches to train on.
+    validation: the batches whose mean loss per target is to be minimised.
+    source: what identifies the data.
+    data: whatever the task needs for `_finish`, when the network is trained.
     """
 
     network: dict[str, Any]
@@ -57,17 +57,17 @@ class Work(NamedTuple):
 
 
 class Estimator(Options, BaseEstimator):
-    """The base of the tasks, which follow scikit-learn's contract.
+    """The base class of the tasks, which follows the conventions of scikit-learn.
 
-    A task has four methods of its own: `_work` makes of data what a run needs; `_finish` gives the metrics of the
-    trained network; `_files` and `_restore` save and load what it has beside its network.
+    A task has four methods of its own: `_work` makes what a run needs from the data; `_finish` returns the metrics of
+    the trained network; `_files` and `_restore` save and load what the task has besides its network.
     """
 
     task: ClassVar[str]
-    files: ClassVar[tuple[str, ...]] = ()  # of its folder, beside those that all have
-    about: ClassVar[str] = ""  # of the model card
-    loss_unit: ClassVar[str] = "nats"  # as `_record` gives the loss
-    unit: ClassVar[str] = "step"  # what targets are counted in
+    files: ClassVar[tuple[str, ...]] = ()  # in its folder, besides those that all tasks have
+    about: ClassVar[str] = ""  # for the model card
+    loss_unit: ClassVar[str] = "nats"  # of the loss that `_record` returns
+    unit: ClassVar[str] = "step"  # in which targets are counted
 
     def fit(
         self: Self,
@@ -81,20 +81,20 @@ class Estimator(Options, BaseEstimator):
         resume: bool = False,
         **options: Any,
     ) -> Self:
-        """Train, and keep the weights that do best on the validation part.
+        """Train the network, and keep the weights that are best on the validation part.
 
         Args:
-            X, y: the data, as the class says.
-            validation: the part to hold out, between 0 and 1, or data of its own.
+            X, y: the data, as described in the class.
+            validation: the part of the data to hold out, between 0 and 1, or separate data.
             minutes: train for this time instead of a number of epochs.
             watch: receives the progress after each step.
             run: a folder for checkpoints and the history; without it an interrupted run leaves nothing on the disk.
-            resume: go on from the checkpoint in `run`, which must be of the same data and parameters.
+            resume: go on from the checkpoint in `run`, which must be from the same data and parameters.
             options: `fabric` and `tensorboard`, as for `unspool.train.fit`.
         Raises:
             DataError: the data cannot be used.
-            DivergedError: a loss was not finite. If there was a validation before, the estimator is fitted with the
-                weights of the best.
+            DivergedError: a loss or a gradient was not finite. If there was a validation before, the estimator is
+                fitted, with the weights of the best one.
             FolderError: the checkpoint cannot be read or written, or was made by another run.
         """
         plan = self._plan(minutes)
@@ -126,10 +126,10 @@ class Estimator(Options, BaseEstimator):
         return self
 
     def save(self, path: str | Path, *, force: bool = False) -> None:
-        """Save into a folder, which must not exist; or replace the network there, by force.
+        """Save into a folder that does not exist; or, with `force`, replace the network in one that does.
 
         Raises:
-            FolderError: it cannot be written. What was there is still there.
+            FolderError: the folder cannot be written. What was there is still there.
         """
         check_is_fitted(self, "network_")
         preprocessing, files = self._files()
@@ -149,10 +149,10 @@ class Estimator(Options, BaseEstimator):
 
     @classmethod
     def load(cls: type[Self], path: str | Path) -> Self:
-        """Load from a folder.
+        """Load an estimator from a folder.
 
         Raises:
-            FolderError: it is not a saved network of this task, or a damaged one.
+            FolderError: the folder is not a saved network of this task, or is damaged.
         """
         found = folder.read(path, cls.task, (*cls.files, *_FILES))
         metrics = folder.json_object(found.files["metrics.json"], Path(path) / "metrics.json")
@@ -166,18 +166,18 @@ class Estimator(Options, BaseEstimator):
         return model
 
     def report(self) -> str:
-        """The metric beside the baseline, in a few lines."""
+        """The metric beside that of the baseline, in a few lines."""
         raise NotImplementedError
 
     def _plan(self, minutes: float | None) -> Plan:
-        """Raise UnspoolError unless the options can be used; else what the loop makes of them."""
+        """The plan for the training loop; raise UnspoolError unless all options can be used."""
         check_all(self)
         of_plan = {f.name for f in options_of(Plan)}
         given = {name: value for name, value in flat(self).items() if name in of_plan}
         return Plan(**given, minutes=minutes)
 
     def _conclude(self, work: Work, outcome: Outcome) -> None:
-        """Metrics and history of a run that ended."""
+        """Set the metrics and the history of a run that has ended."""
         last = outcome.history[-1]
         self.stopped_ = outcome.stopped
         self.history_ = outcome.history
@@ -207,7 +207,7 @@ class Estimator(Options, BaseEstimator):
 
 @torch.no_grad()
 def mean_loss(network: torch.nn.Module, loss: Loss, batches: Iterable[Batch]) -> float:
-    """The loss a target, over batches whose state is carried as in training."""
+    """The mean loss per target, over batches whose state is carried as in training."""
     state, total, count = None, 0.0, 0
     for batch in batches:
         value, state = forward(network, loss, batch, None if batch.fresh else state)

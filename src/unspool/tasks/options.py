@@ -1,7 +1,7 @@
-"""The options of every task, each of them once.
+"""The options of every task, each defined once.
 
-What a constructor takes, what its documentation says, what is checked, and the flags of `unspool fit` are read off the
-fields of these classes. They need neither PyTorch nor scikit-learn, so that `--help` comes at once.
+Constructors, their documentation, the checks of their arguments, and the flags of `unspool fit` are made from the
+fields of these classes, which need neither PyTorch nor scikit-learn, so that `--help` is quick.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,25 +15,25 @@ from ..errors import UnspoolError
 from ..options import check, like, option, options_of
 from ..train.plan import Plan
 
-ALIASES = {"seed": "random_state"}  # names that options had, which flags and saved folders may still use
+ALIASES = {"seed": "random_state"}  # earlier names of options, which flags and saved folders may still use
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class TrainingOptions:
-    """How a network is trained: what few people change, in one parameter of each task.
+    """How a network is trained: options that are rarely changed, in one parameter of each task.
 
-    None is a number of the task's own.
+    None stands for the task's own value.
     """
 
     optimiser: str = like(Plan, "optimiser")
     schedule: str = like(Plan, "schedule")
-    batch_size: int = option(32, "sequences, or parts of a long one, that are read side by side", "training", least=1)
+    batch_size: int = option(32, "the sequences, or parts of a long one, read side by side", "training", least=1)
     clip_norm: float = like(Plan, "clip_norm", 1.0)
     clip_value: float = like(Plan, "clip_value")
     patience: int | None = like(Plan, "patience", None)
     tbptt: int | Sequence[int] | None = option(
         None,
-        "truncated backpropagation through time: k1 steps between two updates, or k1,k2 where the gradient goes back "
+        "truncated backpropagation through time: k1 steps between two updates; or k1,k2 if the gradient goes back "
         "through k2 steps",
         "training",
     )
@@ -41,15 +41,15 @@ class TrainingOptions:
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Options:
-    """What the networks of all tasks have in common."""
+    """The options that all tasks have in common."""
 
-    own_training: ClassVar[TrainingOptions] = TrainingOptions(patience=5)  # for what `training` leaves as None
+    own_training: ClassVar[TrainingOptions] = TrainingOptions(patience=5)  # the values for what is None in `training`
 
     cell: str = option("lstm", "the recurrent cell", "network", choices=RECURRENT)
     hidden_size: int = option(64, "H, the units of each recurrent layer", "network", least=1)
     num_layers: int = option(1, "the recurrent layers, each of which reads the one before", "network", least=1)
     dropout: float = option(
-        0.0, "the probability that an element is zeroed on the way up, never through time", "network", least=0, below=1
+        0.0, "the probability that an element is zeroed between layers, never through time", "network", least=0, below=1
     )
     epochs: int = like(Plan, "epochs", 30)
     learning_rate: float = like(Plan, "learning_rate", 1e-3)
@@ -59,16 +59,16 @@ class Options:
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class LanguageModelOptions(Options):
-    """What `LanguageModel` takes."""
+    """The options of `LanguageModel`."""
 
     own_training: ClassVar[TrainingOptions] = TrainingOptions(tbptt=64, patience=0)
 
     level: str = option("char", "what a token is", "data", choices=LEVELS)
     vocabulary_size: int = option(
-        10_000, "the most frequent characters or words that are known, at most", "data", least=1
+        10_000, "how many characters or words are known, at most: the most frequent ones", "data", least=1
     )
     embedding_size: int = option(
-        128, "the features of a token; 0: none, the tokens go 1-of-k into the first layer", "network", least=0
+        128, "the features of a token; 0: no embedding, the tokens go 1-of-k into the first layer", "network", least=0
     )
     cell: str = like(Options, "cell", "gru")
     hidden_size: int = like(Options, "hidden_size", 256)
@@ -77,7 +77,7 @@ class LanguageModelOptions(Options):
 
 
 def check_all(options: Options) -> None:
-    """Raise UnspoolError unless all options can be used, those of `training` among them."""
+    """Raise UnspoolError unless all options can be used, including those of `training`."""
     if not isinstance(options.training, TrainingOptions | None):
         raise UnspoolError(f"training must be a Training, or None; got {options.training!r:.80}")
     check(options)
@@ -88,23 +88,23 @@ def check_all(options: Options) -> None:
 
 
 def training_of(options: Options) -> dict[str, Any]:
-    """The options of `training` by name, those that are None as the task has them."""
+    """The options of `training` by name, with the task's own values for those that are None."""
     own = {f.name: getattr(options.own_training, f.name) for f in options_of(options.own_training)}
     given = options.training or options.own_training
     return {name: own[name] if (value := getattr(given, name)) is None else value for name in own}
 
 
 def flat(options: Options) -> dict[str, Any]:
-    """All options by name, those of `training` among them: what a saved folder and a run keep."""
+    """All options by name, including those of `training`, as a saved folder and a run keep them."""
     return {f.name: getattr(options, f.name) for f in options_of(options)} | training_of(options)
 
 
 def apart(task: type[Options], training: type[TrainingOptions], parameters: Mapping[str, Any]) -> Any:
-    """The object of a class that has these options, those of `training` put together: `flat`, the other way."""
+    """The inverse of `flat`: an object of the class `task` from all its options, including those of `training`."""
     named = {ALIASES.get(name, name): value for name, value in dict(parameters).items()}
     theirs, known = ({f.name for f in options_of(part)} for part in (training, task))
     if unknown := sorted(named.keys() - theirs - known):
-        raise UnspoolError(f"{unknown[0]!r:.80} is no option; there are {', '.join(sorted(theirs | known))}")
+        raise UnspoolError(f"{unknown[0]!r:.80} is not an option; there are {', '.join(sorted(theirs | known))}")
     together = {name: value for name, value in named.items() if name in theirs}
     own = {name: value for name, value in named.items() if name not in theirs}
     plain = task(**own)
@@ -113,7 +113,7 @@ def apart(task: type[Options], training: type[TrainingOptions], parameters: Mapp
 
 
 def k1_k2(tbptt: int | Sequence[int]) -> tuple[int, int]:
-    """The two numbers of steps that `tbptt` means."""
+    """The two numbers of steps, k1 and k2, that `tbptt` stands for."""
     pair = tuple(tbptt) if isinstance(tbptt, list | tuple) else (tbptt, tbptt)
     if len(pair) != 2:
         raise UnspoolError(f"tbptt must be k1, or k1 and k2; got {tbptt!r:.80}")

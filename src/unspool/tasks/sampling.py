@@ -1,4 +1,4 @@
-"""Drawing a token from the logits of all."""
+"""Drawing a token, given the logits of all tokens."""
 
 from random import Random
 
@@ -8,7 +8,7 @@ from ..arguments import integer, number
 
 
 def check(temperature: float, top_k: int | None, top_p: float | None) -> None:
-    """Raise UnspoolError unless `sample` can use them."""
+    """Raise UnspoolError unless `sample` can use these arguments."""
     number("temperature", temperature)
     if top_k is not None:
         integer("top_k", top_k, 1)
@@ -26,10 +26,11 @@ def sample(
     """Draw a token from softmax(logits / temperature).
 
     Args:
-        logits: (O,); -inf for a token that must not come.
+        logits: (O,); -inf for a token that must not be drawn.
+        rng: the source of random numbers.
         temperature: 0 for the likeliest token.
-        top_k: draw from the k likeliest only.
-        top_p: draw from the fewest of the likeliest whose probabilities reach p together (Holtzman et al. 2020).
+        top_k: draw from the k likeliest tokens only.
+        top_p: draw from the fewest of the likeliest tokens whose probabilities together reach p (Holtzman et al. 2020).
     """
     if temperature == 0:
         return int(logits.argmax())
@@ -45,12 +46,12 @@ def sample(
     return int(order[_draw(upto, rng)])
 
 
-def _weights(behind: np.ndarray, temperature: float) -> np.ndarray:
-    """exp of what each logit is behind the largest, which 0 is, by the temperature."""
+def _weights(relative: np.ndarray, temperature: float) -> np.ndarray:
+    """exp(relative / temperature), where `relative` are the logits minus the largest of them."""
     with np.errstate(over="ignore"):  # a temperature near 0
-        return np.exp(behind / temperature)
+        return np.exp(relative / temperature)
 
 
 def _draw(upto: np.ndarray, rng: Random) -> int:
-    """A number with the probabilities whose sums these are, times a constant; never one of probability 0."""
+    """Draw a number, never one of probability 0; `upto` is a multiple of the cumulative sum of the probabilities."""
     return min(int(upto.searchsorted(rng.random() * upto[-1], side="right")), len(upto) - 1)

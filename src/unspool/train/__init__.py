@@ -1,4 +1,4 @@
-"""Training through time: the one loop for every task, and what it writes down."""
+"""Training through time: the one loop for every task, and the records that it keeps."""
 
 from typing import TYPE_CHECKING
 

@@ -9,11 +9,11 @@ import torch
 from ..data.batches import Batch
 from .through_time import Loss, state_gradients
 
-_LONGEST = 4096  # time steps that are gone through one by one
+_LONGEST = 4096  # time steps that are examined one by one
 
 
 def parameter(network: torch.nn.Module) -> str | None:
-    """The first parameter that is not finite, or whose gradient is not."""
+    """The first parameter that is not finite, or else those whose gradient is not finite, in words; None if all are."""
     named = list(network.named_parameters())
     for name, p in named:
         if not p.isfinite().all():
@@ -23,13 +23,13 @@ def parameter(network: torch.nn.Module) -> str | None:
 
 
 def time_step(network: torch.nn.Module, loss: Loss, entered: Sequence[tuple[Batch, Any]]) -> tuple[bool, str | None]:
-    """The first time step whose loss is not finite, or the last through which the gradient did not come back finite.
+    """Find the first time step whose loss is not finite, or the last at which the gradient on its way back is not.
 
     Args:
-        network, loss: as for `flow.forward`.
-        entered: the batches of a step, and the state that entered each.
+        network, loss: as for `through_time.forward`.
+        entered: the batches of a step, each with the state that it began with.
     Returns:
-        Whether it was found, and what to say.
+        Whether it was found, and the words that say so.
     """
     said = None
     for batch, state in entered:
@@ -42,7 +42,7 @@ def time_step(network: torch.nn.Module, loss: Loss, entered: Sequence[tuple[Batc
 def _of_batch(network: torch.nn.Module, loss: Loss, batch: Batch, state: Any) -> tuple[bool, str]:
     T = len(batch.inputs)
     if T > _LONGEST:
-        return False, f"its {T} time steps are too many to be gone through one by one"
+        return False, f"its {T} time steps are too many to be examined one by one"
     with torch.enable_grad():
         losses, norms = state_gradients(network, loss, batch, state)
     for t, value in enumerate(losses):
@@ -50,8 +50,8 @@ def _of_batch(network: torch.nn.Module, loss: Loss, batch: Batch, state: Any) ->
             return True, f"the loss of time step {t} of {T} is the first that is not finite"
     for t in reversed(range(T)):
         if not math.isfinite(norms[t]):
-            behind = [norm for norm in norms[t + 1 :] if norm > 0]
-            grew = f", having grown from {behind[-1]:.3g} to {behind[0]:.3g} on the way back" if behind else ""
+            later = [norm for norm in norms[t + 1 :] if norm > 0]
+            grew = f", having grown from {later[-1]:.3g} to {later[0]:.3g} on the way back" if later else ""
             return True, f"the gradient by the state is not finite from time step {t} of {T} backwards{grew}"
     largest = max(range(T), key=norms.__getitem__)
     return False, (
@@ -62,7 +62,7 @@ def _of_batch(network: torch.nn.Module, loss: Loss, batch: Batch, state: Any) ->
 def complaint(
     what: str, step: int, where: Sequence[str | None], norms: Sequence[float], kept: str, remedies: Sequence[str]
 ) -> str:
-    """One line of all that is known."""
+    """All that is known, in one line."""
     known = "".join(f"; {part}" for part in where if part)
     grew = f"; gradient norms before: {', '.join(f'{norm:.3g}' for norm in norms)}" if norms else ""
     return (

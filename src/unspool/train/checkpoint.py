@@ -1,8 +1,8 @@
-"""Checkpoints of training runs: whole or absent, and known to be undamaged.
+"""Checkpoints of training runs: they are complete or absent, and damage is found when they are read.
 
-A checkpoint is one line, `unspool checkpoint 2 <SHA-256 of the rest>`, and after it tensors as safetensors has them, of
-which one, `progress`, is JSON. It is written beside its name, forced to the disk, and renamed. Reading it executes
-nothing.
+A checkpoint is one line, `unspool checkpoint 2 <SHA-256 of the rest>`, and after it tensors in the safetensors format.
+One of them, `progress`, is JSON. A checkpoint is written beside its name, forced to the disk, and renamed. Reading it
+executes nothing.
 """
 
 import contextlib
@@ -26,20 +26,22 @@ _MAGIC = b"unspool checkpoint "
 
 
 def begin(path: Path, history: Path) -> None:
-    """Make the folder of a run, without the checkpoint of another one, and with an empty history."""
+    """Make the folder of a run with an empty history, and remove the checkpoint of an earlier run."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
         history.write_text("")
     except OSError as error:
-        raise FolderError(f"{path.parent}: cannot be written ({error.strerror or error}); choose another") from None
+        raise FolderError(
+            f"{path.parent}: cannot be written ({error.strerror or error}); choose another folder"
+        ) from None
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]) -> None:
-    """Replace the checkpoint at this path, if there is one.
+    """Write a checkpoint, in place of the one at this path if there is one.
 
     Raises:
-        FolderError: it cannot be written. The one that was there is still there.
+        FolderError: it cannot be written. The earlier one is still there.
     """
     said = torch.frombuffer(bytearray(json.dumps(progress).encode()), dtype=torch.uint8)
     data = save({**_apart(tensors), "progress": said})
@@ -49,7 +51,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]
 
 
 def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """On the CPU, contiguous, and none in the memory of another, as those of tied weights are."""
+    """The tensors on the CPU, contiguous, and without shared memory, which tied weights have."""
     apart, seen = {}, set()
     for name, tensor in tensors.items():
         tensor = tensor.detach().cpu().contiguous()
@@ -63,7 +65,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and the progress that were written.
 
     Raises:
-        FolderError: it is missing, truncated or altered.
+        FolderError: the checkpoint is missing, truncated or altered.
     """
     try:
         data = path.read_bytes()
@@ -78,11 +80,11 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if version != str(_FORMAT):
         raise FolderError(
             f"{path}: is a checkpoint of format {version:.20}, and this unspool reads {_FORMAT}; finish the run with "
-            f"the unspool that began it, or begin it anew"
+            f"the version of unspool that began it, or begin it anew"
         )
     body = memoryview(data)[len(head) + 1 :]
     if not rest or sha256 != hashlib.sha256(body).hexdigest():
-        raise FolderError(f"{path}: is truncated or altered, as its SHA-256 is not the one written in it")
+        raise FolderError(f"{path}: is truncated or altered, as its SHA-256 is not the one in it; begin the run anew")
     try:
         tensors = load(bytes(body))
         return tensors, json.loads(tensors.pop("progress").numpy().tobytes())
@@ -91,7 +93,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def pack_optimiser(optimiser: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """An optimiser's state as tensors by name and as what JSON can hold."""
+    """An optimiser's state: its tensors by name, and the rest, which JSON can hold."""
     state = optimiser.state_dict()
     tensors, rest = {}, {}
     for k, values in state["state"].items():
@@ -119,7 +121,7 @@ def unpack_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Ten
 
 
 def keep_lines(path: Path, lines: int, write: bool) -> list[dict[str, Any]]:
-    """The first lines of the history; those of after the checkpoint go."""
+    """The first lines of the history; with `write`, the later ones, which the checkpoint does not know, are removed."""
     try:
         found = path.read_text().splitlines(keepends=True)
         kept = found[:lines]
@@ -127,7 +129,7 @@ def keep_lines(path: Path, lines: int, write: bool) -> list[dict[str, Any]]:
     except (OSError, ValueError) as error:
         raise FolderError(f"{path}: cannot be read ({error}); put it back, or begin the run anew") from None
     if len(kept) < lines:
-        raise FolderError(f"{path}: has {len(kept)} lines of {lines}; put it back, or begin the run anew")
+        raise FolderError(f"{path}: has {len(kept)} of {lines} lines; put it back, or begin the run anew")
     if write and len(found) > lines:
         with _or_complain(path), beside(path) as new:
             new.write_text("".join(kept))
@@ -152,6 +154,6 @@ def _or_complain(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise FolderError(
-            f"{path}: was not written ({error.strerror or error}); make room, and go on from the checkpoint before, "
-            f"or begin anew if there was none yet"
+            f"{path}: was not written ({error.strerror or error}); make room, and go on from the last checkpoint, "
+            f"or begin anew if there is none yet"
         ) from None

@@ -25,12 +25,12 @@ from .step import Step
 from .through_time import Loss
 
 _OVERFLOWS = 40  # steps in a row that 16-mixed may skip
-_REMEMBERED = 5  # gradient norms that a complaint about a blow-up shows
+_REMEMBERED = 5  # the latest gradient norms, which the message about a blow-up shows
 
 
 @dataclass
 class _Position:
-    """Where a run is; with the tensors and the recorder, all that it goes on from."""
+    """Where a run is. With the tensors and the state of the recorder, this is all that it needs to go on."""
 
     epoch: int = 0
     index: int = 0  # of the next batch in the epoch
@@ -39,14 +39,14 @@ class _Position:
     seconds: float = 0.0
     done: float = 0.0
     checked: int = 0
-    waited: int = 0  # checks since the best
+    waited: int = 0  # checks since the best one
     best: float | None = None
     recent: list[float] = field(default_factory=list)  # norms before clipping
     overflows: int = 0  # steps in a row that 16-mixed has skipped, each with half the scale of the one before
 
 
 class _Run:
-    """A run under way: the step, the recorder, the position, and the best weights so far."""
+    """A run in progress: the step, the recorder, the position, and the best weights so far."""
 
     def __init__(self, step: Step, recorder: Recorder, batches: Batches, folder: Path | None, identity: str):
         self.step, self.recorder, self.folder, self.identity = step, recorder, folder, identity
@@ -54,23 +54,23 @@ class _Run:
         self.batches = batches.shard(self.fabric.global_rank, self.fabric.world_size)
         self.batches_per_epoch = len(batches)
         self.at, self.began = _Position(), time.perf_counter()
-        self.validation: float | None = None  # of a check at this step
+        self.validation: float | None = None  # the result of a check at this step
         self.saved = 0.0  # seconds of the run at the last checkpoint
         same_weights(self.fabric, self.network)
         self.best_weights = _copy(self.network)
 
     def begin(self) -> None:
-        """Begin anew: what another run left in the folder goes."""
+        """Begin anew, and remove what an earlier run left in the folder."""
         if (folder := self.folder) is not None:
             on_first(self.fabric, lambda: checkpoint.begin(folder / CHECKPOINT, folder / HISTORY))
 
     def restore(self, folder: Path) -> None:
-        """Go on from the checkpoint, whatever the number of ranks was."""
+        """Go on from the checkpoint, which another number of ranks may have written."""
         tensors, progress = checkpoint.read(folder / CHECKPOINT)
         if progress["identity"] != self.identity:
             raise FolderError(
-                f"{folder}: was made by another run, {progress['identity']:.200}, and this is "
-                f"{self.identity:.200}; go on with the same, or begin anew"
+                f"{folder}: was made by another run, {progress['identity']:.200}, and this one is "
+                f"{self.identity:.200}; go on with the same data and options, or begin anew"
             )
         part, step, device = _by_prefix(tensors), self.step, self.fabric.device
         self.network.load_state_dict(part["network"])
@@ -92,13 +92,13 @@ class _Run:
         self.recorder.restore(folder, **progress["recorder"])
 
     def add(self, batch: Any) -> bool:
-        """Add the gradients of one more batch; whether it is the last of the step."""
+        """Add the gradients of one more batch, and return whether it is the last of the step."""
         self.at.index += 1
         self.step.add(batch)
         return self.step.batches == self.plan.accumulate or self.at.index == self.batches_per_epoch
 
     def update(self, interrupted: bool) -> bool:
-        """Clip, and take a step with the gradients of all ranks; whether one of the ranks is to end."""
+        """Clip the gradients of all ranks and take a step; return whether one of the ranks was interrupted."""
         at = self.at
         clock = 0.0 if self.fabric.global_rank else self._clock()
         loss, targets, asked, at.seconds = self.step.reduce(float(interrupted), clock)
@@ -123,7 +123,7 @@ class _Run:
 
     @property
     def over(self) -> str:
-        """How the run has ended, if it has."""
+        """How the run has ended, or an empty string if it has not."""
         at, patience = self.at, self.plan.patience
         return "finished" if at.done >= 1 else "early" if patience and at.waited >= patience else ""
 
@@ -132,7 +132,7 @@ class _Run:
         at = self.at
         self.network.eval()
         with torch.no_grad():
-            # By the clock the check itself may have taken a good part of the run.
+            # When minutes limit the run, the check itself may have taken a good part of it.
             value, at.seconds = on_first(self.fabric, lambda: (validate(), self._clock()))
         self.network.train()
         at.checked = int(self._part_done() * self._checks)
@@ -151,10 +151,10 @@ class _Run:
     def save_is_due(self) -> bool:
         return self.at.seconds - self.saved >= self.plan.save_seconds
 
-    def tell(self, watch: Callable[[Progress], None] | None) -> None:
-        """Tell the progress, and write it down where a line of the history is due."""
+    def report(self, watch: Callable[[Progress], None] | None) -> None:
+        """Report the progress, and record it if a line of the history is due."""
         due = self.validation is not None or self.at.step % self.plan.log_steps == 0
-        self.recorder.tell(self._progress(), due, watch)
+        self.recorder.report(self._progress(), due, watch)
 
     def save(self) -> None:
         """Write the checkpoint, if the run has a folder."""
@@ -180,7 +180,7 @@ class _Run:
         checkpoint.write(folder / CHECKPOINT, tensors, progress)
 
     def end(self, stopped: str) -> Outcome:
-        """The network as it is to be used: on the CPU, with the best weights there are."""
+        """Put the network on the CPU, with the best weights so far, and return how the run ended."""
         if stopped != "interrupted" or self.at.best is not None:
             self.network.load_state_dict(self.best_weights)
         self.network.cpu().eval()
@@ -188,14 +188,14 @@ class _Run:
         return Outcome(stopped, math.inf if self.at.best is None else self.at.best, self.recorder.history)
 
     def diverge(self, what: str) -> NoReturn:
-        """Stop with all that is known."""
+        """Raise DivergedError, with all that is known in its message."""
         at, plan = self.at, self.plan
         located, where = False, []
         if what != "validation loss":
             with self.fabric.autocast():
                 located, step = blowup.time_step(self.network, self.step.loss, self.step.entered)
             where = [blowup.parameter(self.network), step]
-        kept = "the network has the weights " + ("that it began with" if at.best is None else "that were best before")
+        kept = "the network has the weights " + ("that it began with" if at.best is None else "of its best check")
         if self.folder is not None and (self.folder / CHECKPOINT).exists():
             kept += f", the last good checkpoint is {self.folder / CHECKPOINT}"
         remedies = [
@@ -234,7 +234,7 @@ class _Run:
 
 
 def _cuda_random(device: torch.device) -> Tensor:
-    """The state of the GPU's random numbers, which dropout draws there; empty without one."""
+    """The state of the GPU's random numbers, which dropout uses there; empty without a GPU."""
     return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.empty(0, dtype=torch.uint8)
 
 
@@ -243,7 +243,7 @@ def _copy(network: torch.nn.Module) -> dict[str, Tensor]:
 
 
 def _flatten(state: Any) -> tuple[list[Tensor], Any]:
-    """A state's tensors, and its shape: a list for a tuple, None for none, 0 for a tensor."""
+    """A state's tensors, and its shape: a list for a tuple, None for no state, 0 for a tensor."""
     if isinstance(state, tuple):
         parts = [_flatten(part) for part in state]
         return [leaf for leaves, _ in parts for leaf in leaves], [shape for _, shape in parts]
@@ -266,25 +266,25 @@ def _by_prefix(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
 
 @contextmanager
 def _interruptible() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C or SIGTERM sets; only the main thread can wait for one."""
+    """An event that the first Ctrl-C or SIGTERM sets; threads other than the main one cannot handle signals."""
     interrupted = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield interrupted
         return
 
-    def give_back() -> None:
+    def restore_handlers() -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
 
     def interrupt(*_: Any) -> None:
         interrupted.set()
-        give_back()
+        restore_handlers()
 
     before = {number: signal.signal(number, interrupt) or signal.SIG_DFL for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield interrupted
     finally:
-        give_back()
+        restore_handlers()
 
 
 def fit(
@@ -304,31 +304,32 @@ def fit(
 ) -> Outcome:
     """Train a network; at the end it has the weights of its best check.
 
-    The state is carried from batch to batch, except into a fresh one, and no gradient passes from one to another.
-    Ctrl-C or SIGTERM ends the run after the current step, with a checkpoint; a second one is an ordinary one.
-    A run that is resumed ends with the weights, to the bit, that it would have had undisturbed (unless minutes end it).
+    The state is carried from batch to batch, except into a fresh one; no gradient passes between batches. Ctrl-C or
+    SIGTERM ends the run after the current step, with a checkpoint; a second one acts as it does without `fit`. A run
+    that is resumed ends with the same weights, to the bit, as without the interruption (unless minutes limit it).
 
     Args:
-        network: network(x, state) gives outputs and the next state; what batches have of lengths and reset is passed.
-        loss: loss(outputs, targets), the sum over what has a target.
-        batches: of each epoch.
-        validate: the figure to make small.
+        network: network(x, state) returns the outputs and the next state; it also receives the `lengths` and `reset`
+            of a batch that has them.
+        loss: loss(outputs, targets), the sum over all that has a target.
+        batches: the batches of each epoch.
+        validate: returns the figure to minimise.
         plan: how long and how fast.
-        watch: is told after each step, on the first rank.
-        record: what becomes of the progress before it is told and written: other units, for example.
-        run: the folder for checkpoint and history; nothing is kept on the disk without it.
-        resume: go on from the checkpoint in `run`, or begin, where none was written yet.
-        identity: what the run is about; a checkpoint with another one is refused.
-        fabric: launched; this process alone, on its CPU, if None.
+        watch: receives the progress after each step, on the first rank.
+        record: converts the progress before it is reported and recorded, for example into other units.
+        run: the folder for the checkpoint and the history; without it nothing is kept on the disk.
+        resume: go on from the checkpoint in `run`, or begin if there is none yet.
+        identity: says what the run is about; a checkpoint with another identity is refused.
+        fabric: a launched Fabric; None: this process alone, on its CPU.
         tensorboard: a folder for TensorBoard's events.
     Raises:
-        DivergedError: a loss or gradient was not finite. The network has the best weights so far, those it began with
-            if there was no check yet; the checkpoint is the last good one; `outcome` is the error's second argument.
+        DivergedError: a loss or a gradient was not finite. The network has the best weights so far, or those it began
+            with if there was no check yet; the checkpoint is the last good one; the error has the `outcome`.
         FolderError: the checkpoint cannot be read or written.
         DataError: there are no batches.
     """
     if not len(batches):
-        raise DataError("there must be a batch at least to train on; got none")
+        raise DataError("batches must have at least one batch to train on; got none")
     fabric = fabric or alone()
     recorder = Recorder(fabric, run, record, tensorboard)
     this = _Run(Step(network, loss, plan, fabric), recorder, batches, run, identity)
@@ -346,13 +347,14 @@ def fit(
                 due = this.check_is_due
                 if due:
                     this.check(validate)
-                this.tell(watch)
+                this.report(watch)
                 if due or asked or this.save_is_due:
                     this.save()
                 if asked and not due:
-                    # For use as it is: the checkpoint, which goes on as if nothing had been, does not know of it.
+                    # For the use of the network as it is; the checkpoint has no trace of this check, so a resumed run
+                    # goes on as if uninterrupted.
                     this.check(validate)
-                    this.tell(watch)
+                    this.report(watch)
                 this.validation = None
                 if asked or this.over:
                     break

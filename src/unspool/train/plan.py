@@ -1,4 +1,4 @@
-"""What a training run is to do, how far it is, and how it ended. No PyTorch is imported before an optimiser is made."""
+"""What a training run is to do, how far it is, and how it ended. PyTorch is imported only to make an optimiser."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from ..options import check, documented, option
 if TYPE_CHECKING:
     import torch
 
-# The class in torch.optim of each optimiser, and whether it has a version that passes once over each parameter.
+# The class of each optimiser in torch.optim, and whether it has a fused version.
 OPTIMISERS = {
     "adam": ("Adam", True),
     "adamw": ("AdamW", True),
@@ -35,12 +35,12 @@ class Plan:
 
     {options}
 
-    Besides a name, `optimiser` may be a function from the parameters and `lr` to an optimiser, and `schedule` one from
-    the part of the run that is done, 0 to 1, to a factor. Pascanu, Mikolov & Bengio (2013) rescale gradients by their
-    norm.
+    Besides a name, `optimiser` may be a function from the parameters and `lr` to an optimiser, and `schedule` may be a
+    function from the part of the run that is done, 0 to 1, to a factor. Gradients are scaled down to `clip_norm` as
+    Pascanu, Mikolov & Bengio (2013) do.
 
     Raises:
-        UnspoolError: one of them cannot be used.
+        UnspoolError: one of the options cannot be used.
     """
 
     learning_rate: float = option(
@@ -74,51 +74,51 @@ class Plan:
     )
     checks: int = option(
         10,
-        "how often in a run, at least, the network is validated; once an epoch if there are more epochs",
+        "how often, at least, the network is validated in a run; once per epoch if there are more epochs",
         "training",
         least=1,
     )
     patience: int = option(
-        0, "the run ends after this number of validations without a better one; 0: it does not", "training", least=0
+        0, "end the run after this number of validations without a better one; 0: do not", "training", least=0
     )
     log_steps: int = option(
-        100, "steps between two lines of the history, which has one for each validation, too", "run", least=1
+        100, "steps between two lines of the history, which also has a line for each validation", "run", least=1
     )
     save_seconds: float = option(
-        60.0, "the time between two checkpoints; there is one at each validation, too", "run", least=0
+        60.0, "the time between two checkpoints; there is also one at each validation", "run", least=0
     )
 
     def __post_init__(self) -> None:
         check(self)
 
     def make_optimiser(self, parameters: Sequence["torch.Tensor"], scaled: bool = False) -> "torch.optim.Optimizer":
-        """The optimiser of these parameters; `scaled` if gradients are to be unscaled before it sees them."""
+        """The optimiser of these parameters; `scaled`: gradients are unscaled before it takes its step."""
         import torch
 
         if not parameters:
-            raise UnspoolError("the network must have a parameter to train; all are frozen")
+            raise UnspoolError("the network must have a parameter to train, but has none, or all are frozen")
         if not isinstance(self.optimiser, str):
             return self.optimiser(parameters, lr=self.learning_rate)
         name, fused = OPTIMISERS[self.optimiser]
-        # The fused ones would unscale the gradients themselves.
+        # The fused versions would unscale the gradients themselves.
         fused = fused and parameters[0].device.type in ("cpu", "cuda") and not scaled
         return getattr(torch.optim, name)(parameters, lr=self.learning_rate, **({"fused": True} if fused else {}))
 
     def factor(self, done: float) -> float:
-        """Of the learning rate, when this part of the run is done."""
+        """The factor of the learning rate when this part of the run is done."""
         return SCHEDULES[self.schedule](done) if isinstance(self.schedule, str) else self.schedule(done)
 
 
 class Progress(NamedTuple):
     """How far a run is.
 
-    step, epoch: how many, the epoch not always whole.
-    done: part of the run, 0 to 1.
-    seconds, tokens: spent, and targets trained on, so far.
+    step, epoch: the steps and the epochs so far; the latter may be a fraction.
+    done: the part of the run that is done, 0 to 1.
+    seconds, tokens: the time spent and the targets trained on, so far.
     loss: the mean over the targets since the last line of the history.
-    gradient_norm: the largest since then, before clipping; clipped_norm: behind it.
-    learning_rate: of this step.
-    validation: at a check, else None.
+    gradient_norm: the largest norm since then, before clipping; clipped_norm: the largest after clipping.
+    learning_rate: the learning rate of this step.
+    validation: the result of a check at this step, or None.
     """
 
     step: int
@@ -134,7 +134,7 @@ class Progress(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How a run ended (`finished`, `early` by patience, `interrupted` or `diverged`), its best check, its history."""
+    """How a run ended (`finished`, `early` by patience, `interrupted`, `diverged`), its best check, and its history."""
 
     stopped: str
     best: float

@@ -1,6 +1,6 @@
-"""Several processes that train one network: Lightning Fabric starts them, and what they have is put together here.
+"""Several processes that train one network. Lightning Fabric starts them, and what they compute is put together here.
 
-Rank r of R has of every batch the columns r, r + R, …; a rank without columns takes part in all sums.
+Rank r of R has the columns r, r + R, … of every batch; a rank without columns still takes part in all sums.
 """
 
 import os
@@ -26,17 +26,17 @@ PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
 def launch(
     devices: int = 1, nodes: int = 1, precision: str = "32-true", accelerator: str = "auto", **options: Any
 ) -> Fabric:
-    """Start the ranks: the same command once more for each of them, unless `torchrun` has done so.
+    """Start the ranks by running the same command once more for each, unless `torchrun` has started them.
 
     Args:
-        devices: processes on each machine, one a device; under torchrun it is asked.
-        nodes: machines; as well. Each begins the command itself, with MASTER_ADDR, MASTER_PORT and NODE_RANK in its
-            environment, and sees the same folders.
+        devices: the processes on each machine, one per device; torchrun's own number overrides it.
+        nodes: the machines; torchrun's own number overrides it. Without torchrun the command is begun on each machine,
+            with MASTER_ADDR, MASTER_PORT and NODE_RANK in its environment. All machines must see the same folders.
         precision: `32-true`, `64-true`, `bf16-mixed` or `16-mixed`.
-        accelerator: `cpu`, `cuda`, `mps`, or `auto`, the best there is.
-        options: of Fabric.
+        accelerator: `cpu`, `cuda`, `mps`, or `auto`, the best that is available.
+        options: further options of Fabric.
     Raises:
-        UnspoolError: there are not so many devices, or they cannot do this.
+        UnspoolError: there are not this many devices, or they cannot run in this precision.
     """
     one_of("precision", precision, PRECISIONS)
     integer("devices", devices, 1)
@@ -47,7 +47,7 @@ def launch(
     several = devices * nodes > 1
     try:
         with warnings.catch_warnings():
-            # Fabric would take another precision; it is refused below.
+            # Fabric would warn and take another precision; here that is an error, below.
             warnings.filterwarnings("ignore", message=".*not supported on CPU")
             fabric = Fabric(
                 accelerator=accelerator,
@@ -60,18 +60,18 @@ def launch(
         environment = getattr(fabric.strategy, "cluster_environment", None)
         if nodes > 1 and isinstance(environment, LightningEnvironment) and not os.environ.keys() >= _MEETING:
             raise ValueError(
-                f"give each machine {', '.join(sorted(_MEETING))} in its environment, or begin the ranks with torchrun"
+                f"give each machine {', '.join(sorted(_MEETING))} in its environment, or start the ranks with torchrun"
             )
         if fabric.strategy.precision.precision != precision:
             raise ValueError(f"{precision} needs another accelerator than {accelerator}")
         fabric.launch()
     except (ValueError, RuntimeError) as error:
-        raise UnspoolError(f"{devices} devices on {nodes} nodes in {precision} cannot be had: {error}") from None
+        raise UnspoolError(f"{devices} devices on {nodes} nodes in {precision} cannot be started: {error}") from None
     return fabric
 
 
 def alone() -> Fabric:
-    """This process, on its CPU."""
+    """A Fabric of this process alone, on its CPU."""
     return Fabric(accelerator="cpu", devices=1)
 
 
@@ -83,7 +83,7 @@ def same_weights(fabric: Fabric, network: torch.nn.Module) -> None:
 
 
 def add_up(fabric: Fabric, parameters: Sequence[Tensor], numbers: Sequence[float]) -> list[float]:
-    """Sums over all ranks: of the gradients, in place, and of the numbers. A missing gradient is zero."""
+    """Sum the gradients over all ranks, in place, and return the sums of the numbers. A missing gradient is zero."""
     if fabric.world_size == 1:
         return list(numbers)
     for p in parameters:
@@ -101,7 +101,7 @@ def add_up(fabric: Fabric, parameters: Sequence[Tensor], numbers: Sequence[float
 
 
 def gather(fabric: Fabric, value: Any) -> list[Any]:
-    """What every rank has, on all of them."""
+    """The values of all ranks, in a list that every rank receives."""
     if fabric.world_size == 1:
         return [value]
     values: list[Any] = [None] * fabric.world_size
@@ -110,7 +110,7 @@ def gather(fabric: Fabric, value: Any) -> list[Any]:
 
 
 def on_first(fabric: Fabric, work: Callable[[], Value]) -> Value:
-    """What the first rank's work gives, on all ranks; the others do none of it, but its UnspoolError is theirs, too."""
+    """Do the work on the first rank only; on all ranks, return what it returns, or raise the UnspoolError it raises."""
     value, error = None, None
     if fabric.global_rank == 0:
         try:
@@ -124,7 +124,7 @@ def on_first(fabric: Fabric, work: Callable[[], Value]) -> Value:
 
 
 def interleave(parts: Sequence[Tensor]) -> Tensor:
-    """One tensor of the ranks' parts: along the second last axis rank r has what becomes r, r + R, …"""
+    """One tensor from the ranks' parts: along the last axis but one, the part of rank r becomes r, r + R, …"""
     if len(parts) == 1:
         return parts[0]
     columns = sum(part.shape[-2] for part in parts)

@@ -1,4 +1,4 @@
-"""What a run writes down and tells: lines of the history, TensorBoard's events, the progress for whoever watches."""
+"""The records of a run: the lines of its history, TensorBoard's events, and the progress that `watch` receives."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -18,7 +18,7 @@ _SCALARS = ("loss", "validation", "gradient_norm", "clipped_norm", "learning_rat
 
 @dataclass
 class Window:
-    """What has come since the last line of the history: losses, targets, and the norms before and after clipping."""
+    """What happened since the last line of the history: the losses, targets, and norms before and after clipping."""
 
     losses: float = 0.0
     targets: int = 0
@@ -27,12 +27,12 @@ class Window:
 
 
 class Recorder:
-    """The history of a run, on the disk as far as the run has a folder.
+    """The history of a run, which is also kept on the disk if the run has a folder.
 
     Args:
-        fabric: of the run; the first rank alone writes and tells.
-        folder: of the run, or None.
-        record: what becomes of the progress before it is told and written: other units, for example.
+        fabric: the Fabric of the run; only its first rank writes and reports.
+        folder: the folder of the run, or None.
+        record: converts the progress before it is reported and recorded, for example into other units.
         tensorboard: a folder for TensorBoard's events, or None.
     """
 
@@ -45,16 +45,16 @@ class Recorder:
         self.window = Window()
 
     def restore(self, folder: Path, lines: int, window: dict[str, Any]) -> None:
-        """Go on after so many lines, which the folder has."""
+        """Go on after the first lines of the folder's history, as many as `lines`."""
         self.history = checkpoint.keep_lines(folder / HISTORY, lines, write=self.fabric.global_rank == 0)
         self.window = Window(**window)
 
     def state(self) -> dict[str, Any]:
-        """What `restore` needs."""
+        """The arguments that `restore` needs."""
         return {"lines": len(self.history), "window": asdict(self.window)}
 
     def add(self, loss: float, targets: int, norms: tuple[float, float] | None) -> None:
-        """One step: its summed loss, its targets, and the norm of its gradient before and after clipping."""
+        """Add one step: its summed loss, its targets, and the norms of its gradient before and after clipping."""
         self.window.losses += loss
         self.window.targets += targets
         if norms is not None:
@@ -62,14 +62,14 @@ class Recorder:
             self.window.clipped.append(norms[1])
 
     def progress(self, **position: Any) -> Progress:
-        """The progress at a position: the fields of `Progress` that do not come from the window."""
+        """The progress; `position` has the fields of `Progress` that do not come from the window."""
         w = self.window
         losses = {"loss": w.losses / max(w.targets, 1)}
         norms = {"gradient_norm": max(w.norms, default=0.0), "clipped_norm": max(w.clipped, default=0.0)}
         return self.record(Progress(**losses, **norms, **position))
 
-    def tell(self, progress: Progress, due: bool, watch: Callable[[Progress], None] | None) -> None:
-        """Tell whoever watches, and write a line if one is due."""
+    def report(self, progress: Progress, due: bool, watch: Callable[[Progress], None] | None) -> None:
+        """Write a line if one is due, and give the progress to `watch` on the first rank."""
         if due:
             self.write(progress)
         if watch is not None and self.fabric.global_rank == 0:
@@ -102,5 +102,5 @@ def _events(folder: Path) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ModuleNotFoundError:
-        raise UnspoolError("tensorboard is not installed; pip install 'unspool[track]' brings it") from None
+        raise UnspoolError("tensorboard is not installed; install it with pip install 'unspool[track]'") from None
     return SummaryWriter(str(folder))

@@ -1,4 +1,4 @@
-"""The folder of a run, DIR.run beside the network DIR that it is to become, and gone when that is there."""
+"""The folder of an unfinished run: DIR.run, beside the folder DIR of the network, and removed when DIR is saved."""
 
 import json
 import shutil
@@ -11,21 +11,21 @@ from ..errors import FolderError
 from ..saved import folder
 
 CHECKPOINT, HISTORY, _ARGUMENTS = "last.checkpoint", "history.jsonl", "run.json"
-_FORMAT = 2  # of run.json; format 1 was the arguments alone, of which one had another name
+_FORMAT = 2  # of run.json; format 1 had only the arguments, one of them under another name
 
 
 def check_free(out: Path, force: bool = False) -> None:
-    """Raise FolderError if a network or an unfinished run is there already, unless it is to be replaced."""
+    """Raise FolderError if a network or an unfinished run is there already, unless `force` is to replace it."""
     folder.check_free(out, force)
     if (of(out) / CHECKPOINT).exists() and not force:
         raise FolderError(f"{of(out)} has an unfinished run; go on with --resume {out}, or give --force to begin anew")
 
 
 def begin(out: Path, arguments: Mapping[str, Any]) -> Path:
-    """The folder of a new run, which knows the arguments that it was begun with.
+    """Make the folder of a new run, which keeps the arguments that the run was begun with.
 
     Raises:
-        FolderError: it cannot be written.
+        FolderError: the folder cannot be written.
     """
     run = of(out)
     try:
@@ -38,10 +38,10 @@ def begin(out: Path, arguments: Mapping[str, Any]) -> Path:
 
 
 def arguments(out: Path) -> dict[str, Any]:
-    """What the unfinished run of this network was begun with.
+    """The arguments that the unfinished run of this network was begun with.
 
     Raises:
-        FolderError: there is none.
+        FolderError: there is no unfinished run, or another version of unspool began it.
     """
     path = of(out) / _ARGUMENTS
     try:
@@ -52,8 +52,8 @@ def arguments(out: Path) -> dict[str, Any]:
         ) from None
     if found.get("format") != _FORMAT or not isinstance(found.get("arguments"), dict):
         raise FolderError(
-            f"{path}: was begun by another unspool, whose runs this one does not know; finish it with that one, or "
-            f"begin it anew with --out {out} --force"
+            f"{path}: was begun by another version of unspool, whose runs this one cannot read; finish it with that "
+            f"version, or begin it anew with --out {out} --force"
         )
     return found["arguments"]
 

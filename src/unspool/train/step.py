@@ -1,4 +1,4 @@
-"""One step of training: the gradients of its batches, summed over the ranks, clipped, and given to the optimiser."""
+"""One step of training: its batches' gradients are summed over the ranks, clipped, and given to the optimiser."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,12 +14,12 @@ from .through_time import Loss, forward
 
 
 class Step:
-    """A network that is being trained: its optimiser, the state that it carries, and the step under way.
+    """A network in training: its optimiser, the state that it carries, and the current step.
 
     Args:
         network, loss: as for `through_time.forward`.
         plan: the learning rate, the optimiser, the clipping.
-        fabric: launched.
+        fabric: a launched Fabric.
     """
 
     def __init__(self, network: torch.nn.Module, loss: Loss, plan: Plan, fabric: Fabric):
@@ -27,13 +27,13 @@ class Step:
         self.parameters = [p for p in network.parameters() if p.requires_grad]
         # The scaler of the loss in 16-mixed.
         self.scaler: torch.amp.GradScaler | None = getattr(fabric.strategy.precision, "scaler", None)
-        if self.scaler is not None:  # it makes its scale at the first loss, and a rank may have none
+        if self.scaler is not None:  # it sets its scale at the first loss, and a rank may have no loss
             self.scaler.scale(torch.zeros((), device=fabric.device))
         self.optimiser = plan.make_optimiser(self.parameters, self.scaler is not None)
         self.stepping: Any = fabric.setup_optimizers(self.optimiser)
         self.rates = [group["lr"] for group in self.optimiser.param_groups]
-        self.state: Any = None  # that the next batch begins with
-        self.entered: list[tuple[Batch, Any]] = []  # the batches of this step, and the state that entered each
+        self.state: Any = None  # the state that the next batch begins with
+        self.entered: list[tuple[Batch, Any]] = []  # the batches of this step, each with the state that it began with
         self.batches = self.targets = 0
         self.summed = 0.0
 
@@ -59,18 +59,18 @@ class Step:
         self.targets += batch.targets_there
 
     def reduce(self, *others: float) -> tuple[float, ...]:
-        """Sum the gradients over the ranks: the sums of the loss, of the targets, and of other numbers."""
+        """Sum the gradients over the ranks; return the sums of the loss, of the targets, and of the other numbers."""
         self.batches = 0
         return tuple(add_up(self.fabric, self.parameters, [self.summed, self.targets, *others]))
 
     def clip(self, targets: float) -> tuple[float, float]:
-        """Make the gradients means over the targets, scale them down and clamp them; the norm before and after."""
-        if self.scaler is not None:  # it unscales the sum, so that all ranks take the step, or none
+        """Divide the gradients by the targets, scale them down and clamp them; return the norms before and after."""
+        if self.scaler is not None:  # unscale the sum, so that either all ranks take the step or none does
             self.fabric.clip_gradients(self.network, self.stepping, max_norm=torch.inf, error_if_nonfinite=False)
         return _clip(self.parameters, self.plan.clip_norm, self.plan.clip_value, targets)
 
     def take(self, done: float) -> None:
-        """Let the optimiser take its step, when this part of the run is done."""
+        """Let the optimiser take its step; `done` is the part of the run before it."""
         for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
             group["lr"] = rate * self.plan.factor(done)
         self.stepping.step()

@@ -19,17 +19,19 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 def forward(
     network: torch.nn.Module, loss: Loss, batch: Batch, state: Any = None, *, recompute: bool = False
 ) -> tuple[Tensor, Any]:
-    """The summed loss of a batch, and the state to begin the next one with.
+    """The summed loss of a batch, and the state that the next one begins with.
 
         outputs, state = network(inputs, state);  value = loss(outputs, targets)
 
     Args:
-        network: network(x, state) gives outputs and the next state; what the batch has of lengths and reset is passed.
-        loss: loss(outputs, targets), a sum over what has a target.
-        batch: where it has `carry`, the state after so many steps is the one returned.
-        state: that enters the first step.
-        recompute: keep the states at the ends of √T segments only, and compute what lies between once more on the way
-            back: exact gradients through T steps in the memory of about 2 √T (Chen et al. 2016); targets per step.
+        network: network(x, state) returns the outputs and the next state; it also receives the `lengths` and `reset`
+            of a batch that has them.
+        loss: loss(outputs, targets), the sum over all that has a target.
+        batch: if it has a `carry`, the state after that number of steps is the one returned.
+        state: the state before the first step; None: zero.
+        recompute: keep only the states at the ends of √T segments, and compute what lies between once more on the way
+            back: exact gradients through T steps in the memory of about 2 √T (Chen et al. 2016). There must be a target
+            per step.
     Returns:
         The loss, and the state without its gradient.
     """
@@ -37,9 +39,10 @@ def forward(
     cuts = {0, T} | ({batch.carry} if batch.carry is not None else set())
     if recompute:
         if batch.targets.shape[:2] != batch.inputs.shape[:2]:
-            raise UnspoolError(f"recompute needs targets for each of the {T} time steps; got {batch.targets.shape}")
+            shape = batch.targets.shape
+            raise UnspoolError(f"recompute needs targets for each of the {T} time steps; got targets of shape {shape}")
         cuts |= set(range(0, T, math.isqrt(T - 1) + 1 if T else 1))
-    carried, total = state, None  # carried, if carry is 0
+    carried, total = state, None  # this state is carried over if carry is 0
     for begin, end in pairwise(sorted(cuts)):
         piece = _Piece(network, loss, batch, begin, end)
         before = state
@@ -55,7 +58,7 @@ def forward(
 
 
 class _Piece:
-    """The loss over a part of a batch's time steps, and the state behind it."""
+    """The loss over a part of a batch's time steps, and the state after it."""
 
     def __init__(self, network: torch.nn.Module, loss: Loss, batch: Batch, begin: int, end: int):
         self.network, self.loss = network, loss
@@ -68,8 +71,8 @@ class _Piece:
         if batch.reset is not None:
             self.options["reset"] = as_tensor(batch.reset[part], parameter)
         if batch.lengths is not None:
-            # A sequence that ended before this part has no targets in it, and keeps its state: a step of padding harms
-            # nobody.
+            # A sequence that ended before this part has no targets in it, and its state is kept by `forward`, so the
+            # step of padding that it gets here does no harm.
             lengths = batch.lengths if whole else np.clip(batch.lengths - begin, 1, end - begin)
             self.options["lengths"] = as_tensor(lengths, parameter)
 
@@ -81,15 +84,15 @@ class _Piece:
 def state_gradients(
     network: torch.nn.Module, loss: Loss, batch: Batch, state: Any = None
 ) -> tuple[list[float], list[float]]:
-    """Step by step through a batch: its losses, and how much of them flows back through the state.
+    """The loss at each step of a batch, and the norm of the gradient that flows back through each state.
 
-        loss[t] = loss(outputs[t], targets[t]), or 0 before the last step where a sequence has one target
+        loss[t] = loss(outputs[t], targets[t]), or 0 before the last step if there is one target per sequence
         norm[t] = ‖d(loss[0] + … + loss[T-1]) / d(state after step t)‖
 
     Args:
         network, loss, batch, state: as for `forward`.
     Returns:
-        T losses, and T norms, of which the last is 0.
+        T losses, and T norms, the last of which is 0.
     """
     losses, states = [], []
     for value, after in _steps(network, loss, batch, state):
@@ -119,13 +122,13 @@ def _steps(network: torch.nn.Module, loss: Loss, batch: Batch, state: Any) -> It
 
 
 def as_tensor(values: np.ndarray, like: Tensor) -> Tensor:
-    """An array as a tensor where `like` is; floats of its dtype."""
+    """An array as a tensor on the device of `like`; floats get its dtype."""
     tensor = torch.from_numpy(values)
     return tensor.to(like.device, like.dtype) if tensor.is_floating_point() else tensor.to(like.device)
 
 
 def _where(ended: Tensor, before: Any, after: Any) -> Any:
-    """The state before for the sequences that had ended, (B,), and the one after for the others."""
+    """The state before for the sequences that had ended, (B,), and the state after for the others."""
     if isinstance(after, tuple):
         return tuple(_where(ended, b, a) for b, a in zip(before, after, strict=True))
     return torch.where(ended[:, None].to(after.device), before, after)

@@ -1,8 +1,8 @@
 """Files to sequences: one module for each format, and the table that chooses among them.
 
-What is text may be gzip-compressed. Each reader gives `Sequences`, or raises DataError with file, line and column, and
-takes no more memory than a fixed multiple of what it reads: no size that a header declares is believed, and a
-compressed file may unpack to 200 times its size.
+Text files may be gzip-compressed. Each reader returns `Sequences`, or raises DataError with file, line and column. It
+takes no more memory than a fixed multiple of what it reads: it trusts no size that a header declares, and refuses a
+compressed file that unpacks to more than 200 times its size plus 1 MiB.
 """
 
 from importlib import import_module
@@ -13,7 +13,7 @@ from ...errors import DataError
 from ..sequences import Sequences
 from .source import suffix
 
-# The module and the function for each ending of a name; a module is imported when it is needed.
+# The module and the function for each suffix of a name; a module is imported when it is needed.
 _READERS = {
     ".csv": ("tables", "read_csv"),
     ".tsv": ("tables", "read_csv"),
@@ -31,10 +31,10 @@ _READERS = {
 
 
 def read(path: str | Path, **options: Any) -> Sequences:
-    """A file, by the reader that its name calls for; `options` are that reader's.
+    """Read a file with the reader for its name's suffix; `options` are that reader's.
 
     Raises:
-        DataError: no reader is known for the name, or as the reader does.
+        DataError: there is no reader for the name, or the reader raises it.
     """
     kind = suffix(path)
     if kind not in _READERS:

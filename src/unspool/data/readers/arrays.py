@@ -17,7 +17,7 @@ from ..ragged import Ragged, ends
 from ..sequences import Column, Places, Sequences
 from .source import ALLOWANCE, EXPANSION
 
-_DAMAGE = (  # what zipfile raises for files that are none
+_DAMAGE = (  # what zipfile raises for files that are not zip files
     OSError,
     EOFError,
     ValueError,
@@ -27,17 +27,17 @@ _DAMAGE = (  # what zipfile raises for files that are none
     zlib.error,
     struct.error,
 )
-_CHECKED = 2**20  # numbers of a mapped array that are looked at together
+_CHECKED = 2**20  # numbers of a mapped array that are checked at a time
 
 
 def read_npy(path: str | Path, *, missing: bool = False) -> Sequences:
-    """One array as column `value`: (T,) or (T, I) is one sequence, (n, T, ...) is n of them. It is mapped, not loaded.
+    """One array as the column `value`: (T,) or (T, I) is one sequence, (n, T, ...) is n. It is mapped, not loaded.
 
     Args:
         path: the file.
-        missing: NaN stands for a missing number; else there must be none.
+        missing: whether NaN may stand for a missing number; else there must be none.
     Raises:
-        DataError: the file cannot be read, is damaged, has objects in it, or numbers that are not finite.
+        DataError: the file cannot be read, is damaged, or has objects or numbers that are not finite.
     """
     array = npy.mapped(path)
     return _sequences(path, {"value": _checked(array, str(path), missing)}, None)
@@ -46,21 +46,21 @@ def read_npy(path: str | Path, *, missing: bool = False) -> Sequences:
 def read_npz(
     path: str | Path, *, columns: Collection[str] | None = None, lengths: str | None = None, missing: bool = False
 ) -> Sequences:
-    """Arrays by name.
+    """The arrays of a file by name.
 
-    With `lengths`, the name of an array (n,) of lengths that add up to N, arrays (N, ...) have a value a step, and
-    arrays (n, ...) a value a sequence. Without, arrays (n, T, ...) of three dimensions or more have a value a step, and
-    the others, (n,) or (n, O), a value a sequence; if there is none of three dimensions, all are (T,) or (T, I): one
-    sequence.
+    With `lengths`, the name of an array (n,) of lengths that add up to N, arrays (N, ...) have one value per step, and
+    arrays (n, ...) one per sequence. Without `lengths`, arrays (n, T, ...) of at least three dimensions have one value
+    per step, and the others, (n,) or (n, O), one per sequence; if no array has three dimensions, all are (T,) or (T, I)
+    and make one sequence.
 
     Args:
         path: the file.
-        columns: arrays to read, without it all.
-        lengths: name of the array of lengths.
-        missing: NaN stands for a missing number; else there must be none.
+        columns: the arrays to read; None: all.
+        lengths: the name of the array of lengths.
+        missing: whether NaN may stand for a missing number; else there must be none.
     Raises:
-        DataError: the file cannot be read, is damaged or unpacks to more than it justifies; an array has objects in it,
-            numbers that are not finite, or a shape that does not go with the others.
+        DataError: the file cannot be read, is damaged, or unpacks to much more than its size; or an array has objects,
+            numbers that are not finite, or a shape that does not fit the others.
     """
     try:
         with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
@@ -93,7 +93,7 @@ def _members(
     members = {i.filename.removesuffix(".npy"): i for i in archive.infolist()}
     if len(members) != len(archive.infolist()) or not members:
         raise DataError(
-            f"{path}: expected arrays of different names; got {', '.join(archive.namelist()) or 'none':.200}"
+            f"{path}: expected arrays with different names; got {', '.join(archive.namelist()) or 'none':.200}"
         )
     asked = [*(members if columns is None else columns)] + ([] if lengths is None else [lengths])
     wanted: list[str] = sorted(set(asked), key=asked.index)
@@ -101,11 +101,11 @@ def _members(
         if name not in members:
             raise DataError(f"{path}: there is no array {shown(name)}; there are {printable(', '.join(members)[:200])}")
     if sum(members[name].file_size for name in wanted) > EXPANSION * size + ALLOWANCE:
-        raise DataError(f"{path}: unpacks to more than {EXPANSION} times its size; if that is meant, save it as .npy")
+        raise DataError(f"{path}: unpacks to more than {EXPANSION} times its size; if that is right, save it as .npy")
     arrays = {}
     for name in wanted:
         with archive.open(members[name]) as member:
-            data = member.read()  # never more than the size that was counted above, and its check sum is compared
+            data = member.read()  # never more than the size counted above, and zipfile compares the checksum
         head = npy.header(io.BytesIO(data), len(data), f"{path}, array {name!r}")
         array = np.frombuffer(data, head.dtype, math.prod(head.shape), head.start)
         arrays[name] = array.reshape(head.shape, order="F" if head.fortran else "C")
@@ -114,7 +114,7 @@ def _members(
 
 def _sequences(path: str | Path, arrays: dict[str, np.ndarray], lengths: np.ndarray | None) -> Sequences:
     if not arrays:
-        raise DataError(f"{path}: there is no array but that of the lengths")
+        raise DataError(f"{path}: there is no array except the one of the lengths; expected another")
     several = [a for a in arrays.values() if a.ndim >= 3]
     columns: dict[str, Column] = {}
     if lengths is not None:
@@ -144,9 +144,9 @@ def _sequences(path: str | Path, arrays: dict[str, np.ndarray], lengths: np.ndar
 
 
 def _checked(array: np.ndarray, name: str, missing: bool) -> np.ndarray:
-    """The array, if its numbers are finite; text as str in an array of objects."""
+    """The array, if all its numbers are finite; text becomes str in an array of objects."""
     if not array.size or not array.ndim:
-        raise DataError(f"{name}: expected one dimension at least, and not nothing; got {_what(array)}")
+        raise DataError(f"{name}: expected an array with at least one dimension and one element; got {_what(array)}")
     if array.dtype.kind == "U":
         return array.astype(object)
     if array.dtype.kind == "M" and np.isnat(array).any():
@@ -158,7 +158,7 @@ def _checked(array: np.ndarray, name: str, missing: bool) -> np.ndarray:
             if wrong.any():
                 at = np.argwhere(wrong)[0]
                 place = (int(at[0]) + start, *map(int, at[1:]))
-                hint = ": give missing if it stands for a missing number" if np.isnan(part[tuple(at)]) else ""
+                hint = ": give missing=True if it stands for a missing number" if np.isnan(part[tuple(at)]) else ""
                 raise DataError(f"{name}, at {place}: expected a finite number; got {part[tuple(at)]}{hint}")
     return array
 

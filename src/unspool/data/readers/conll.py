@@ -1,4 +1,4 @@
-"""Tagged sentences: CoNLL-U, and the CoNLL formats with a token a line and an empty line after each sentence."""
+"""Tagged sentences: CoNLL-U, and the CoNLL formats with one token per line and an empty line after each sentence."""
 
 import re
 from array import array
@@ -20,23 +20,23 @@ Line = tuple[int, list[str]]
 
 
 def read_conllu(path: str | Path, *, columns: Sequence[str] = ("FORM", "UPOS"), skip_bad: int = 0) -> Sequences:
-    """Sentences of a CoNLL-U file, each column a text a word; gzip-compressed or not.
+    """The sentences of a CoNLL-U file, gzip-compressed or not; each column has one text per word.
 
-    Words are the lines with a plain number; multi-word tokens (`3-4`) and empty nodes (`8.1`) are checked and left out,
-    and so are comments.
+    Words are the lines with a plain number. Multi-word tokens (`3-4`) and empty nodes (`8.1`) are checked and left out;
+    comments are left out.
 
     Args:
         path: the file.
-        columns: of ID, FORM, LEMMA, UPOS, XPOS, FEATS, HEAD, DEPREL, DEPS and MISC.
-        skip_bad: so many bad lines are let go, each with its sentence, and told in `skipped`.
+        columns: some of ID, FORM, LEMMA, UPOS, XPOS, FEATS, HEAD, DEPREL, DEPS and MISC.
+        skip_bad: the number of bad lines to skip, at most, each with its sentence; they are listed in `skipped`.
     Raises:
-        DataError: the file cannot be read; a line has not ten fields, or an empty one, or its number is not the next.
+        DataError: the file cannot be read; or a line has not ten fields, has an empty one, or has not the next number.
 
     https://universaldependencies.org/format.html
     """
     for column in columns:
         if column not in UNIVERSAL:
-            raise UnspoolError(f"columns must be of {', '.join(UNIVERSAL)}; got {shown(column)}")
+            raise UnspoolError(f"columns must be among {', '.join(UNIVERSAL)}; got {shown(column)}")
     complaints = Complaints(path, skip_bad)
     return _read(complaints, _universal(path, complaints), {c: UNIVERSAL.index(c) for c in columns})
 
@@ -49,20 +49,20 @@ def read_conll(
     comments: bool = False,
     skip_bad: int = 0,
 ) -> Sequences:
-    """Sentences of a file with a token a line and an empty line after each sentence; gzip-compressed or not.
+    """The sentences of a file with one token per line and an empty line after each sentence; gzip-compressed or not.
 
     Args:
         path: the file.
-        columns: names, and which field each is, from 1; -1 for the last.
-        separator: between fields: a tab, or a space for any number of spaces and tabs; without it a tab if the first
-            line has one.
-        comments: lines that begin with # are comments; else they are tokens, as hashtags are.
-        skip_bad: so many bad lines are let go, each with its sentence, and told in `skipped`.
+        columns: the names, and the field of each, from 1; -1 is the last.
+        separator: a tab, or a space, which stands for any number of spaces and tabs; None: a tab if the first line has
+            one, else a space.
+        comments: whether lines that begin with # are comments; else they are tokens, such as hashtags.
+        skip_bad: the number of bad lines to skip, at most, each with its sentence; they are listed in `skipped`.
     Raises:
-        DataError: the file cannot be read, or a line has not as many fields as the first, or an empty one.
+        DataError: the file cannot be read; or a line has another number of fields than the first, or an empty one.
     """
     if not columns or any(type(c) is not int or c == 0 for c in columns.values()):
-        raise UnspoolError(f"columns must be names with numbers of fields, from 1 or from -1; got {shown(columns)}")
+        raise UnspoolError(f"columns must map names to field numbers, from 1 up or from -1 down; got {shown(columns)}")
     if separator not in (None, "\t", " "):
         raise UnspoolError(f"separator must be a tab or a space; got {shown(separator)}")
     complaints = Complaints(path, skip_bad)
@@ -79,13 +79,13 @@ def _read(complaints: Complaints, sentences: Iterator[list[Line]], places: Mappi
         for name, place in places.items():
             columns[name].add([fields[place] for _, fields in sentence])
     if not lengths:
-        raise complaints.refuse(None, None, "there are no sentences that can be used")
+        raise complaints.refuse(None, None, "expected at least one sentence that can be used; got none")
     ragged = {name: column.ragged(lengths) for name, column in columns.items()}
     return Sequences(ragged, Places.of(complaints.name, first), tuple(complaints.skipped))
 
 
 def _blocks(path: str | Path, complaints: Complaints) -> Iterator[list[tuple[int, str]]]:
-    """The lines between empty ones, unless one of them could not even be read as text."""
+    """The lines between empty lines, without the blocks in which a line could not be read as text."""
     block: list[tuple[int, str]] = []
     skipped = 0
     for number, line in lines(path, complaints):
@@ -124,7 +124,7 @@ def _universal(path: str | Path, complaints: Complaints) -> Iterator[list[Line]]
 
 
 def _wrong_number(number: str, words: int) -> str | None:
-    """What is wrong with the number of a line after so many words."""
+    """What is wrong with the number of a line after this many words, or None."""
     span, empty = _RANGE.fullmatch(number), _EMPTY.fullmatch(number)
     if _WORD.fullmatch(number):
         right = number == str(words + 1)
@@ -134,7 +134,7 @@ def _wrong_number(number: str, words: int) -> str | None:
         right = empty is not None and empty[1] == str(words)
     if right:
         return None
-    return f"expected {words + 1}, {words + 1}- and the last word of a token, or {words}.1; got {shown(number)}"
+    return f"expected {words + 1}, a range from {words + 1}, or {words}.1; got {shown(number)}"
 
 
 def _plain(

@@ -19,7 +19,7 @@ _DIGITS = set("0123456789+-")
 
 
 class BadCell(Exception):
-    """Cell number `row` of a column, and what is wrong with it; `column` if it is not the one that was asked for."""
+    """What is wrong with cell number `row` of a column; `column` is given if it is not the one being converted."""
 
     def __init__(self, row: int, what: str, column: int | None = None):
         super().__init__(what)
@@ -27,12 +27,12 @@ class BadCell(Exception):
 
 
 def numbers(cells: Sequence[str], missing: Collection[str] = ()) -> np.ndarray:
-    """int64 if all are integers, else float64, NaN for the missing ones.
+    """The cells as int64 if all are integers, else as float64, with NaN for the missing ones.
 
-    Numbers are decimal, with a point and without separators: nothing else that Python would take for one.
+    Numbers are decimal, with a point and without separators; other forms that Python accepts are bad.
 
     Raises:
-        BadCell: it is no number, infinite, or an integer that would not be held exactly.
+        BadCell: a cell is not a number, is infinite, or is an integer that float64 would not hold exactly.
     """
     used = set().union(*cells)
     try:
@@ -43,7 +43,7 @@ def numbers(cells: Sequence[str], missing: Collection[str] = ()) -> np.ndarray:
             if (np.abs(values) < _EXACT).all():
                 return values
     except (ValueError, OverflowError):
-        pass  # which one it is, is found below
+        pass  # the bad cell is found below
     return np.array([_number(i, cell, missing) for i, cell in enumerate(cells)])
 
 
@@ -57,17 +57,17 @@ def _number(row: int, cell: str, missing: Collection[str]) -> float:
     if not np.isfinite(value):
         raise BadCell(row, f"expected a number within ±1.8e308; got {shown(cell)}")
     if abs(value) >= _EXACT and _INTEGER.fullmatch(cell) and (len(cell) > 400 or int(value) != int(cell)):
-        raise BadCell(row, f"expected an integer that is held exactly; got {shown(cell)}: read the column as text")
+        raise BadCell(row, f"expected an integer that is exact in float64; got {shown(cell)}: read the column as text")
     return value
 
 
 def times(cells: Sequence[str], zoned: bool | None = None) -> tuple[np.ndarray, bool]:
-    """Numbers if the first is one, else dates and times of ISO 8601, to the microsecond; and whether they have a zone.
+    """Numbers if the first cell is one, else ISO 8601 times, to the microsecond; and whether the times have a zone.
 
-    Those with a zone come in UTC.
+    Times with a zone are converted to UTC.
 
     Raises:
-        BadCell: it is neither, or does not have a zone as the others.
+        BadCell: a cell is neither, or differs from the others in having a zone or not.
     """
     if NUMBER.fullmatch(cells[0]):
         return numbers(cells), bool(zoned)
@@ -75,7 +75,8 @@ def times(cells: Sequence[str], zoned: bool | None = None) -> tuple[np.ndarray, 
     zoned = moments[0].tzinfo is not None if zoned is None else zoned
     for i, moment in enumerate(moments):
         if (moment.tzinfo is not None) != zoned:
-            raise BadCell(i, f"expected a time {'with' if zoned else 'without'} a zone as above; got {shown(cells[i])}")
+            wanted = f"expected a time {'with' if zoned else 'without'} a zone, as above"
+            raise BadCell(i, f"{wanted}; got {shown(cells[i])}")
     return np.array([m.astimezone(UTC).replace(tzinfo=None) if zoned else m for m in moments], "M8[us]"), zoned
 
 
@@ -89,16 +90,16 @@ def _time(row: int, cell: str) -> datetime:
             clock = clock if clock is None or len(clock) == 8 else f"{clock}:00"
             return datetime.fromisoformat(f"{day}T{clock or '00:00:00'}.{part or '0':0<6}{zone or ''}")
     except (ValueError, OverflowError):
-        pass  # the 31st of February
-    what = f"expected a number or a time as 2024-05-17 or 2024-05-17 13:45:00; got {shown(cell)}"
+        pass  # such as the 31st of February
+    what = f"expected a number, or a time such as 2024-05-17 or 2024-05-17 13:45:00; got {shown(cell)}"
     raise BadCell(row, f"{what}: leave time out to keep the order of the rows")
 
 
 class CellColumn:
     """A column that grows block by block.
 
-    kind: `number`, `text`, `name` (text that is not empty), `time`, or `auto`: of numbers if the first cell that is not
-        missing is one, else text.
+    kind: `number`, `text`, `name` (text that is not empty), `time`, or `auto`: numbers if the first cell that is not
+        missing is a number, else text.
     """
 
     def __init__(self, name: str, kind: str, missing: Collection[str] = ()):
@@ -110,10 +111,10 @@ class CellColumn:
         self.like_numbers = self.there = 0
 
     def convert(self, cells: Sequence[str]) -> np.ndarray:
-        """Typed cells, not yet kept.
+        """The cells as typed values, which are not kept yet.
 
         Raises:
-            BadCell: one is not of the kind.
+            BadCell: a cell is not of the column's kind.
         """
         kind = self.kind if self.kind != "auto" else self._kind(cells)
         if kind == "number":
@@ -132,7 +133,7 @@ class CellColumn:
         return values
 
     def keep(self, values: np.ndarray) -> None:
-        """Cells that `convert` gave."""
+        """Keep the values that `convert` returned."""
         if self.kind == "auto":
             self.kind = "text" if values.dtype.kind == "O" else "number"
         if self.in_doubt and self.kind == "text":
@@ -145,7 +146,7 @@ class CellColumn:
         """The whole column.
 
         Raises:
-            DataError: its kind is in doubt.
+            DataError: the cells of the column are not all of one kind.
         """
         parts, self.parts, self.known = self.parts, [], {}
         name, types = f"{file}: column {shown(self.name)}", {p.dtype.kind for p in parts}
@@ -153,11 +154,11 @@ class CellColumn:
             raise DataError(f"{name} has both numbers and dates; expected one of them")
         if self.like_numbers * 2 > self.there:
             raise DataError(
-                f"{name} begins with what is no number, but {self.like_numbers} of {self.there} cells are numbers; "
+                f"{name} does not begin with a number, but {self.like_numbers} of {self.there} cells are numbers; "
                 f"name it in numbers or in text, or say in missing how an absent number is written"
             )
         if types == {"i", "f"} and any(p.dtype.kind == "i" and (np.abs(p) > _EXACT).any() for p in parts):
-            raise DataError(f"{name} has fractions beside integers beyond 2^53, which are not held; name it in text")
+            raise DataError(f"{name} has both fractions and integers beyond 2^53, which are not exact; name it in text")
         return np.concatenate(parts) if parts else np.empty(0)
 
     def _kind(self, cells: Sequence[str]) -> str:

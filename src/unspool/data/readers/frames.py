@@ -24,17 +24,17 @@ def from_frame(
     skip_bad: int = 0,
     **shape: Any,
 ) -> Sequences:
-    """Sequences from a table of pandas, polars, arrow or any other that narwhals knows.
+    """Sequences from a table of pandas, polars, arrow or another library that narwhals knows.
 
     Args:
         frame: the table.
-        name: in complaints.
-        columns: those to read, without it all.
-        missing: absent numbers become NaN; else there must be none.
-        skip_bad: so many rows in which a value is absent or infinite are let go, and told in `skipped`.
-        shape: `sequence`, `time`, `per_sequence`, `wide`, `steps`, as `rows.Shape` has them; `steps` need numbers.
+        name: the name of the table in complaints.
+        columns: the columns to read; None: all.
+        missing: whether absent numbers become NaN; else there must be none.
+        skip_bad: the number of rows with an absent or infinite value to skip, at most; they are listed in `skipped`.
+        shape: `sequence`, `time`, `per_sequence` and `wide`, the fields of `rows.Shape`.
     Raises:
-        DataError: it is no such table, or a column is of no use; with its row, from 1.
+        DataError: the object is not such a table, or a column cannot be used; the message has the row, from 1.
     """
     how, complaints = Shape(**shape), Complaints(name, skip_bad, unit="row")
     narwhals = _library("narwhals")
@@ -44,7 +44,7 @@ def from_frame(
         raise DataError(f"{name}: expected a table of pandas, polars or arrow; got {type(frame).__name__}") from None
     how.check(name, table.columns, columns or ())
     if not len(table):
-        raise complaints.refuse(None, None, "there are no rows")
+        raise complaints.refuse(None, None, "expected at least one row; got none")
     kept = dict.fromkeys([*(table.columns if columns is None else columns), *how.columns])
     good = np.ones(len(table), bool)
     for c in kept:
@@ -74,10 +74,10 @@ def read_parquet(
     skip_bad: int = 0,
     **shape: Any,
 ) -> Sequences:
-    """Sequences from a Parquet file; arguments as `from_frame`.
+    """Sequences from a Parquet file; the other arguments are those of `from_frame`.
 
     Raises:
-        DataError: pyarrow is missing, the file cannot be read, or a column is of no use; with its row.
+        DataError: pyarrow is missing, the file cannot be read, or a column cannot be used; the message has the row.
     """
     arrow, parquet = _library("pyarrow"), _library("pyarrow.parquet")
     how = Shape(**shape)
@@ -89,8 +89,8 @@ def read_parquet(
             size, rows = os.fstat(file.fileno()).st_size, source.metadata.num_rows
             if rows < 0 or 8 * rows * len(wanted) > EXPANSION * size + ALLOWANCE:
                 raise DataError(
-                    f"{path}: unpacks to more than {EXPANSION} times its size; if that is meant, read it with pyarrow "
-                    f"and give the table"
+                    f"{path}: unpacks to more than {EXPANSION} times its size; if that is right, read it with "
+                    f"pyarrow and give the table to from_frame"
                 )
             table = source.read(columns=wanted)
     except DataError:
@@ -114,7 +114,7 @@ def _library(name: str) -> ModuleType:
 
 
 def _bad(column: Any, missing: bool) -> Iterator[tuple[int, str]]:
-    """The rows, from 0, whose cell cannot be used, and why."""
+    """The rows, from 0, whose cells cannot be used, each with the reason."""
     kind = column.dtype
     absent = column.is_null().to_numpy()
     if kind.is_float():
@@ -124,13 +124,13 @@ def _bad(column: Any, missing: bool) -> Iterator[tuple[int, str]]:
             yield int(row), "expected a finite number; got infinity"
     if missing and kind.is_numeric():
         return
-    hint = ": give missing to read it as NaN" if kind.is_numeric() else ""
+    hint = ": give missing=True to read it as NaN" if kind.is_numeric() else ""
     for row in np.flatnonzero(absent):
         yield int(row), f"expected a value; got none{hint}"
 
 
 def _cells(column: Any, name: str, rows: np.ndarray, complaints: Complaints) -> np.ndarray:
-    """A column as an array of one of the types of `Sequences`; `rows`: where its cells stand."""
+    """A column as an array of one of the types of `Sequences`; `rows` are the rows of its cells, for complaints."""
     kind = column.dtype
     if kind.is_float():
         return np.array(column.cast(_library("narwhals").Float64).fill_null(np.nan).to_numpy(), np.float64)

@@ -6,11 +6,11 @@ import numpy as np
 
 from ..ragged import Ragged, ends
 
-_CELLS, _PIECES = 2**14, 2**8  # gathered before they become one array
+_CELLS, _PIECES = 2**14, 2**8  # collected before they become one array
 
 
 class Growing:
-    """Values of one type, put together from many short lists or arrays; equal texts are kept once."""
+    """Values of one type, collected from many short lists or arrays; equal texts are kept once."""
 
     def __init__(self) -> None:
         self.pieces: list[np.ndarray] = []
@@ -19,7 +19,7 @@ class Growing:
         self.known: dict[str, str] = {}
 
     def add(self, values: Sequence | np.ndarray) -> None:
-        """Arrays, or lists of numbers, truth values, lists of numbers, or text: always the same."""
+        """Add an array, or a list of numbers, truth values, lists of numbers, or texts; always of the same kind."""
         if isinstance(values, np.ndarray):
             self.pieces.append(values)
         else:
@@ -28,13 +28,13 @@ class Growing:
             self._flush()
 
     def finish(self) -> np.ndarray:
-        """All of them, (N, ...)."""
+        """All values, (N, ...)."""
         self._flush()
         parts, self.parts, self.known = self.parts, [], {}
         return np.concatenate(parts) if parts else np.empty(0)
 
     def ragged(self, lengths: Sequence[int]) -> Ragged:
-        """All of them, as sequences of these lengths."""
+        """All values, as sequences of these lengths."""
         return Ragged(self.finish(), ends(np.array(lengths, np.int64)))
 
     def _flush(self) -> None:

@@ -1,4 +1,4 @@
-"""JSON lines: an object a line, each a sequence; its lists have a value a step, all else is a value a sequence."""
+"""JSON lines: one object per line, each a sequence. Its lists have one value per step; all else is per sequence."""
 
 import json
 import math
@@ -19,7 +19,7 @@ _KINDS = {int: "number", float: "number", bool: "truth value", str: "text"}
 
 
 class _Bad(Exception):
-    """What is wrong with a line, and in which field."""
+    """What is wrong with a line, and with which of its fields."""
 
     def __init__(self, field: str | None, what: str):
         super().__init__(what)
@@ -27,7 +27,7 @@ class _Bad(Exception):
 
 
 class _Type(NamedTuple):
-    """What a field holds: a kind of value, or `width` numbers; in a list, a step each, or once."""
+    """What a field holds: a value of a kind, or `width` numbers; if `listed`, a list with one of these per step."""
 
     listed: bool
     kind: str
@@ -35,7 +35,7 @@ class _Type(NamedTuple):
 
     def __str__(self) -> str:
         one = self.kind if self.width is None else f"list of {self.width} numbers"
-        return f"a list with a {one} a step" if self.listed else f"a {one}"
+        return f"a list with a {one} per step" if self.listed else f"a {one}"
 
 
 def read_jsonl(
@@ -43,16 +43,16 @@ def read_jsonl(
 ) -> Sequences:
     """Sequences from a file with a JSON object in each line; gzip-compressed or not.
 
-    The first object says which fields there are, and of which type; all others must be alike. A list has a value a
-    step: a number, a truth value, a text, or a list of I numbers. All lists of an object have the same length.
+    The first object sets which fields there are, and of which type; all others must have the same. A list has one value
+    per step: a number, a truth value, a text, or a list of I numbers. All lists of an object have the same length.
 
     Args:
         path: the file.
-        columns: fields to read, without it all.
-        missing: null among numbers becomes NaN; else there must be none.
-        skip_bad: so many bad lines are let go, and told in `skipped`.
+        columns: the fields to read; None: all.
+        missing: whether null among numbers becomes NaN; else there must be none.
+        skip_bad: the number of bad lines to skip, at most; they are listed in `skipped`.
     Raises:
-        DataError: the file cannot be read, or a line is bad: with line and field, what was expected and what came.
+        DataError: the file cannot be read, or a line is bad; the message has line, field, what was expected, what came.
     """
     complaints = Complaints(path, skip_bad)
     types: dict[str, _Type] = {}
@@ -74,7 +74,7 @@ def read_jsonl(
         for name, (kind, values) in found.items():
             grown[name].add(values if kind.listed else [values])
     if not where:
-        raise complaints.refuse(None, None, "there are no objects that can be used")
+        raise complaints.refuse(None, None, "expected at least one object that can be used; got none")
     made: dict[str, Column] = {n: g.ragged(lengths) if types[n].listed else g.finish() for n, g in grown.items()}
     return Sequences(made, Places.of(path, where), tuple(complaints.skipped))
 
@@ -87,7 +87,7 @@ def _parse(line: str) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise _Bad(str(error.colno), f"expected a JSON object; {error.msg}") from None
     except RecursionError:
-        raise _Bad(None, "expected an object of values and lists; got lists in lists without end") from None
+        raise _Bad(None, "expected an object of values and lists; got lists nested too deeply") from None
     if not isinstance(value, dict):
         raise _Bad(None, f"expected a JSON object; got {shown(value)}")
     return value
@@ -100,7 +100,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(fields) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(n for n in names if names.count(n) > 1)
-        raise _Bad(repr(twice), "expected each field once; it is there twice")
+        raise _Bad(repr(twice), "expected each field once; got it twice")
     return fields
 
 
@@ -116,7 +116,7 @@ def _float(text: str) -> float:
 
 
 def _int(text: str) -> int:
-    """Those that other readers of JSON hold exactly too (RFC 8259, section 6)."""
+    """An integer within ±2^53, which other readers of JSON hold exactly, too (RFC 8259, section 6)."""
     if len(text) > 17 or abs(int(text)) > 2**53:
         raise _Bad(None, f"expected an integer within ±2^53; got {shown(text)}: write it as text")
     return int(text)
@@ -125,7 +125,7 @@ def _int(text: str) -> int:
 def _values(
     fields: dict[str, Any], wanted: Sequence[str], types: dict[str, _Type], all_: bool, missing: bool
 ) -> dict[str, tuple[_Type, Any]]:
-    """The wanted fields, each with its type; None is NaN."""
+    """The wanted fields, each with its type and its values."""
     if not all(name in fields for name in wanted) or (all_ and len(fields) != len(wanted)) or not wanted:
         names = ", ".join(wanted) or "at least one"
         raise _Bad(None, f"expected the fields {names:.200}; got {', '.join(fields) or 'none':.200}")
@@ -137,24 +137,24 @@ def _values(
         if kind.listed:
             steps = len(values) if steps is None else steps
             if len(values) != steps:
-                raise _Bad(repr(name), f"expected {steps} steps, as the list before has; got {len(values)}")
+                raise _Bad(repr(name), f"expected {steps} steps, as in the list before; got {len(values)}")
         found[name] = kind, values
     return found
 
 
 def _typed(name: str, value: Any, expected: _Type | None, missing: bool) -> tuple[_Type, Any]:
-    """The type of a field, and its steps as an array, or as a list if they are text, or the one value."""
+    """The type of a field, and its values: an array, a list if they are text, or a single value."""
     listed = isinstance(value, list)
     steps = value if listed else [value]
     if not steps:
         raise _Bad(repr(name), "expected at least one step; got an empty list")
     width = len(steps[0]) if isinstance(steps[0], list) else None
     if width is not None and not (width and all(isinstance(s, list) and len(s) == width for s in steps)):
-        raise _Bad(repr(name), f"expected as many numbers in each step, and at least one; got {shown(value)}")
+        raise _Bad(repr(name), f"expected equally many numbers in each step, and at least one; got {shown(value)}")
     cells = steps if width is None else [cell for step in steps for cell in step]
     absent = [cell is None for cell in cells]
     if any(absent) and not missing:
-        raise _Bad(repr(name), "expected a value; got null: give missing to read it as NaN among numbers")
+        raise _Bad(repr(name), "expected a value; got null: give missing=True to read it as NaN among numbers")
     kinds = {_KINDS.get(type(cell), "") for cell in cells if cell is not None}
     if all(absent) and expected is not None:
         kinds = {expected.kind}

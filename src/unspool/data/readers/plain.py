@@ -1,4 +1,4 @@
-"""Plain text: a line a sequence."""
+"""Plain text: one line per sequence."""
 
 from pathlib import Path
 
@@ -8,13 +8,13 @@ from .source import Complaints, lines
 
 
 def read_lines(path: str | Path, *, skip_bad: int = 0) -> Sequences:
-    """The lines of a text, each a sequence: column `text`, a str a sequence, an empty one for an empty line.
+    """The lines of a text, each a sequence: the column `text` has one str per sequence, empty for an empty line.
 
     Args:
         path: the file, in UTF-8, gzip-compressed or not.
-        skip_bad: so many bad lines are let go, and told in `skipped`.
+        skip_bad: the number of bad lines to skip, at most; they are listed in `skipped`.
     Raises:
-        DataError: the file cannot be read, or a line is not UTF-8 or has a NUL; with line and column.
+        DataError: the file cannot be read, or a line is not UTF-8 or has a NUL; the message has line and column.
     """
     complaints = Complaints(path, skip_bad)
     text, numbers = Growing(), Growing()

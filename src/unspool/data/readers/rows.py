@@ -15,12 +15,12 @@ from .source import Complaints
 class Shape:
     """How a table's rows become sequences.
 
-    sequence: the column that names the sequence to which a row belongs; without it all rows are one.
-    time: the column by which the steps of a sequence are sorted, a number or an ISO 8601 date; rows of equal time stay
-        in their order, and without it all do.
-    per_sequence: columns that say the same in all rows of a sequence, and are kept once.
-    wide: each row is a sequence. Its cells in the columns `steps`, empty ones at the end left out, are the time steps,
-        and become the column `value`; all others are kept once.
+    sequence: the column that names the sequence to which a row belongs; without it all rows are one sequence.
+    time: the column by which the steps of a sequence are sorted, of numbers or ISO 8601 dates. Rows of equal time keep
+        their order; without `time` all rows do.
+    per_sequence: columns that have the same value in all rows of a sequence, which is kept once.
+    wide: each row is a sequence. Its cells in the columns `steps`, without empty ones at the end, are the time steps,
+        and become the column `value`; the other columns have one value per sequence.
     """
 
     sequence: str | None = None
@@ -31,11 +31,11 @@ class Shape:
 
     @property
     def columns(self) -> list[str]:
-        """All that are named."""
+        """All columns that are named."""
         return [c for c in (self.sequence, self.time, *self.per_sequence, *self.steps) if c is not None]
 
     def check(self, name: str, there: Collection[str], others: Collection[str] = ()) -> None:
-        """All columns that are named are there, and no argument is without use."""
+        """Raise DataError unless all columns that are named exist, and each argument has a use."""
         known = set(there)
         for column in (*self.columns, *others):
             if column not in known:
@@ -43,12 +43,12 @@ class Shape:
                 raise DataError(f"{name}: there is no column {shown(column)}; there are {names}")
         if self.wide and (self.sequence is not None or self.time is not None or self.per_sequence):
             raise DataError(
-                f"{name}: in a wide table each row is a sequence: sequence, time and per_sequence have no use"
+                f"{name}: in a wide table each row is a sequence; leave out sequence, time and per_sequence"
             )
         if self.steps and not self.wide:
-            raise DataError(f"{name}: steps are columns of a wide table: give wide too")
+            raise DataError(f"{name}: steps are columns of a wide table; give wide=True, too")
         if self.steps and "value" in known - set(self.steps):
-            raise DataError(f"{name}: the steps become a column 'value', which is there already; rename that")
+            raise DataError(f"{name}: the steps become the column 'value', but there is one already; rename it")
 
 
 def gather(
@@ -58,18 +58,18 @@ def gather(
     complaints: Complaints,
     value: Ragged | None = None,
 ) -> Sequences:
-    """Sequences of typed columns, a cell a row.
+    """Sequences from typed columns with one cell per row.
 
     Args:
-        columns: by name, (N, ...) each.
-        lines: (N,), where the rows stand.
-        shape: how rows become sequences.
-        complaints: about them.
-        value: of a wide table, the steps of each row.
+        columns: the columns by name, each (N, ...).
+        lines: (N,), the line of each row.
+        shape: how the rows become sequences.
+        complaints: about the rows.
+        value: the steps of each row of a wide table.
     """
     skipped = tuple(complaints.skipped)
     if not len(lines):
-        raise complaints.refuse(None, None, "there are no rows that can be used")
+        raise complaints.refuse(None, None, "expected at least one row that can be used; got none")
     if shape.wide:
         steps = {} if value is None else {"value": value}
         return Sequences({**columns, **steps}, Places.of(complaints.name, lines, complaints.unit), skipped)
@@ -94,12 +94,12 @@ def gather(
 
 
 def _check_same(name: str, cells: np.ndarray, offsets: np.ndarray, lines: np.ndarray, complaints: Complaints) -> None:
-    """A column that is kept once says the same all through each sequence."""
+    """Raise DataError unless a column that is kept once has the same value in all rows of each sequence."""
     first = np.repeat(cells[offsets[:-1]], np.diff(offsets))
     same = cells == first
     if cells.dtype.kind == "f":
         same |= np.isnan(cells) & np.isnan(first)
     if not same.all():
         i = int(np.argmin(same))
-        what = f"expected {shown(first[i])} as in the rows above of the same sequence; got {shown(cells[i])}"
+        what = f"expected {shown(first[i])}, as in the first step of the same sequence; got {shown(cells[i])}"
         raise complaints.refuse(int(lines[i]), repr(name), what)

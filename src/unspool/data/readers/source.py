@@ -1,4 +1,4 @@
-"""Files of text as lines, gzip-compressed or not, and the complaints about them."""
+"""Text files as lines, gzip-compressed or not, and the complaints about them."""
 
 import gzip
 import os
@@ -13,15 +13,15 @@ from ...errors import DataError, printable
 
 GZIP = b"\x1f\x8b"
 LONGEST_LINE = 2**26  # bytes
-EXPANSION, ALLOWANCE = 200, 2**20  # what a compressed file may unpack to: so many times its size, and so many bytes
+EXPANSION, ALLOWANCE = 200, 2**20  # a compressed file may unpack to this many times its size, plus this many bytes
 _BLOCK = 2**16
 
 
 class Complaints:
-    """What is wrong with the rows of a file: at most `skip_bad` of them are let go, and told in `skipped`.
+    """What is wrong with the rows of a file: at most `skip_bad` bad rows are skipped, and listed in `skipped`.
 
     Raises:
-        DataError: at the next one, with file, line and column, what was expected and what came.
+        DataError: at the next bad row, with file, line and column, what was expected and what came.
     """
 
     def __init__(self, name: str | Path, skip_bad: int = 0, unit: str = "line"):
@@ -30,15 +30,15 @@ class Complaints:
         self.skipped: list[str] = []
 
     def bad(self, line: int, column: int | str | None, what: str) -> None:
-        """A row that cannot be used: left out, or one too many."""
+        """Skip a row that cannot be used, or raise DataError if it is one too many."""
         message = self.place(line, column, what)
         if len(self.skipped) == self.skip_bad:
-            others = f" (after {self.skip_bad} other bad rows that skip_bad let go)" if self.skip_bad else ""
+            others = f" (after {self.skip_bad} other bad rows that were skipped)" if self.skip_bad else ""
             raise DataError(message + others)
         self.skipped.append(message)
 
     def refuse(self, line: int | None, column: int | str | None, what: str) -> DataError:
-        """An error that leaves nothing to go on with."""
+        """An error after which the file cannot be read any further."""
         return DataError(self.place(line, column, what))
 
     def place(self, line: int | None, column: int | str | None, what: str) -> str:
@@ -48,16 +48,16 @@ class Complaints:
 
 
 def blocks(path: str | Path) -> Iterator[bytes]:
-    """The bytes of a file, block by block, unpacked if they are gzip-compressed, which their beginning says.
+    """The bytes of a file, block by block, unpacked if the first two bytes are those of gzip.
 
     Raises:
-        DataError: the file cannot be read, or is damaged, or unpacks to more than it justifies.
+        DataError: the file cannot be read, is damaged, or unpacks to much more than its size.
     """
     try:
         with open(path, "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise DataError(f"{path}: is no ordinary file; write the data to one")
+                raise DataError(f"{path}: is not an ordinary file; write the data to one")
             if file.read(2) == GZIP:
                 file.seek(0)
                 yield from _unpacked(file, path, EXPANSION * status.st_size + ALLOWANCE)
@@ -74,17 +74,17 @@ def blocks(path: str | Path) -> Iterator[bytes]:
 
 
 def suffix(path: str | Path) -> str:
-    """What the name says that a file is, with its dot; it may be gzip-compressed besides."""
+    """The suffix of a name in lower case, with its dot, without a `.gz` after it."""
     return Path(str(path).lower().removesuffix(".gz")).suffix
 
 
 def lines(path: str | Path, complaints: Complaints, keep: str = "") -> Iterator[tuple[int, str]]:
-    """Number and text of each line without its end, which is \\n or \\r\\n; UTF-8, a byte-order mark left out.
+    """The number and the text of each line of a UTF-8 file, without a byte-order mark and the line end, \\n or \\r\\n.
 
-    `keep` may be \\r, which then stays.
+    With `keep` a \\r at the end of a line is kept.
 
     Raises:
-        DataError: as `blocks`; a line is not UTF-8, has a NUL, or is longer than 64 MiB.
+        DataError: as `blocks`, or a line is not UTF-8, has a NUL, or is longer than 64 MiB.
     """
     for number, data in enumerate(_split(path, complaints), 1):
         text = decode(number, data, complaints)
@@ -93,7 +93,7 @@ def lines(path: str | Path, complaints: Complaints, keep: str = "") -> Iterator[
 
 
 def decode(number: int, data: bytes, complaints: Complaints, remedy: str = "convert the file to UTF-8") -> str | None:
-    """The text of a line, the first without a byte-order mark; None if it is a bad one that was let go."""
+    """The text of a line, the first without a byte-order mark; None if it is bad and was skipped."""
     try:
         text = data.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
@@ -112,7 +112,7 @@ def _unpacked(file: BinaryIO, path: str | Path, limit: int) -> Iterator[bytes]:
                 total += len(block)
                 if total > limit:
                     raise DataError(
-                        f"{path}: unpacks to more than {EXPANSION} times its size; if that is meant, unpack it first"
+                        f"{path}: unpacks to more than {EXPANSION} times its size; if that is right, unpack it first"
                     )
                 yield block
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -120,7 +120,7 @@ def _unpacked(file: BinaryIO, path: str | Path, limit: int) -> Iterator[bytes]:
 
 
 def _split(path: str | Path, complaints: Complaints) -> Iterator[bytes]:
-    """Lines as bytes; the last one may lack its end."""
+    """The lines as bytes, without the newline, which the last one may lack."""
     number, begun, size = 1, [], 0
     for block in blocks(path):
         *whole, rest = block.split(b"\n")

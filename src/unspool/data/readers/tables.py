@@ -1,7 +1,7 @@
 """CSV and TSV files.
 
-A table is one long sequence, a row a step; or, where a column names the sequence, many of them; or, `wide`, a row a
-sequence.
+A table is one long sequence with one row per step; or many, if a column names the sequence of each row; or, if it is
+`wide`, one sequence per row.
 """
 
 import csv
@@ -19,7 +19,7 @@ from .fields import NUMBER, BadCell, CellColumn, numbers
 from .rows import Shape, gather
 from .source import Complaints, lines, suffix
 
-_CELLS = 2**14  # that are converted at a time
+_CELLS = 2**14  # cells that are converted at a time
 _WIDEST = 2**14  # columns
 
 
@@ -37,20 +37,20 @@ def read_csv(
 ) -> Sequences:
     """Sequences from a CSV or TSV file, in UTF-8, gzip-compressed or not.
 
-    A column is of numbers if its first cell is one, and then all its cells must be; else it is text. In a CSV file
-    fields may be quoted, in a TSV file quotation marks are text.
+    A column is numeric if its first cell is a number, and then all its cells must be numbers; else it is text. In a CSV
+    file fields may be quoted; in a TSV file quotation marks are text.
 
     Args:
         path: the file.
-        delimiter: between fields; without it a tab for .tsv, .tab and .txt, else a comma.
-        names: of the columns, if the file has no line with them.
-        columns: those to read, without it all.
-        numbers, text: columns that are so, whatever they look like.
-        missing: how an absent number is written, as "" or "NA"; it is read as NaN. Without it there must be none.
-        skip_bad: so many bad rows are let go, and told in `skipped`.
-        shape: `sequence`, `time`, `per_sequence`, `wide`, `steps`, as `rows.Shape` has them.
+        delimiter: the character between fields; None: a tab for .tsv, .tab and .txt, else a comma.
+        names: the names of the columns, if the file has no line with them.
+        columns: the columns to read; None: all.
+        numbers, text: the columns that are numbers or text, whatever their first cell is.
+        missing: how an absent number is written, such as "" or "NA"; it is read as NaN. By default none may be absent.
+        skip_bad: the number of bad rows to skip, at most; they are listed in `skipped`.
+        shape: `sequence`, `time`, `per_sequence`, `wide` and `steps`, the fields of `rows.Shape`.
     Raises:
-        DataError: the file cannot be read, or a row is bad: with line and column, what was expected and what came.
+        DataError: the file cannot be read, or a row is bad; the message has line, column, what was expected, what came.
     """
     how, complaints = Shape(**shape), Complaints(path, skip_bad)
     rows = _rows(path, delimiter, complaints)
@@ -73,7 +73,7 @@ def read_csv(
 
 
 class _Block:
-    """Rows, converted some thousand cells at a time, and the columns that grow from them."""
+    """Rows, of which some thousand cells are converted at a time, and the columns that grow from them."""
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class _Block:
         return gather(columns, np.array(self.lines, np.int64), how, self.complaints, value)
 
     def _convert(self) -> None:
-        """Convert and keep the rows; a bad one is left out of all columns."""
+        """Convert and keep the rows; a bad row is left out of all columns."""
         while self.rows:
             at = 0
             try:
@@ -129,14 +129,14 @@ class _Block:
             self.rows = []
 
     def _wide(self) -> tuple[list[int], np.ndarray]:
-        """Of each row the number of steps, and all steps."""
+        """The number of steps of each row, and the steps of all rows."""
         lengths, cells = [], []
         for i, (_, fields) in enumerate(self.rows if self.steps else []):
             steps = [fields[j] for j in self.steps]
             while steps and not steps[-1].strip(" \t"):
                 steps.pop()
             if not steps:
-                raise BadCell(i, "expected a number; got nothing in all steps", self.steps[0])
+                raise BadCell(i, "expected a number; got empty cells in all steps", self.steps[0])
             lengths.append(len(steps))
             cells += steps
         try:
@@ -157,16 +157,18 @@ def _check_names(complaints: Complaints, line: int | None, names: Sequence[str])
             what = f"expected the name of a column; got the number {shown(name)}: if no line has the names, give names"
             raise complaints.refuse(line, j, what)
         if name in seen:
-            raise complaints.refuse(line, j, f"expected another name; got {shown(name)} twice")
+            raise complaints.refuse(line, j, f"expected different names; got {shown(name)} twice")
         seen.add(name)
 
 
 def _rows(path: str | Path, delimiter: str | None, complaints: Complaints) -> Iterator[tuple[int, list[str]]]:
-    """The line where each row begins, and its fields; empty lines at the end are left out."""
+    """The number of the line where each row begins, and its fields; empty lines at the end are left out."""
     if delimiter is None:
         delimiter = "\t" if suffix(path) in (".tsv", ".tab", ".txt") else ","
     if len(delimiter) != 1 or delimiter in '"\r\n\0':
-        raise UnspoolError(f"delimiter must be one character, no quotation mark and no line end; got {delimiter!r:.80}")
+        raise UnspoolError(
+            f"delimiter must be one character, not a quotation mark or a line end; got {delimiter!r:.80}"
+        )
     if delimiter == "\t":
         rows = ((number, line.split("\t") if line else []) for number, line in lines(path, complaints))
     else:
@@ -183,7 +185,7 @@ def _rows(path: str | Path, delimiter: str | None, complaints: Complaints) -> It
 
 
 def _quoted(path: str | Path, delimiter: str, complaints: Complaints) -> Iterator[tuple[int, list[str]]]:
-    """Rows of the CSV dialect of RFC 4180; a quoted field may go on over lines."""
+    """The rows of a file in the CSV dialect of RFC 4180, in which a quoted field may span lines."""
     begin = end = 0
 
     def fed() -> Iterator[str]:
@@ -201,8 +203,8 @@ def _quoted(path: str | Path, delimiter: str, complaints: Complaints) -> Iterato
             return
         except csv.Error as error:
             if begin != end or "unexpected end" in str(error):
-                # Where such a row ends nobody knows, so that no other can be trusted.
-                what = f"expected the quotation mark that is opened here to be closed; got {error}"
+                # It is not known where such a row ends, so none of the rows after it can be trusted.
+                what = f"expected a closing quotation mark for the one opened here; got {error}"
                 raise complaints.refuse(begin, None, what) from None
             complaints.bad(end, None, f"expected fields with {delimiter!r} between them; got {error}")
             continue

@@ -18,16 +18,15 @@ _TRUTH = {"true": True, "false": False}
 
 
 def read_ts(path: str | Path, *, skip_bad: int = 0) -> Sequences:
-    """Series of a `.ts` file: column `value`, (N, channels), and `label`, a text a series, or `target`, a number.
+    """The series of a `.ts` file: column `value`, (N, channels), and per series `label`, a text, or `target`, a number.
 
-    Missing values, ? or NaN, become NaN where the header says that there are some (`@missing true`), and are refused
-    elsewhere.
+    Missing values, ? or NaN, become NaN if the header announces them (`@missing true`); else they are refused.
 
     Args:
         path: the file, gzip-compressed or not.
-        skip_bad: so many bad series are let go, and told in `skipped`.
+        skip_bad: the number of bad series to skip, at most; they are listed in `skipped`.
     Raises:
-        DataError: the file cannot be read; a series is not what the header says; the series have time stamps.
+        DataError: the file cannot be read, a series is not what the header says, or the series have time stamps.
     """
     complaints = Complaints(path, skip_bad)
     source = lines(path, complaints)
@@ -47,7 +46,7 @@ def read_ts(path: str | Path, *, skip_bad: int = 0) -> Sequences:
         value.add(series)
         last.add(end)
     if not where:
-        raise complaints.refuse(None, None, "there are no series after @data that can be used")
+        raise complaints.refuse(None, None, "expected at least one series after @data that can be used; got none")
     columns: dict[str, Ragged | np.ndarray] = {"value": value.ragged(lengths)}
     if header.last:
         columns[header.last] = last.finish()
@@ -55,7 +54,7 @@ def read_ts(path: str | Path, *, skip_bad: int = 0) -> Sequences:
 
 
 class _Header:
-    """What the lines before @data say, and the series that agree with it."""
+    """What the lines before @data say; it checks the series against this."""
 
     def __init__(self, complaints: Complaints, source: Iterator[tuple[int, str]]):
         self.complaints = complaints
@@ -71,10 +70,10 @@ class _Header:
             if tag == "@data" and len(words) == 1:
                 return
             self._tag(number, tag, words[1:])
-        raise complaints.refuse(None, None, "there is no line @data; is this a .ts file?")
+        raise complaints.refuse(None, None, "expected a line @data; got none: is this a .ts file?")
 
     def series(self, line: str) -> tuple[np.ndarray, list]:
-        """Values (T, channels), and the label or the target in a list."""
+        """The values of a line, (T, channels), and a list with its label or target, empty if there is none."""
         fields = line.split(":")
         end: list = []
         if self.last:

@@ -1,1 +1,1 @@
-"""The next character, byte or word of a text."""
+"""Language models: they predict the next character, byte or word of a text."""

@@ -23,9 +23,9 @@ from . import saved
 from .baseline import NGram
 from .saved import LN2, Evaluation, Run, TextModel, Texts
 
-_CHECKED = 2**16  # tokens of the validation part, at each check of a training run
+_CHECKED = 2**16  # tokens of the validation part that each check of a training run scores
 
-_ABOUT = """A recurrent language model made with unspool. Bits are bits a token, on text that was held out; the
+_ABOUT = """A recurrent language model made with unspool. Bits are bits per token, on text that was held out. The
 interpolated n-gram was trained on the same text, with the same vocabulary, and scored on the same tokens.
 
 ```
@@ -42,21 +42,23 @@ print(LanguageModel.load(".").generate("…", length=500))
 @documented
 @dataclass(kw_only=True, eq=False, repr=False)
 class LanguageModel(LanguageModelOptions, Estimator):
-    """A recurrent network that predicts the next token of a text, and so can write one.
+    """A recurrent network that predicts the next token of a text, and so can write text.
 
         p(w[t+1] | w[0..t]) = softmax(head(y[t]));  y, state = recurrent(front(w), state)
 
-    Trained by truncated backpropagation through time: the text is cut into `batch_size` long rows, each read from its
-    beginning to its end in chunks of `tbptt` tokens; the state is carried from chunk to chunk, the gradient is not.
+    It is trained by truncated backpropagation through time. The text is cut into `batch_size` long rows, each of which
+    is read from its beginning to its end in chunks of `tbptt` tokens. The state is carried from chunk to chunk; the
+    gradient is not.
 
-    `fit(X)` takes one text, whose end is held out for validation, or several, of which the last are held out whole;
-    `validation` may be a text of its own. Losses are in bits a token.
+    `fit(X)` takes one text, whose end is held out for validation, or several texts, the last of which are held out
+    whole; `validation` may be a separate text. Losses are in bits per token.
 
     Args:
         {options}
-        training: a `Training`, with all else; None: its defaults, but tbptt=64 and patience=0.
+        training: a `Training` with all other options; None: its defaults, but tbptt=64 and patience=0.
 
-    After `fit`: `network_`, `vocabulary_`, `metrics_` (what metrics.json holds) and `history_` (a dictionary a check).
+    After `fit` it has `network_`, `vocabulary_`, `metrics_` (the contents of metrics.json) and `history_` (a list of
+    dictionaries, the lines of history.jsonl).
     """
 
     task: ClassVar[str] = saved.TASK
@@ -65,7 +67,7 @@ class LanguageModel(LanguageModelOptions, Estimator):
 
     @property
     def unit(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """What a token is called."""
+        """The name of a token: character, byte or word."""
         return vocabularies.UNITS[self.level]
 
     @property
@@ -81,7 +83,7 @@ class LanguageModel(LanguageModelOptions, Estimator):
         return self._model.evaluate(text)
 
     def generate(self, prompt: str = "", **options: Any) -> str:
-        """The prompt and what follows it; options as for `pieces`."""
+        """The prompt and what follows it; the options are those of `pieces`."""
         return self._model.generate(prompt, **options)
 
     def pieces(self, prompt: str = "", **options: Any) -> Iterator[str]:
@@ -98,7 +100,7 @@ class LanguageModel(LanguageModelOptions, Estimator):
 
     @property
     def _model(self) -> TextModel:
-        """The saved half, which runs the network by PyTorch."""
+        """The trained model, whose network runs in PyTorch."""
         check_is_fitted(self, "network_")
         return TextModel(self.vocabulary_, self.source_, _Torch(self.network_), self.metrics_)
 
@@ -154,13 +156,13 @@ class LanguageModel(LanguageModelOptions, Estimator):
         return f"{self.metrics_['unit'].capitalize()}-level language model, {self.cell} {self.hidden_size}"
 
     def _record(self, progress: Progress) -> Progress:
-        """Bits instead of nats."""
+        """The progress in bits instead of nats."""
         validation = progress.validation
         return progress._replace(loss=progress.loss / LN2, validation=None if validation is None else validation / LN2)
 
 
 class _Torch:
-    """The steps of a network in PyTorch."""
+    """Runs a network in PyTorch; see `Steps`."""
 
     def __init__(self, network: Network):
         self.network = network
@@ -178,7 +180,7 @@ class _Torch:
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Sum of the cross entropies in nats, where there is a target."""
+    """The sum of the cross-entropies in nats, over all steps that have a target."""
     return torch.nn.functional.cross_entropy(
         logits.flatten(0, 1), targets.flatten(), ignore_index=NO_TARGET, reduction="sum"
     )

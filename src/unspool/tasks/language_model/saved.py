@@ -1,4 +1,4 @@
-"""What a language model does once it is trained, without PyTorch: it encodes text, scores it, and writes it."""
+"""What a trained language model does: it encodes, scores and writes text. This needs no PyTorch."""
 
 import codecs
 import math
@@ -21,14 +21,14 @@ from ...saved import folder
 from ...stream import Loaded, Stream, Streams
 from .. import sampling
 
-if TYPE_CHECKING:  # what scores a text takes longer to import than a page to write
+if TYPE_CHECKING:  # these take longer to import than a page of text takes to write
     from ...data.batches import Batch, Chunks
 
 TASK = "language_model"
 FILES = ("vocabulary.json", "metrics.json")
 LN2 = math.log(2)
-_ROWS, _TOKENS_PER_ROW = 64, 4096  # of a text that is scored
-_LOGITS = 2**25  # numbers at a time, when scoring
+_ROWS, _TOKENS_PER_ROW = 64, 4096  # for scoring a text
+_LOGITS = 2**25  # numbers at a time, for scoring
 _DAMAGED = "the network's outputs are not finite: its weights are damaged; train it again"
 
 Texts = str | bytes | Sequence[str] | Sequence[bytes]
@@ -38,7 +38,7 @@ Run = Callable[[np.ndarray], np.ndarray]
 @documented
 @dataclass(frozen=True)
 class TextFile:
-    """A text: a file in UTF-8, a column of a table, or the running interpreter's own library.
+    """A text: a file in UTF-8, a column of a table, or the running interpreter's standard library.
 
     Args:
         {options}
@@ -47,30 +47,30 @@ class TextFile:
     what: ClassVar[str] = f"a text in UTF-8, a table with --column, or {STDLIB}"
 
     file: str
-    column: str | None = option(None, "of a table: each cell of this column is a text", "data")
-    skip_bad: int = option(0, "bad lines or rows to skip, at most", "data", least=0)
+    column: str | None = option(None, "the file is a table, and each cell of this column is a text", "data")
+    skip_bad: int = option(0, "the number of bad lines or rows to skip, at most", "data", least=0)
 
     @staticmethod
     def place(file: str) -> str:
-        """By what the file is known in another folder, too."""
+        """The name of the file, which is also valid in another working directory."""
         return file if file == STDLIB else str(Path(file).absolute())
 
     def training_data(self, options: Any) -> tuple[list[str] | list[bytes], None]:
-        """X and y of a task with these options."""
+        """X and y for a task with these options."""
         return self.read(options.level), None
 
     def read(self, level: str) -> list[str] | list[bytes]:
-        """The texts of the file; what was skipped is told on standard error."""
+        """The texts of the file; what was skipped is reported on standard error."""
         from ...data import text
 
-        def tell(complaint: str) -> None:
+        def report(complaint: str) -> None:
             print(f"unspool: skipped: {complaint}", file=sys.stderr)
 
-        return text.read(self.file, level, column=self.column, skip_bad=self.skip_bad, tell=tell)
+        return text.read(self.file, level, column=self.column, skip_bad=self.skip_bad, report=report)
 
 
 class Score(NamedTuple):
-    """How well a text was predicted: bits a token, perplexity = 2^bits, tokens predicted, how many were unknown."""
+    """How well a text was predicted: bits per token, perplexity = 2^bits, tokens predicted, the unknown among them."""
 
     bits: float
     perplexity: float
@@ -79,7 +79,7 @@ class Score(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """A text's score; whether only its held-out part was scored; the 5-gram's bits on that part, None without it."""
+    """The score of a text, whether only its held-out part was scored, and the 5-gram's bits on that part, or None."""
 
     network: Score
     held_out: bool
@@ -87,10 +87,10 @@ class Evaluation(NamedTuple):
 
 
 class Steps(Protocol):
-    """Whoever can run a network over tokens: the compiled core, or PyTorch, where it has been trained."""
+    """What can run a network over tokens: the compiled core, or PyTorch, where it was trained."""
 
     def begin(self, rows: int) -> Run:
-        """What takes the next tokens of some new sequences, int64 (T, rows), and gives their logits, (T, rows, O)."""
+        """Begin new sequences: a function from their next tokens, int64 (T, rows), to the logits, (T, rows, O)."""
         ...
 
 
@@ -99,9 +99,9 @@ class TextModel:
     """A trained language model.
 
     vocabulary: its tokens.
-    source: by what the text can be known again that it was trained on, and the part of it that was held out.
-    network: what runs it.
-    metrics: as metrics.json has them.
+    source: what identifies the text that it was trained on, and the part of that text that was held out.
+    network: runs its network.
+    metrics: the contents of metrics.json.
     """
 
     vocabulary: Vocabulary
@@ -111,11 +111,11 @@ class TextModel:
 
     @property
     def unit(self) -> str:
-        """What a token is called."""
+        """The name of a token: character, byte or word."""
         return vocabularies.UNITS[self.vocabulary.level]
 
     def generate(self, prompt: str = "", **options: Any) -> str:
-        """The prompt and what follows it; options as for `pieces`."""
+        """The prompt and what follows it; the options are those of `pieces`."""
         return "".join(self.pieces(prompt, **options))
 
     def pieces(
@@ -131,18 +131,19 @@ class TextModel:
         """The prompt and what follows it, piece by piece as it is made.
 
         Args:
-            prompt: the text to go on from; the beginning of a line if empty.
-            length: tokens to make.
-            temperature: the logits are divided by it: below 1 likelier, above 1 more varied, 0 always the likeliest.
+            prompt: the text to go on from; if it is empty, begin at the beginning of a line.
+            length: the number of tokens to make.
+            temperature: the logits are divided by it: below 1 the text is likelier, above 1 it is more varied; 0 always
+                takes the likeliest token.
             top_k: draw from the k likeliest tokens only.
-            top_p: draw from the fewest of the likeliest tokens whose probabilities reach p together.
-            random_state: the same number gives the same text; by default each call gives another.
+            top_p: draw from the fewest of the likeliest tokens whose probabilities together reach p.
+            random_state: the same number gives the same text; by default each call gives another text.
         """
         sampling.check(temperature, top_k, top_p)
         integer("length", length, 0)
         if random_state is not None:
             integer("random_state", random_state, 0)
-        rng = Random(random_state)  # imported in a fifth of the time that NumPy's generators take
+        rng = Random(random_state)  # its import takes a fifth of the time of NumPy's generators
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         tokens = self.vocabulary.encode(prompt).astype(np.int64)
         if not len(tokens):
@@ -157,14 +158,14 @@ class TextModel:
         yield decoder.decode(b"", final=True)
 
     def score(self, text: Texts) -> float:
-        """Mean log₂ p of a text's tokens, all but the first: minus the bits a token, so that greater is better."""
+        """The mean log₂ p of a text's tokens but the first: minus the bits per token, so that greater is better."""
         return -self.score_tokens(self.tokens(text)).bits
 
     def evaluate(self, text: Texts) -> Evaluation:
-        """Score a text. Of the text that the model was trained on only the held-out part counts, beside the 5-gram.
+        """Score a text. Of the text that the model was trained on, only the held-out part is scored, beside the 5-gram.
 
-        A token that is not in the vocabulary is predicted as the unknown token; how many those were is part of the
-        score. A long text is cut into up to 64 rows, each of which begins with a zero state.
+        A token that is not in the vocabulary is scored as the unknown token; the number of these is part of the score.
+        A long text is cut into up to 64 rows, each of which begins with a zero state.
         """
         from ...data import text as texts
         from .baseline import NGram
@@ -182,12 +183,12 @@ class TextModel:
         return self._count_unknown(self.tokens(text))
 
     def tokens(self, text: Texts) -> np.ndarray:
-        """The tokens of a text, or of several, one after the other."""
+        """The tokens of a text, or of several texts, one after the other."""
         parts = as_list(text)
         return self.vocabulary.encode(parts[0][:0].join(parts))
 
     def score_tokens(self, tokens: np.ndarray) -> Score:
-        """The score of tokens."""
+        """The score of these tokens."""
         if len(tokens) < 2:
             raise DataError(
                 f"text must have at least 2 {self.unit}s to be scored; got {len(tokens)}: give a longer text"
@@ -208,11 +209,11 @@ class TextModel:
             f"baseline   {baseline['bits']:.4f} {per}, {baseline['name']}, the same text",
         ]
         if baseline["bits"] < score["bits"]:
-            lines.append("The baseline is better: a longer training, a longer text or a larger network may change it.")
+            lines.append("The baseline is better: longer training, a longer text or a larger network may change this.")
         return "\n".join(lines)
 
     def _allowed(self, logits: np.ndarray) -> np.ndarray:
-        """The logits, with that of the unknown token made -inf."""
+        """The logits, with -inf for the unknown token."""
         if not math.isfinite(logits.sum()):
             raise UnspoolError(_DAMAGED)
         if self.vocabulary.unknown is not None:
@@ -224,7 +225,7 @@ class TextModel:
 
 
 class Core:
-    """The steps of the compiled core."""
+    """Runs a network in the compiled core; see `Steps`."""
 
     def __init__(self, loaded: Loaded):
         self.loaded = loaded
@@ -242,13 +243,13 @@ class Core:
 
 
 def load(path: str | Path, instruction_set: str = "") -> TextModel:
-    """A language model from its folder, run by the compiled core.
+    """Load a language model, which the compiled core will run.
 
     Args:
         path: the folder.
         instruction_set: see `unspool.stream.Loaded`.
     Raises:
-        FolderError: it is not a saved language model, or a damaged one.
+        FolderError: the folder is not a saved language model, or is damaged.
     """
     found = folder.read(path, TASK, FILES)
     metrics = folder.json_object(found.files["metrics.json"], Path(path) / "metrics.json")
@@ -258,7 +259,7 @@ def load(path: str | Path, instruction_set: str = "") -> TextModel:
 
 
 def model_of(found: folder.Saved, metrics: dict[str, Any], network: Steps, inputs: int, outputs: int) -> TextModel:
-    """The model of a folder; ValueError or KeyError unless vocabulary, metrics and network fit together."""
+    """The model in a folder; raise ValueError or KeyError unless vocabulary, metrics and network fit together."""
     vocabulary = vocabularies.from_json(found.files["vocabulary.json"])
     for part in ("validation", "baseline"):
         number(f"bits of the {part}", metrics[part]["bits"])
@@ -270,7 +271,7 @@ def model_of(found: folder.Saved, metrics: dict[str, Any], network: Steps, input
 
 
 def scoring_chunks(tokens: np.ndarray, size: int) -> "Chunks":
-    """A text in up to 64 rows, each of which begins with a zero state."""
+    """The chunks of a text in up to 64 rows, each of which begins with a zero state."""
     from ...data.batches import Chunks
 
     rows = max(1, min(_ROWS, len(tokens) // _TOKENS_PER_ROW))
@@ -278,14 +279,14 @@ def scoring_chunks(tokens: np.ndarray, size: int) -> "Chunks":
 
 
 def source(sha256: str, validation: float | None) -> dict[str, Any]:
-    """By what a text can be known again, and the part of it that was held out."""
+    """What identifies a text, and the part of it that was held out."""
     if validation is not None:
         validation = number("validation", validation, above=True, below=1)
     return {"sha256": sha256, "validation": validation}
 
 
 def parts(text: Texts, validation: float | str | bytes) -> tuple[Any, Any, dict[str, Any]]:
-    """The training text, the validation text, and by what the source can be known again."""
+    """The training text, the validation text, and what identifies the source."""
     from ...data import text as texts
 
     given = as_list(text)
@@ -296,7 +297,7 @@ def parts(text: Texts, validation: float | str | bytes) -> tuple[Any, Any, dict[
 
 
 def as_list(text: Texts) -> list[Any]:
-    """The texts, all str or all bytes, at least one."""
+    """The texts as a list of at least one; raise DataError unless all are str or all are bytes."""
     parts = [text] if isinstance(text, str | bytes) else list(text)
     kinds = {type(part) for part in parts}
     if kinds not in ({str}, {bytes}):
@@ -306,7 +307,7 @@ def as_list(text: Texts) -> list[Any]:
 
 
 def _cross_entropy(logits: np.ndarray, batch: "Batch") -> float:
-    """Sum of the nats of a batch's targets."""
+    """The sum of the cross-entropies of a batch's targets, in nats."""
     from ...data.batches import NO_TARGET
 
     with np.errstate(invalid="ignore", over="ignore"):
