@@ -108,5 +108,5 @@ def test_flat_and_apart_are_inverse():
     again = apart(Baker, TrainingOptions, flat(made))
     assert flat(again) == flat(made)
     assert apart(Baker, TrainingOptions, flat(plain)).training is None
-    with pytest.raises(UnspoolError, match="'yeast' is no option; there are batch_size, cell, clip_norm"):
+    with pytest.raises(UnspoolError, match="'yeast' is not an option; there are batch_size, cell, clip_norm"):
         apart(Baker, TrainingOptions, {"yeast": 1})
