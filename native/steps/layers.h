@@ -4,7 +4,7 @@
 
 #include <utility>
 
-#include "cells.h"
+#include "../cells.h"
 #include "panels.h"
 
 namespace unspool::UNSPOOL_ISA {
@@ -47,9 +47,9 @@ struct Scratch {
 
 // The cell of a vector of units, in both of its stages, where it has two.
 template <class CellOf>
-UNSPOOL_INLINE Floats whole(const CellOf& cell, const Row<float>& row, Floats* a, std::int64_t u) {
-    if constexpr (requires { cell.carry(row, a, u, kVector, false); }) cell.carry(row, a, u, kVector, false);
-    return cell.forward(row, a, u, kVector, false);
+UNSPOOL_INLINE Floats whole(const CellOf& cell, const Place<float>& at, Floats* a, std::int64_t u) {
+    if constexpr (requires { cell.carry(at, a, u, kVector, false); }) cell.carry(at, a, u, kVector, false);
+    return cell.forward(at, a, u, kVector, false);
 }
 
 // For all panels and rows, product<R>(part, p, r, acc) makes pre-activations and cell(p, r, acc[r]) uses them. The
@@ -109,12 +109,12 @@ template <int NV>
 struct Starts {
     Buffer<float> data;
 
-    template <class Row>
-    void pack(const Row& row, const float* a, const float* b) {
-        const std::int64_t count = row.panels() * NV * kVector;
+    template <class Order>
+    void pack(const Order& order, const float* a, const float* b) {
+        const std::int64_t count = order.panels() * NV * kVector;
         data.resize(count);
         for (std::int64_t j = 0; j < count; ++j) {
-            const std::int64_t r = row(j / (NV * kVector), j / kVector % NV, j % kVector);
+            const std::int64_t r = order(j / (NV * kVector), j / kVector % NV, j % kVector);
             data[j] = r < 0 ? 0 : (a ? a[r] : 0) + (b ? b[r] : 0);
         }
     }
@@ -124,20 +124,20 @@ struct Starts {
 // The product of a layer's input: of features, or the rows of a table, one for each token.
 template <class W, int NV>
 struct Input {
-    Panels<W, NV> weights;
+    WeightPanels<W, NV> weights;
     Buffer<float> table;
     std::int64_t stride = 0;
 
-    template <class Row>
-    void pack(const Tensor& matrix, std::int64_t inputs, const Row& row, const std::vector<float>* products,
+    template <class Order>
+    void pack(const Tensor& matrix, std::int64_t inputs, const Order& order, const std::vector<float>* products,
               std::int64_t rows) {
-        if (!products) return weights.pack(matrix, inputs, 1, 0, row.panels(), row);
+        if (!products) return weights.pack(matrix, inputs, 1, 0, order.panels(), order);
         const std::int64_t tokens = std::int64_t(products->size()) / rows;
         Starts<NV> one;
-        stride = row.panels() * NV * kVector;
+        stride = order.panels() * NV * kVector;
         table.resize(tokens * stride);
         for (std::int64_t token = 0; token < tokens; ++token) {
-            one.pack(row, products->data() + token * rows, nullptr);
+            one.pack(order, products->data() + token * rows, nullptr);
             std::copy_n(one.data.data(), stride, &table[token * stride]);
         }
     }
@@ -194,7 +194,7 @@ class Layer {
 template <class W>
 struct Linear {
     UnitRows<1, 2> rows{};
-    Panels<W, 2> weights;
+    WeightPanels<W, 2> weights;
     Starts<2> bias;
     Activation activation = Activation::identity;
 
@@ -226,7 +226,7 @@ class PlainLayer final : public Layer<W> {
     static constexpr int NV = kEach;
     UnitRows<1, NV> rows_;
     Input<W, NV> input_;
-    Panels<W, NV> hidden_;
+    WeightPanels<W, NV> hidden_;
     Starts<NV> bias_;
     Linear<W> readout_;
     ElmanCell<float> cell_;
@@ -262,7 +262,7 @@ class PlainLayer final : public Layer<W> {
             [&](std::int64_t p, std::int64_t r, Floats* a) {
                 for (int v = 0; v < NV; ++v) {
                     const std::int64_t u = (NV * p + v) * kVector;
-                    store(target(r) + u, whole(cell_, Row<float>{}, a + v, u));
+                    store(target(r) + u, whole(cell_, Place<float>{}, a + v, u));
                 }
             });
         clear_tails(rows, target, rows_.H, stride);
@@ -276,7 +276,7 @@ class LstmLayer final : public Layer<W> {
     static constexpr int G = Forget ? 4 : 3;
     UnitRows<G, 1> rows_;
     Input<W, G> input_;
-    Panels<W, G> hidden_;
+    WeightPanels<W, G> hidden_;
     Starts<G> bias_;
     Linear<W> projection_;
     Buffer<float> peephole_;
@@ -318,9 +318,9 @@ class LstmLayer final : public Layer<W> {
                 input_.template add<R>(p, feed, x, r0, acc);
             },
             [&](std::int64_t p, std::int64_t r, Floats* a) {
-                Row<float> row{};
-                row.c_prev = row.c = states[r] + this->out;
-                store(target(r) + p * kVector, whole(cell_, row, a, p * kVector));
+                Place<float> at{};
+                at.c_prev = at.c = states[r] + this->out;
+                store(target(r) + p * kVector, whole(cell_, at, a, p * kVector));
             });
         clear_tails(rows, target, size_, stride);
         if (projects_) projection_(rows, scratch, target, outs);
@@ -332,7 +332,7 @@ template <class W>
 class GruLayer final : public Layer<W> {
     UnitRows<3, 1> rows_;
     Input<W, 3> input_;
-    Panels<W, 3> hidden_;
+    WeightPanels<W, 3> hidden_;
     Starts<3> bias_, bias_q_;  // of r, z, n; and of q alone
     GruCell<float> cell_;
 
@@ -364,9 +364,9 @@ class GruLayer final : public Layer<W> {
                 }
             },
             [&](std::int64_t p, std::int64_t r, Floats* a) {
-                Row<float> row{};
-                row.gates = &scratch.gates[r * this->out], row.h = states[r];
-                store(outs[r] + p * kVector, whole(cell_, row, a, p * kVector));
+                Place<float> at{};
+                at.gates = &scratch.gates[r * this->out], at.h = states[r];
+                store(outs[r] + p * kVector, whole(cell_, at, a, p * kVector));
             });
         clear_tails(rows, [&](std::int64_t r) { return outs[r]; }, cell_.H, this->out);
         for (std::int64_t r = 0; r < rows; ++r) std::copy_n(outs[r], this->out, states[r]);
@@ -379,7 +379,7 @@ class GruResetLayer final : public Layer<W> {
     UnitRows<2, 1> rows_;
     UnitRows<1, 2> new_rows_;
     Input<W, 2> input_, new_input_;
-    Panels<W, 2> hidden_, new_hidden_;
+    WeightPanels<W, 2> hidden_, new_hidden_;
     Starts<2> bias_, new_bias_;
     std::int64_t size_;
 
@@ -403,10 +403,10 @@ class GruResetLayer final : public Layer<W> {
         scratch.gates.resize(kRows * 2 * stride);
         scratch.middle.resize(kRows * stride);
         const auto middle = [&](std::int64_t r) { return &scratch.middle[r * stride]; };
-        const auto row_of = [&](std::int64_t r) {
-            Row<float> row{};
-            row.gates = &scratch.gates[r * 2 * stride], row.h = row.fed = states[r];
-            return row;
+        const auto place_of = [&](std::int64_t r) {
+            Place<float> at{};
+            at.gates = &scratch.gates[r * 2 * stride], at.h = at.fed = states[r];
+            return at;
         };
         // The first sweep may end before the second: what is between must be numbers.
         std::fill_n(scratch.gates.data(), rows * 2 * stride, 0.0f);
@@ -423,7 +423,7 @@ class GruResetLayer final : public Layer<W> {
                 input_.template add<R>(p, feed, x, r0, acc);
             },
             [&](std::int64_t p, std::int64_t r, Floats* a) {
-                store(middle(r) + p * kVector, whole(reset, row_of(r), a, p * kVector));
+                store(middle(r) + p * kVector, whole(reset, place_of(r), a, p * kVector));
             });
         const auto* s = scratch.mid.prepare(rows, new_hidden_.depth(), middle);
         sweep<2, W, 2>(
@@ -436,7 +436,7 @@ class GruResetLayer final : public Layer<W> {
             [&](std::int64_t p, std::int64_t r, Floats* a) {
                 for (int v = 0; v < 2; ++v) {
                     const std::int64_t u = (2 * p + v) * kVector;
-                    store(outs[r] + u, whole(next, row_of(r), a + v, u));
+                    store(outs[r] + u, whole(next, place_of(r), a + v, u));
                 }
             });
         clear_tails(rows, [&](std::int64_t r) { return outs[r]; }, size_, this->out);
@@ -448,7 +448,7 @@ class GruResetLayer final : public Layer<W> {
 template <class W>
 class TimeDelayLayer final : public Layer<W> {
     UnitRows<1, 2> rows_;
-    std::vector<Panels<W, 2>> taps_;
+    std::vector<WeightPanels<W, 2>> taps_;
     Starts<2> bias_;
     Activation activation_;
     std::int64_t inputs_, dilation_;

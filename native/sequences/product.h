@@ -4,50 +4,16 @@
 
 #include <algorithm>
 #include <type_traits>
-#include <utility>
 #include <vector>
 
-#include "memory.h"
-#include "simd.h"
+#include "../memory.h"
+#include "../simd.h"
 
 namespace unspool::UNSPOOL_ISA {
 
 constexpr int64_t kDepth = 512;  // of a packed block: its panels stream from the L2 cache faster than they are used
-constexpr int kAccumulators = UNSPOOL_REGISTERS >= 32 ? 24 : 12;
-
 template <int NV>
 constexpr int kTileRows = kAccumulators / NV;  // NV: vectors a tile is wide
-
-// Numbers at the start of a cache line, not initialised: a vector load across two lines costs two.
-template <class T>
-class Buffer {
-    T* data_ = nullptr;
-    int64_t size_ = 0;
-
-    void free() {
-        if (data_) Memory::shared().give(std::exchange(data_, nullptr), std::exchange(size_, 0) * sizeof(T));
-    }
-
-  public:
-    Buffer() = default;
-    explicit Buffer(int64_t size) { resize(size); }
-    Buffer(const Buffer&) = delete;
-    Buffer& operator=(const Buffer&) = delete;
-    ~Buffer() { free(); }
-
-    // Forgets what was there.
-    void resize(int64_t size) {
-        if (size <= size_) return;
-        free();
-        data_ = static_cast<T*>(Memory::shared().take(size * sizeof(T)));
-        size_ = size;
-    }
-    void zero() { std::fill_n(data_, size_, T(0)); }
-    T* data() { return data_; }
-    const T* data() const { return data_; }
-    T& operator[](int64_t i) { return data_[i]; }
-    const T& operator[](int64_t i) const { return data_[i]; }
-};
 
 // The left operand of a tile: R rows, each contiguous over k, or R neighbouring columns of a block with rows over k.
 template <class T, int R>
@@ -119,7 +85,7 @@ UNSPOOL_INLINE void for_tiles(int64_t begin, int64_t end, const Body& body) {
 // The right-hand side of a product, in panels of `width` columns: [panel][k][width], zero where the columns end. For a
 // few rows packing costs more than it gains: then it is only the list of the columns, contiguous over k, null for zero.
 template <class T>
-struct Packed {
+struct Panels {
     int64_t columns = 0, depth = 0;
     int width = 0;
     Buffer<T> data;
@@ -149,7 +115,7 @@ UNSPOOL_INLINE T dot(int64_t depth, const T* a, const T* b) {
 
 // acc[r][v] += a(r, k) times panel p of b over k0 ... k0 + depth.
 template <class T, int R, int NV, class Left>
-UNSPOOL_INLINE void multiply_panel(const Packed<T>& b, int64_t p, int64_t k0, int64_t depth, const Left& a,
+UNSPOOL_INLINE void multiply_panel(const Panels<T>& b, int64_t p, int64_t k0, int64_t depth, const Left& a,
                                    Vec<T> (&acc)[R][NV]) {
     if (b.unpacked.empty()) return multiply<T, R, NV>(depth, a, b.panel(p, k0), acc);
     if constexpr (std::is_same_v<Left, LeftRows<T, R>>)
@@ -160,7 +126,7 @@ UNSPOOL_INLINE void multiply_panel(const Packed<T>& b, int64_t p, int64_t k0, in
 
 // Panel p over k0 ... k0 + depth, from columns given as contiguous vectors over k; null is a column of zeros.
 template <class T>
-void pack_columns(Packed<T>& out, int64_t p, const T* const* columns, int64_t k0, int64_t depth) {
+void pack_columns(Panels<T>& out, int64_t p, const T* const* columns, int64_t k0, int64_t depth) {
     constexpr int lanes = kLanes<T>;
     Buffer<T> zeros;
     for (int c = 0; c < out.width; c += lanes) {
@@ -185,7 +151,7 @@ void pack_columns(Packed<T>& out, int64_t p, const T* const* columns, int64_t k0
 
 // Panel p from rows, one for each k, contiguous over the columns; times the rows of `scale`, where there are any.
 template <class T>
-void pack_rows(Packed<T>& out, int64_t p, const T* const* rows, const T* const* scale = nullptr) {
+void pack_rows(Panels<T>& out, int64_t p, const T* const* rows, const T* const* scale = nullptr) {
     T* to = out.panel(p);
     const int64_t begin = p * out.width, count = std::min<int64_t>(out.width, out.columns - begin);
     for (int64_t k = 0; k < out.depth; ++k, to += out.width)
@@ -202,7 +168,7 @@ constexpr int64_t kBlockRows = 16 * kTileRows<2>;  // of the left operand, so th
 // c[r] = start[r] + (row r of the left operand) B over k0 ... k0 + depth, for at most kBlockRows rows.
 // left.operator()<R>(r) gives R rows from r on; start(r) the row to begin with, or null for zero.
 template <class T, class Left, class Start>
-void block_product(int64_t rows, const Left& left, const Packed<T>& b, int64_t k0, int64_t depth, T* const* c,
+void block_product(int64_t rows, const Left& left, const Panels<T>& b, int64_t k0, int64_t depth, T* const* c,
                    const Start& start) {
     constexpr int lanes = kLanes<T>;
     for (int64_t p = 0; p < b.panels(); ++p) {
@@ -225,7 +191,7 @@ void block_product(int64_t rows, const Left& left, const Packed<T>& b, int64_t k
 
 // c[r] = start + a[r] B for `rows` rows, where start is c[r] itself (accumulate), a bias, or zero.
 template <class T>
-void product(int64_t rows, const T* const* a, const Packed<T>& b, T* const* c, const T* bias, bool accumulate,
+void product(int64_t rows, const T* const* a, const Panels<T>& b, T* const* c, const T* bias, bool accumulate,
              Buffer<T>& scratch) {
     const bool copy = b.panels() >= 16;  // rows far apart, read for each panel again, are worth bringing together
     if (copy) scratch.resize(kBlockRows * kDepth);

@@ -7,19 +7,20 @@
 #include <type_traits>
 #include <vector>
 
-#include "cells.h"
+#include "../cells.h"
+#include "../threads.h"
+#include "kernels.h"
 #include "product.h"
-#include "threads.h"
 
 namespace unspool::UNSPOOL_ISA {
 
 struct None {};  // the second product of a cell that has only one
 
 // Columns of a recurrent product in the order its register tile wants them: [panel][unit vector][gate][lane].
-template <class T, class Cell>
+template <class T, class Pointwise>
 struct Fused {
-    static constexpr int unit_vectors = Cell::gates == 1 ? 2 : 1;
-    static constexpr int vectors = unit_vectors * Cell::gates;
+    static constexpr int unit_vectors = Pointwise::gates == 1 ? 2 : 1;
+    static constexpr int vectors = unit_vectors * Pointwise::gates;
     static constexpr int width = vectors * kLanes<T>;
     static constexpr int units = unit_vectors * kLanes<T>;
 
@@ -27,7 +28,7 @@ struct Fused {
         std::vector<const T*> out;
         for (int64_t u0 = 0; u0 < H; u0 += units)
             for (int v = 0; v < unit_vectors; ++v)
-                for (int g = 0; g < Cell::gates; ++g)
+                for (int g = 0; g < Pointwise::gates; ++g)
                     for (int lane = 0; lane < kLanes<T>; ++lane) {
                         const int64_t u = u0 + v * kLanes<T> + lane;
                         out.push_back(u < H ? w + (g * H + u) * depth : nullptr);
@@ -37,7 +38,7 @@ struct Fused {
 };
 
 template <class T>
-void pack_all_columns(Packed<T>& out, std::vector<const T*> columns, int64_t depth, int width, bool few, int threads) {
+void pack_all_columns(Panels<T>& out, std::vector<const T*> columns, int64_t depth, int width, bool few, int threads) {
     if (few) {
         out.columns = columns.size(), out.depth = depth, out.width = width;
         out.unpacked = std::move(columns);
@@ -52,7 +53,7 @@ void pack_all_columns(Packed<T>& out, std::vector<const T*> columns, int64_t dep
 
 // The columns of two matrices, one below the other.
 template <class T>
-void pack_all_columns(Packed<T>& out, const std::vector<const T*>& above, int64_t depth_above,
+void pack_all_columns(Panels<T>& out, const std::vector<const T*>& above, int64_t depth_above,
                       const std::vector<const T*>& below, int64_t depth_below, int width, int threads) {
     out.resize(above.size(), depth_above + depth_below, width);
     const int tasks = out.columns * out.depth < 65536 ? 1 : threads;
@@ -65,7 +66,7 @@ void pack_all_columns(Packed<T>& out, const std::vector<const T*>& above, int64_
 }
 
 template <class T>
-void pack_all_rows(Packed<T>& out, const std::vector<const T*>& rows, int64_t columns, int threads) {
+void pack_all_rows(Panels<T>& out, const std::vector<const T*>& rows, int64_t columns, int threads) {
     out.resize(columns, rows.size(), kPlainWidth<T>);
     const int tasks = columns * out.depth < 65536 ? 1 : threads;
     parallel(tasks, [&](int task) {
@@ -84,67 +85,67 @@ constexpr int64_t kStepDepth = 2 * kDepth;  // few rows leave a panel more of th
 
 // One product of one time step and the cell on top of it, for all rows: operand[r] W', then Cell::forward. The first
 // `inputs` columns of the operand are x.
-template <class T, class Cell>
-void step_forward(const Cell& cell, const std::vector<Row<T>>& rows, int64_t count, const T* const* operand,
-                  const Packed<T>& w, bool save, int64_t inputs) {
-    using F = Fused<T, Cell>;
+template <class T, class Pointwise>
+void step_forward(const Pointwise& cell, const std::vector<Place<T>>& places, int64_t count, const T* const* operand,
+                  const Panels<T>& w, bool save, int64_t inputs) {
+    using F = Fused<T, Pointwise>;
     constexpr int lanes = kLanes<T>;
-    constexpr bool divided = requires(Vec<T>* a) { cell.between(rows[0], a, 0, 0); };
+    constexpr bool divided = requires(Vec<T>* a) { cell.between(places[0], a, 0, 0); };
     const int64_t H = cell.H;
     for (int64_t p = 0; p < w.panels(); ++p) {
         for (int64_t k0 = 0; k0 < w.depth; k0 += kStepDepth) {
             const int64_t depth = std::min(kStepDepth, w.depth - k0);
             const bool last = k0 + depth == w.depth;
             for_tiles<kTileRows<F::vectors>>(0, count, [&]<int R>(int64_t r0) {
-                const Row<T>* row = &rows[r0];
-                const auto slot = [&](int r, int g) { return row[r].gates + (Cell::first + g) * H; };
+                const Place<T>* at = &places[r0];
+                const auto slot = [&](int r, int g) { return at[r].gates + (Pointwise::first + g) * H; };
                 Vec<T> acc[R][F::vectors];
                 for (int r = 0; r < R; ++r)
                     for (int v = 0; v < F::vectors; ++v) {
-                        const int g = v % Cell::gates;
-                        const int64_t u = p * F::units + v / Cell::gates * lanes, n = H - u;
+                        const int g = v % Pointwise::gates;
+                        const int64_t u = p * F::units + v / Pointwise::gates * lanes, n = H - u;
                         acc[r][v] = n <= 0    ? Vec<T>{}
-                                    : k0 == 0 ? cell.start(row[r], g, u, n)
+                                    : k0 == 0 ? cell.start(at[r], g, u, n)
                                               : load<T>(slot(r, g) + u, n);
                         if constexpr (divided)
-                            if (inputs) acc[r][v] = load(row[r].start + Cell::input_slot(g) * H + u, n);
+                            if (inputs) acc[r][v] = load(at[r].start + Pointwise::input_slot(g) * H + u, n);
                     }
                 int64_t k = k0;
                 if constexpr (divided)
                     if (inputs) {
                         multiply_panel<T, R, F::vectors>(w, p, 0, inputs, LeftRows<T, R>(operand + r0, 0), acc);
-                        for (int r = 0; r < R; ++r) cell.between(row[r], acc[r], p * F::units, H - p * F::units);
+                        for (int r = 0; r < R; ++r) cell.between(at[r], acc[r], p * F::units, H - p * F::units);
                         k = inputs;
                     }
                 multiply_panel<T, R, F::vectors>(w, p, k, k0 + depth - k, LeftRows<T, R>(operand + r0, k), acc);
-                if constexpr (F::unit_vectors == 1 && requires { cell.carry(row[0], acc[0], 0, 0, save); })
+                if constexpr (F::unit_vectors == 1 && requires { cell.carry(at[0], acc[0], 0, 0, save); })
                     if (last) {
 #pragma GCC unroll 12
-                        for (int r = 0; r < R; ++r) cell.carry(row[r], acc[r], p * F::units, H - p * F::units, save);
+                        for (int r = 0; r < R; ++r) cell.carry(at[r], acc[r], p * F::units, H - p * F::units, save);
                     }
 #pragma GCC unroll 12
                 for (int r = 0; r < R; ++r)
                     for (int i = 0; i < F::unit_vectors; ++i) {
                         const int64_t u = p * F::units + i * lanes, n = H - u;
                         if (n <= 0) continue;
-                        const Vec<T>* a = acc[r] + i * Cell::gates;
+                        const Vec<T>* a = acc[r] + i * Pointwise::gates;
                         if (!last) {
-                            for (int g = 0; g < Cell::gates; ++g) store(slot(r, g) + u, a[g], n);
+                            for (int g = 0; g < Pointwise::gates; ++g) store(slot(r, g) + u, a[g], n);
                             continue;
                         }
-                        const Vec<T> out = cell.forward(row[r], a, u, n, save);
-                        store(row[r].out + u, out, n);
-                        if (row[r].fed_next) store(row[r].fed_next + u, out * load(row[r].mask + u, n), n);
+                        const Vec<T> out = cell.forward(at[r], a, u, n, save);
+                        store(at[r].out + u, out, n);
+                        if (at[r].fed_next) store(at[r].fed_next + u, out * load(at[r].mask + u, n), n);
                     }
             });
         }
     }
 }
 
-template <class T, class Cell>
-void step_backward(const Cell& cell, const std::vector<Row<T>>& rows, int64_t count) {
+template <class T, class Pointwise>
+void step_backward(const Pointwise& cell, const std::vector<Place<T>>& places, int64_t count) {
     for (int64_t r = 0; r < count; ++r)
-        for (int64_t u = 0; u < cell.H; u += kLanes<T>) cell.backward(rows[r], u, cell.H - u);
+        for (int64_t u = 0; u < cell.H; u += kLanes<T>) cell.backward(places[r], u, cell.H - u);
 }
 
 // One layer over whole sequences. First and Second are the cell's one or two products of a time step.
@@ -156,7 +157,7 @@ class Recurrence {
     static constexpr bool kCarries = First::carries;
     static constexpr int kInputGates = kGru || (kTwo && !kReadout) ? 3 : First::gates;
 
-    const Sequences<T>& p;
+    const Problem<T>& p;
     First first;
     Second second;
     int workers;
@@ -181,7 +182,7 @@ class Recurrence {
     const T* previous_c(int64_t b, int64_t s) const { return previous(b, s, p.cells, p.c0, p.start_c, p.hidden); }
 
   public:
-    Recurrence(const Sequences<T>& problem, First f, Second g) : p(problem), first(f), second(g) {
+    Recurrence(const Problem<T>& problem, First f, Second g) : p(problem), first(f), second(g) {
         const double work = 2.0 * p.steps * p.batch * First::gates * p.hidden * (p.inputs + p.state);
         workers = work < 4e5 ? 1 : int(std::min<int64_t>(p.threads, p.batch));
         std::vector<int64_t> order(p.batch);
@@ -203,7 +204,7 @@ class Recurrence {
 
   private:
     struct Weights {
-        Packed<T> x, h, mid;
+        Panels<T> x, h, mid;
         Buffer<T> bias, table;
     };
     // The projected input of a step with a token; step: its place in (T, B).
@@ -267,7 +268,7 @@ void Recurrence<T, First, Second>::forward() {
     Weights w;
     const auto inputs = input_columns();
     const bool few = steps <= 4;
-    const auto pack = [&](Packed<T>& out, std::vector<const T*> columns, int64_t depth, int width) {
+    const auto pack = [&](Panels<T>& out, std::vector<const T*> columns, int64_t depth, int width) {
         pack_all_columns(out, std::move(columns), depth, width, few, p.threads);
     };
     input_bias(w.bias);
@@ -296,7 +297,7 @@ void Recurrence<T, First, Second>::forward_rows(const Weights& w, const std::vec
     const int64_t depth = joined ? p.inputs + R : 0;
     Buffer<T> scratch, both(n * depth), gates(save ? 0 : chunk * n * gate_row), cells(save || !p.c0 ? 0 : n * H);
     Buffer<T> mid(kTwo && !save ? n * H : 0), fed(p.mask ? 3 * n * R : 0);
-    std::vector<Row<T>> row(n), next(n);
+    std::vector<Place<T>> first_place(n), second_place(n);
     std::vector<const T*> operand(n), a(chunk * n);
     std::vector<T*> c(chunk * n);
     if (p.mask)
@@ -323,44 +324,44 @@ void Recurrence<T, First, Second>::forward_rows(const Weights& w, const std::vec
             int64_t count = 0;
             for (; count < n && s < length(rows[count]); ++count) {
                 const int64_t r = count, b = rows[r], here = at(b, s);
-                Row<T>& step = row[r] = Row<T>{};
-                step.gates = gates_at(r, s);
-                step.start = joined ? w.bias.data() : step.gates;
-                step.h = step.fed = previous_h(b, s);
-                step.out = p.y + here * R;
+                Place<T>& place = first_place[r] = Place<T>{};
+                place.gates = gates_at(r, s);
+                place.start = joined ? w.bias.data() : place.gates;
+                place.h = place.fed = previous_h(b, s);
+                place.out = p.y + here * R;
                 if (p.mask) {
-                    step.mask = p.mask + b * R;
-                    step.fed = &fed[(resets(b, s) ? 2 * n + r : s % 2 * n + r) * R];
-                    step.fed_next = &fed[((s + 1) % 2 * n + r) * R];
+                    place.mask = p.mask + b * R;
+                    place.fed = &fed[(resets(b, s) ? 2 * n + r : s % 2 * n + r) * R];
+                    place.fed_next = &fed[((s + 1) % 2 * n + r) * R];
                 }
-                operand[r] = step.fed;
+                operand[r] = place.fed;
                 if (joined) {
                     operand[r] = &both[r * depth];
                     std::copy_n(p.x + here * p.inputs, p.inputs, &both[r * depth]);
-                    std::copy_n(step.fed, R, &both[r * depth + p.inputs]);
+                    std::copy_n(place.fed, R, &both[r * depth + p.inputs]);
                 }
                 if (p.c0) {
                     const bool kept = save || s == 0 || resets(b, s);
-                    step.c_prev = kept ? previous_c(b, s) : &cells[r * H];
-                    step.c = save ? p.cells + here * H : &cells[r * H];
+                    place.c_prev = kept ? previous_c(b, s) : &cells[r * H];
+                    place.c = save ? p.cells + here * H : &cells[r * H];
                 }
                 if constexpr (kTwo) {
-                    next[r] = step;
-                    if (kReadout) next[r].gates = step.out;
-                    step.out = save ? p.mid + here * H : &mid[r * H];
-                    step.fed_next = nullptr;
+                    second_place[r] = place;
+                    if (kReadout) second_place[r].gates = place.out;
+                    place.out = save ? p.mid + here * H : &mid[r * H];
+                    place.fed_next = nullptr;
                 }
             }
-            step_forward(first, row, count, operand.data(), w.h, save, joined ? p.inputs : 0);
+            step_forward(first, first_place, count, operand.data(), w.h, save, joined ? p.inputs : 0);
             if constexpr (kTwo) {
-                for (int64_t r = 0; r < count; ++r) operand[r] = row[r].out;
-                step_forward(second, next, count, operand.data(), w.mid, save, 0);
+                for (int64_t r = 0; r < count; ++r) operand[r] = first_place[r].out;
+                step_forward(second, second_place, count, operand.data(), w.mid, save, 0);
             }
             for (int64_t r = 0; r < count; ++r) {
                 const int64_t b = rows[r];
                 if (s + 1 < length(b)) continue;
                 std::copy_n(p.y + at(b, s) * R, R, p.h_n + b * R);
-                if (p.c0) std::copy_n(row[r].c, H, p.c_n + b * H);
+                if (p.c0) std::copy_n(first_place[r].c, H, p.c_n + b * H);
             }
         }
     }
@@ -404,7 +405,7 @@ void Recurrence<T, First, Second>::backward_rows(const Weights& w, const std::ve
     Buffer<T> scratch, dh(n * R), dc(p.c0 ? n * H : 0), middle(kTwo ? n * H : 0), dfed(p.mask ? n * R : 0);
     dh.zero();
     dc.zero();
-    std::vector<Row<T>> row(n), next(n);
+    std::vector<Place<T>> first_place(n), second_place(n);
     std::vector<const T*> left(n);
     std::vector<T*> right(n);
     int64_t count = 0;
@@ -415,38 +416,38 @@ void Recurrence<T, First, Second>::backward_rows(const Weights& w, const std::ve
         }
         for (int64_t r = 0; r < count; ++r) {
             const int64_t b = rows[r], here = at(b, s);
-            Row<T>& step = row[r] = Row<T>{};
-            step.gates = p.gates + here * gate_row;
-            step.dgates = p.dgates + here * gate_row;
-            step.h = step.fed = previous_h(b, s);
-            step.dout = p.dy ? p.dy + here * R : nullptr;
-            step.dh = &dh[r * R];
-            step.mask = p.mask ? p.mask + b * R : nullptr;
-            if (p.c0) step.c_prev = previous_c(b, s), step.c = p.cells + here * H, step.dc = &dc[r * H];
+            Place<T>& place = first_place[r] = Place<T>{};
+            place.gates = p.gates + here * gate_row;
+            place.dgates = p.dgates + here * gate_row;
+            place.h = place.fed = previous_h(b, s);
+            place.dout = p.dy ? p.dy + here * R : nullptr;
+            place.dh = &dh[r * R];
+            place.mask = p.mask ? p.mask + b * R : nullptr;
+            if (p.c0) place.c_prev = previous_c(b, s), place.c = p.cells + here * H, place.dc = &dc[r * H];
             if constexpr (kTwo) {
-                next[r] = step;
-                step.dout = &middle[r * H];
+                second_place[r] = place;
+                place.dout = &middle[r * H];
                 if (kReadout) {
-                    step.dh = nullptr;
-                    next[r].gates = p.y + here * R;
-                    next[r].dgates = dmid + here * R;
+                    place.dh = nullptr;
+                    second_place[r].gates = p.y + here * R;
+                    second_place[r].dgates = dmid + here * R;
                 } else if (p.mask) {
-                    step.fed = &dfed[r * R];
-                    for (int64_t u = 0; u < R; ++u) dfed[r * R + u] = step.h[u] * step.mask[u];
+                    place.fed = &dfed[r * R];
+                    for (int64_t u = 0; u < R; ++u) dfed[r * R + u] = place.h[u] * place.mask[u];
                 }
             }
         }
         if constexpr (kTwo) {
-            step_backward(second, next, count);
+            step_backward(second, second_place, count);
             for (int64_t r = 0; r < count; ++r) {
-                left[r] = next[r].dgates + Second::first * second.H;
+                left[r] = second_place[r].dgates + Second::first * second.H;
                 right[r] = &middle[r * H];
             }
             product(count, left.data(), w.mid, right.data(), (const T*)nullptr, false, scratch);
         }
-        step_backward(first, row, count);
+        step_backward(first, first_place, count);
         for (int64_t r = 0; r < count; ++r) {
-            left[r] = row[r].dgates + First::first * H;
+            left[r] = first_place[r].dgates + First::first * H;
             right[r] = p.mask ? &dfed[r * R] : &dh[r * R];
         }
         product(count, left.data(), w.h, right.data(), (const T*)nullptr, kCarries && !p.mask, scratch);
@@ -454,7 +455,7 @@ void Recurrence<T, First, Second>::backward_rows(const Weights& w, const std::ve
             const int64_t b = rows[r];
             T *dh_r = &dh[r * R], *dc_r = p.c0 ? &dc[r * H] : nullptr;
             for (int64_t u = 0; p.mask && u < R; ++u)
-                dh_r[u] = (kCarries ? dh_r[u] : T(0)) + dfed[r * R + u] * row[r].mask[u];
+                dh_r[u] = (kCarries ? dh_r[u] : T(0)) + dfed[r * R + u] * first_place[r].mask[u];
             if (resets(b, s)) {
                 for (int64_t u = 0; p.dstart_h && u < R; ++u) dstart[u] += dh_r[u];
                 for (int64_t u = 0; p.dstart_h && dc_r && u < H; ++u) dstart[R + u] += dc_r[u];
@@ -496,9 +497,9 @@ struct WeightGradient {
     T *dw, *db;  // (count, columns), (count); null if not wanted
 
     // The rows of d in [begin, end).
-    void run(int64_t begin, int64_t end) const {
+    void add_up(int64_t begin, int64_t end) const {
         const int64_t steps = d.size();
-        Packed<T> packed;
+        Panels<T> packed;
         Buffer<T> left(kBlockRows * kGradientDepth), sums(db ? end - begin : 0);
         std::vector<T*> c(kBlockRows);
         sums.zero();
@@ -590,7 +591,7 @@ void Recurrence<T, First, Second>::weight_gradients(const T* dmid) const {
     const double work = 2.0 * d.size() * First::gates * H * (p.inputs + R);
     const int tasks = work < 1e6 ? 1 : p.threads;
     parallel(tasks, [&](int task) {
-        for (const auto& job : jobs) job.run(job.count * task / tasks, job.count * (task + 1) / tasks);
+        for (const auto& job : jobs) job.add_up(job.count * task / tasks, job.count * (task + 1) / tasks);
     });
     if (same) std::copy_n(p.db_ih, First::gates * H, p.db_hh);
     if (p.tokens && p.dw_ih) token_gradient(d);
@@ -616,7 +617,7 @@ void Recurrence<T, First, Second>::peephole_gradient() const {
 
 // Calls body with the recurrence of p's cell.
 template <class T, class Body>
-void with_recurrence(const Sequences<T>& p, Body&& body) {
+void with_recurrence(const Problem<T>& p, Body&& body) {
     const int64_t H = p.hidden;
     const auto one = [&](auto cell) { body(Recurrence<T, decltype(cell), None>(p, cell, None{})); };
     const auto read = [&](auto cell) {
