@@ -1,13 +1,12 @@
 """The laws that every cell, backend and option obeys. Each `law_*` raises where it is broken; test files call it.
 
-A `Problem` is everything `ops.run` takes, drawn from a seed. What lies behind a sequence's end is NaN (tokens: -100),
-in the input and in the gradient that comes from above, so that every law with lengths is also the law that padding does
-not leak.
+A `Trial` is a problem for `ops.run` and the gradients that come from above, drawn from a seed. Whatever lies after the
+end of a sequence is NaN (tokens: -100), in the input and in these gradients, so that every law with lengths is also the
+law that padding does not leak.
 """
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from unspool import ops
 from unspool.cells import GRU, LSTM, Cell, Elman, Jordan, State, Weights, project, project_backward
+from unspool.ops.problem import Problem
 
 F64, F32, BF16, F16 = torch.float64, torch.float32, torch.bfloat16, torch.float16
 
@@ -68,7 +68,7 @@ CASES = [
     ),
 ]
 
-# What a problem has beyond an input, a state and two biases; each is a set of words that `make` knows.
+# What a trial has beyond an input, a state and two biases; each is a set of words that `make` knows.
 OPTIONS = [
     (),
     ("no state",),
@@ -90,55 +90,52 @@ OPTIONS = [
 ]
 
 
-@dataclass(frozen=True)
-class Problem:
-    """Arguments of `ops.run`, and the gradients `dy` and `dstate` that come from above."""
+class Trial(NamedTuple):
+    """A problem, and the gradients `dy` and `dstate` that come from above."""
 
-    cell: Cell
-    x: Tensor
-    state: Any
-    weights: Weights
+    problem: Problem
     dy: Tensor
     dstate: State
-    options: dict = field(default_factory=dict)
 
-    def map(self, f: Callable[[Tensor], Tensor]) -> "Problem":
-        """The problem with every float tensor replaced by its image."""
+    def map(self, f: Callable[[Tensor], Tensor]) -> "Trial":
+        """The trial with every float tensor replaced by its image."""
 
-        def each(v: Any) -> Any:
-            if isinstance(v, Weights):
-                return Weights(*map(each, v))
-            if isinstance(v, tuple):
-                return tuple(map(each, v))
-            return f(v) if isinstance(v, Tensor) and v.is_floating_point() else v
+        def floats(v: Tensor) -> Tensor:
+            return f(v) if v.is_floating_point() else v
 
-        parts = {name: each(getattr(self, name)) for name in ("x", "state", "weights", "dy", "dstate")}
-        return replace(self, **parts, options={name: each(v) for name, v in self.options.items()})
+        return Trial(self.problem.map(floats), floats(self.dy), tuple(map(floats, self.dstate)))
 
-    def to(self, dtype: torch.dtype) -> "Problem":
+    def to(self, dtype: torch.dtype) -> "Trial":
         return self.map(lambda v: v.to(dtype))
+
+    def change(self, **parts: Any) -> "Trial":
+        """The trial of a problem with other parts."""
+        return self._replace(problem=self.problem._replace(**parts))
+
+    def options(self) -> dict[str, Any]:
+        """The problem's options, as keywords of `ops.run`: those that it has."""
+        options = dict(zip(Problem._fields[4:], self.problem[4:], strict=True))
+        return {name: v for name, v in options.items() if v is not None and v is not False}
 
     def inputs(self) -> dict[str, Tensor]:
         """What the result can be differentiated by."""
-        named = {"x": self.x} if self.x.is_floating_point() else {}
-        for prefix, group in (("state", self.state), ("start", self.options.get("start"))):
+        x, state, weights, start = (getattr(self.problem, name) for name in ("x", "state", "weights", "start"))
+        named = {"x": x} if x.is_floating_point() else {}
+        for prefix, group in (("state", state), ("start", start)):
             named |= {f"{prefix}[{k}]": v for k, v in enumerate(group or ())}
-        return named | {name: v for name, v in self.weights._asdict().items() if v is not None}
+        return named | {name: v for name, v in weights._asdict().items() if v is not None}
 
     def run(self, backend: str) -> tuple[Tensor, ...]:
         """y, h or y, h, c."""
-        y, state = ops.run(self.cell, self.x, self.state, self.weights, backend=backend, **self.options)
+        y, state = ops.run(*self.problem[:4], **self.options(), backend=backend)
         return y, *state
 
     def possible(self, backend: str) -> bool:
-        o = self.options
-        options = [o.get(name) for name in ("lengths", "reset", "start", "mask")]
-        arguments = (self.cell, self.x, self.weights, *options, o.get("reverse", False))
-        return ops.BACKENDS[backend].unsupported(*arguments) is None
+        return ops.BACKENDS[backend].unsupported(self.problem) is None
 
 
-def make(case: Case, option: tuple[str, ...] = (), size: tuple[int, ...] = (7, 3, 1, 5), seed: int = 0) -> Problem:
-    """A problem of the given size, float64, the same for the same seed."""
+def make(case: Case, option: tuple[str, ...] = (), size: tuple[int, ...] = (7, 3, 1, 5), seed: int = 0) -> Trial:
+    """A trial of the given size, float64, the same for the same seed."""
     T, B, I, H = size
     random = torch.Generator().manual_seed(seed)
 
@@ -149,18 +146,17 @@ def make(case: Case, option: tuple[str, ...] = (), size: tuple[int, ...] = (7, 3
     widths = (R, H)[: len(case.cell.state_names)]
     x = torch.randint(I, (T, B), generator=random) if "tokens" in option else normal(T, B, I)
     state = None if "no state" in option else tuple(normal(B, n) for n in widths)
-    weights = _weights(case, option, I, H, R, normal)
-    options: dict = {"reverse": True} if "reverse" in option else {}
+    p = Problem(case.cell, x, state, _weights(case, option, I, H, R, normal), reverse="reverse" in option)
     if "reset" in option:
-        options["reset"] = torch.rand(T, B, generator=random) < 0.3
+        p = p._replace(reset=torch.rand(T, B, generator=random) < 0.3)
     if "start" in option:
-        options["start"] = tuple(normal(n) for n in widths)
+        p = p._replace(start=tuple(normal(n) for n in widths))
     if "mask" in option:
-        options["mask"] = 2 * (normal(B, R) > 0).to(F64)
-    p = Problem(case.cell, x, state, weights, normal(T, B, R), tuple(normal(B, n) for n in widths), options)
+        p = p._replace(mask=2 * (normal(B, R) > 0).to(F64))
+    trial = Trial(p, normal(T, B, R), tuple(normal(B, n) for n in widths))
     if "lengths" in option:
-        p = _unequal(p, torch.randint(1, T + 1, (B,), generator=random))
-    return p.map(_strided) if "strided" in option else p
+        trial = _unequal(trial, torch.randint(1, T + 1, (B,), generator=random))
+    return trial.map(_strided) if "strided" in option else trial
 
 
 def _weights(case: Case, option: tuple[str, ...], I: int, H: int, R: int, normal: Callable[..., Tensor]) -> Weights:
@@ -177,12 +173,12 @@ def _weights(case: Case, option: tuple[str, ...], I: int, H: int, R: int, normal
     )
 
 
-def _unequal(p: Problem, lengths: Tensor) -> Problem:
-    padding = torch.arange(len(p.x))[:, None] >= lengths
-    x, dy = p.x.clone(), p.dy.clone()
+def _unequal(trial: Trial, lengths: Tensor) -> Trial:
+    x, dy = trial.problem.x.clone(), trial.dy.clone()
+    padding = torch.arange(len(x))[:, None] >= lengths
     x[padding] = torch.nan if x.is_floating_point() else -100
     dy[padding] = torch.nan
-    return replace(p, x=x, dy=dy, options=p.options | {"lengths": lengths})
+    return Trial(trial.problem._replace(x=x, lengths=lengths), dy, trial.dstate)
 
 
 def _strided(v: Tensor) -> Tensor:
@@ -191,14 +187,15 @@ def _strided(v: Tensor) -> Tensor:
     return v.permute(order).contiguous().repeat_interleave(2, -1)[..., ::2].permute(order)
 
 
-def outcome(p: Problem, run: Callable[[Problem], tuple[Tensor, ...]]) -> dict[str, Tensor]:
+def outcome(trial: Trial, run: Callable[[Trial], tuple[Tensor, ...]]) -> dict[str, Tensor]:
     """The outputs of a run and the gradients of its inputs, by name."""
-    p = p.map(Tensor.detach)
-    inputs = p.inputs()
+    trial = trial.map(Tensor.detach)
+    inputs = trial.inputs()
     for v in inputs.values():
         v.requires_grad_()
-    outputs = run(p)
-    gradients = torch.autograd.grad(outputs, list(inputs.values()), (p.dy, *p.dstate), materialize_grads=True)
+    outputs = run(trial)
+    above = (trial.dy, *trial.dstate)
+    gradients = torch.autograd.grad(outputs, list(inputs.values()), above, materialize_grads=True)
     named = {f"d{name}": v for name, v in zip(inputs, gradients, strict=True)}
     return {name: v.detach() for name, v in zip(("y", "h", "c"), outputs, strict=False)} | named
 
@@ -254,25 +251,25 @@ def _direction(
     return ops.run(cell, x, state, weights, lengths=lengths, reverse=k == 1, backend="reference")
 
 
-def law_equals_plain_loop(p: Problem) -> None:
-    assert_same(outcome(p, lambda p: p.run("reference")), outcome(p, plain_loop), TOLERANCE[F64])
+def law_equals_plain_loop(trial: Trial) -> None:
+    assert_same(outcome(trial, lambda trial: trial.run("reference")), outcome(trial, plain_loop), TOLERANCE[F64])
 
 
-def plain_loop(p: Problem) -> tuple[Tensor, ...]:
+def plain_loop(trial: Trial) -> tuple[Tensor, ...]:
     """Every option spelt out: one sequence at a time, one step at a time, from `plain_step`."""
-    (T, B, R), w, o = p.dy.shape, p.weights, p.options
-    y = [[p.dy.new_zeros(R)] * B for _ in range(T)]
-    zeros = tuple(torch.zeros_like(s[0]) for s in p.dstate)
+    (T, B, R), p, w = trial.dy.shape, trial.problem, trial.problem.weights
+    y = [[trial.dy.new_zeros(R)] * B for _ in range(T)]
+    zeros = tuple(torch.zeros_like(s[0]) for s in trial.dstate)
     last = []
     for b in range(B):
-        n = int(o["lengths"][b]) if "lengths" in o else T
-        begins = {t for t in range(n) if "reset" in o and o["reset"][t, b]}
-        state = o.get("start", zeros) if p.state is None else tuple(s[b] for s in p.state)
-        for t in reversed(range(n)) if o.get("reverse") else range(n):
-            if (t + 1 if o.get("reverse") else t) in begins:
-                state = o.get("start", zeros)
+        n = T if p.lengths is None else int(p.lengths[b])
+        begins = {t for t in range(n) if p.reset is not None and p.reset[t, b]}
+        state = (p.start or zeros) if p.state is None else tuple(s[b] for s in p.state)
+        for t in reversed(range(n)) if p.reverse else range(n):
+            if (t + 1 if p.reverse else t) in begins:
+                state = p.start or zeros
             a = w.w_ih @ p.x[t, b] if p.x.is_floating_point() else w.w_ih[:, p.x[t, b]]
-            m = state[0] * o["mask"][b] if "mask" in o else state[0]
+            m = state[0] if p.mask is None else state[0] * p.mask[b]
             state = plain_step(p.cell, a if w.b_ih is None else a + w.b_ih, m, state, w)
             y[t][b] = state[0]
         last.append(state)
@@ -305,72 +302,73 @@ def plain_step(cell: Cell, a: Tensor, m: Tensor, state: State, w: Weights) -> St
 # Law 2: derivatives are derivatives.
 
 
-def law_step_backward_is_autograd(p: Problem) -> None:
+def law_step_backward_is_autograd(trial: Trial) -> None:
     """`step_backward` and `project_backward` against autograd of `step` and `project`, on the first time step."""
-    p = p.map(lambda v: v.detach().requires_grad_())
-    w, mask = p.weights, p.options.get("mask")
+    trial = trial.map(lambda v: v.detach().requires_grad_())
+    p, w = trial.problem, trial.problem.weights
     a = project(p.x[0], w)
-    new, saved = p.cell.step(a, p.state, w, mask)
+    new, saved = p.cell.step(a, p.state, w, p.mask)
     with torch.no_grad():
-        da, dstate, dw = p.cell.step_backward(p.dstate, saved, w)
+        da, dstate, dw = p.cell.step_backward(trial.dstate, saved, w)
         dx, dw_ih, db_ih = project_backward(da, p.x[0], w)
     dw = dw._replace(w_ih=dw_ih, b_ih=db_ih)
     actual = {"x": dx} | {f"state[{k}]": v for k, v in enumerate(dstate)} | dw._asdict()
-    inputs = p.inputs()
-    expected = dict(zip(inputs, torch.autograd.grad(new, list(inputs.values()), p.dstate), strict=True))
+    inputs = trial.inputs()
+    expected = dict(zip(inputs, torch.autograd.grad(new, list(inputs.values()), trial.dstate), strict=True))
     if p.x.is_floating_point():
         expected["x"] = expected["x"][0]
     assert_same({name: v for name, v in actual.items() if v is not None}, expected, TOLERANCE[F64])
 
 
-def law_gradcheck(p: Problem, backend: str, second: bool) -> None:
+def law_gradcheck(trial: Trial, backend: str, second: bool) -> None:
     """Derivatives against differences, and derivatives of derivatives."""
-    names = list(p.inputs())
+    names = list(trial.inputs())
 
     def function(*values: Tensor) -> tuple[Tensor, ...]:
-        return _with(p, dict(zip(names, values, strict=True))).run(backend)
+        return _with(trial, dict(zip(names, values, strict=True))).run(backend)
 
-    values = [v.detach().clone().requires_grad_() for v in p.inputs().values()]
+    values = [v.detach().clone().requires_grad_() for v in trial.inputs().values()]
     check = torch.autograd.gradgradcheck if second else torch.autograd.gradcheck
     assert check(function, values, fast_mode=True)
 
 
-def _with(p: Problem, values: dict[str, Tensor]) -> Problem:
-    """The problem with other inputs, of the names that `inputs` gives them."""
+def _with(trial: Trial, values: dict[str, Tensor]) -> Trial:
+    """The trial with other inputs, of the names that `inputs` gives them."""
+    p = trial.problem
 
     def group(prefix: str, old: State | None) -> State | None:
         return old and tuple(values[f"{prefix}[{k}]"] for k in range(len(old)))
 
     weights = p.weights._replace(**{name: v for name, v in values.items() if name in Weights._fields})
-    options = p.options | ({"start": group("start", p.options["start"])} if "start" in p.options else {})
-    return replace(p, x=values.get("x", p.x), state=group("state", p.state), weights=weights, options=options)
+    state, start = group("state", p.state), group("start", p.start)
+    return trial.change(x=values.get("x", p.x), state=state, weights=weights, start=start)
 
 
-def law_gradients_one_at_a_time(p: Problem, backend: str) -> None:
+def law_gradients_one_at_a_time(trial: Trial, backend: str) -> None:
     """Each output's gradient by each input alone: a backend may leave out what nobody asks for, and nothing else."""
-    outputs = range(1 + len(p.dstate))
-    for name, value in p.inputs().items():
+    outputs = range(1 + len(trial.dstate))
+    for name, value in trial.inputs().items():
         for k in outputs:
-            actual = _one_gradient(p, name, value, k, backend)
-            torch.testing.assert_close(actual, _one_gradient(p, name, value, k, "reference"), rtol=0, atol=1e-11)
+            actual = _one_gradient(trial, name, value, k, backend)
+            torch.testing.assert_close(actual, _one_gradient(trial, name, value, k, "reference"), rtol=0, atol=1e-11)
 
 
-def _one_gradient(p: Problem, name: str, value: Tensor, k: int, backend: str) -> Tensor:
+def _one_gradient(trial: Trial, name: str, value: Tensor, k: int, backend: str) -> Tensor:
     v = value.detach().requires_grad_()
-    out = _with(p, p.inputs() | {name: v}).run(backend)[k]
-    return torch.autograd.grad(out, v, (p.dy, *p.dstate)[k], materialize_grads=True)[0]
+    out = _with(trial, trial.inputs() | {name: v}).run(backend)[k]
+    return torch.autograd.grad(out, v, (trial.dy, *trial.dstate)[k], materialize_grads=True)[0]
 
 
 # Law 3: a backend errs at most twice as much as plain torch in the same dtype.
 
 
-def law_error(problems: Sequence[Problem], backend: str, dtype: torch.dtype) -> None:
+def law_error(trials: Sequence[Trial], backend: str, dtype: torch.dtype) -> None:
     errors: dict[str, list[tuple[float, float]]] = {}
-    for problem in problems:
-        p = problem.to(dtype)
-        exact = outcome(p.to(F64), lambda p: p.run("reference"))
-        actual = outcome(p, lambda p: p.run(backend))
-        plain = actual if backend == "eager" else outcome(p, lambda p: p.run("eager"))
+    for trial in trials:
+        t = trial.to(dtype)
+        exact = outcome(t.to(F64), lambda t: t.run("reference"))
+        actual = outcome(t, lambda t: t.run(backend))
+        plain = actual if backend == "eager" else outcome(t, lambda t: t.run("eager"))
         assert actual.keys() == exact.keys()
         for name, v in exact.items():
             assert actual[name].dtype == dtype and actual[name].shape == v.shape, name
@@ -386,62 +384,62 @@ def law_error(problems: Sequence[Problem], backend: str, dtype: torch.dtype) -> 
 # Laws 4 and 5: cuts, padding, resets.
 
 
-def law_cut(p: Problem, backend: str, cuts: list[int]) -> None:
+def law_cut(trial: Trial, backend: str, cuts: list[int]) -> None:
     """Pieces with the state carried from one to the next equal the whole."""
-    if p.options.get("reverse") and "reset" in p.options:
+    reset = trial.problem.reset
+    if trial.problem.reverse and reset is not None:
         # In reverse a beginning at a cut would be for the piece before to know.
-        p = replace(p, options=p.options | {"reset": p.options["reset"].index_fill(0, torch.tensor(cuts), False)})
-    pieces = outcome(p, lambda p: _in_pieces(p, backend, cuts))
-    assert_same(pieces, outcome(p, lambda p: p.run(backend)), TOLERANCE[p.dy.dtype])
+        trial = trial.change(reset=reset.index_fill(0, torch.tensor(cuts), False))
+    pieces = outcome(trial, lambda trial: _in_pieces(trial, backend, cuts))
+    assert_same(pieces, outcome(trial, lambda trial: trial.run(backend)), TOLERANCE[trial.dy.dtype])
 
 
-def _in_pieces(p: Problem, backend: str, cuts: list[int]) -> tuple[Tensor, ...]:
+def _in_pieces(trial: Trial, backend: str, cuts: list[int]) -> tuple[Tensor, ...]:
+    p = trial.problem
     bounds = sorted({0, *cuts, len(p.x)})
     spans = list(itertools.pairwise(bounds))
-    reverse, y, state = p.options.get("reverse", False), [], p.state
-    for first, end in reversed(spans) if reverse else spans:
-        part, *state = _between(p, first, end, state and tuple(state)).run(backend)
+    y, state = [], p.state
+    for first, end in reversed(spans) if p.reverse else spans:
+        reset = None if p.reset is None else p.reset[first:end]
+        piece = trial.change(x=p.x[first:end], state=state and tuple(state), reset=reset)
+        part, *state = piece.run(backend)
         y.append(part)
-    return torch.cat(y[::-1] if reverse else y), *(state or ())
+    return torch.cat(y[::-1] if p.reverse else y), *(state or ())
 
 
-def _between(p: Problem, first: int, end: int, state: Any) -> Problem:
-    options = p.options | ({"reset": p.options["reset"][first:end]} if "reset" in p.options else {})
-    return replace(p, x=p.x[first:end], state=state, options=options)
-
-
-def law_alone(p: Problem, backend: str) -> None:
+def law_alone(trial: Trial, backend: str) -> None:
     """A padded batch equals each sequence alone, and a reset equals starting afresh, in both directions."""
-    alone = outcome(p, lambda p: _each_alone(p, backend))
-    assert_same(outcome(p, lambda p: p.run(backend)), alone, TOLERANCE[p.dy.dtype])
+    alone = outcome(trial, lambda trial: _each_alone(trial, backend))
+    assert_same(outcome(trial, lambda trial: trial.run(backend)), alone, TOLERANCE[trial.dy.dtype])
 
 
-def _each_alone(p: Problem, backend: str) -> tuple[Tensor, ...]:
-    T, B, _ = p.dy.shape
+def _each_alone(trial: Trial, backend: str) -> tuple[Tensor, ...]:
+    T, B, _ = trial.dy.shape
+    p = trial.problem
     ys, states = [], []
     for b in range(B):
-        n = int(p.options["lengths"][b]) if "lengths" in p.options else T
-        parts = [_fresh(p, b, first, end, n).run(backend) for first, end in _sequences(p, b, n)]
-        states.append(parts[0 if p.options.get("reverse") else -1][1:])
+        n = T if p.lengths is None else int(p.lengths[b])
+        parts = [_fresh(trial, b, first, end, n).run(backend) for first, end in _sequences(p, b, n)]
+        states.append(parts[0 if p.reverse else -1][1:])
         ys.append(torch.nn.functional.pad(torch.cat([part[0] for part in parts]), (0, 0, 0, 0, 0, T - n)))
     return torch.cat(ys, 1), *(torch.cat(s) for s in zip(*states, strict=True))
 
 
 def _sequences(p: Problem, b: int, n: int) -> Iterator[tuple[int, int]]:
-    begins = p.options["reset"][1:n, b].nonzero().flatten().add(1).tolist() if "reset" in p.options else []
+    begins = [] if p.reset is None else p.reset[1:n, b].nonzero().flatten().add(1).tolist()
     yield from zip([0, *begins], [*begins, n], strict=True)
 
 
-def _fresh(p: Problem, b: int, first: int, end: int, n: int) -> Problem:
+def _fresh(trial: Trial, b: int, first: int, end: int, n: int) -> Trial:
     """Sequence b from `first` to `end`; the one that is processed first has the given state, unless it begins there."""
-    o = p.options
-    reverse = o.get("reverse", False)
-    begins = "reset" in o and not reverse and bool(o["reset"][first, b])
-    given = (end == n if reverse else first == 0) and not begins
-    zeros = tuple(torch.zeros_like(s[0]) for s in p.dstate)
-    state = tuple(s[b : b + 1] for s in p.state) if given and p.state else tuple(s[None] for s in o.get("start", zeros))
-    options = {"reverse": reverse} | ({"mask": o["mask"][b : b + 1]} if "mask" in o else {})
-    return replace(p, x=p.x[first:end, b : b + 1], state=state, options=options)
+    p = trial.problem
+    begins = p.reset is not None and not p.reverse and bool(p.reset[first, b])
+    given = (end == n if p.reverse else first == 0) and not begins
+    start = p.start or tuple(torch.zeros_like(s[0]) for s in trial.dstate)
+    state = tuple(s[b : b + 1] for s in p.state) if given and p.state else tuple(s[None] for s in start)
+    mask = None if p.mask is None else p.mask[b : b + 1]
+    alone = Problem(p.cell, p.x[first:end, b : b + 1], state, p.weights, mask=mask, reverse=p.reverse)
+    return trial._replace(problem=alone)
 
 
 # Law 7: theory.

@@ -22,13 +22,12 @@ def test_step_backward_is_autograd_of_step(case, option):
 
 @pytest.mark.parametrize("case", laws.CASES, ids=str)
 def test_numpy_and_torch_take_the_same_step(case):
-    p = laws.make(case, ("mask",))
-    arrays = Weights(*(None if v is None else v.numpy() for v in p.weights))
-    a = project(p.x[0].numpy(), arrays)
-    state, saved = p.cell.step(a, tuple(s.numpy() for s in p.state), arrays, p.options["mask"].numpy())
-    gradients = p.cell.step_backward(tuple(s.numpy() for s in p.dstate), saved, arrays)
-    expected, saved = p.cell.step(project(p.x[0], p.weights), p.state, p.weights, p.options["mask"])
-    expected_gradients = p.cell.step_backward(p.dstate, saved, p.weights)
+    trial = laws.make(case, ("mask",))
+    p, q = trial.problem, trial.problem.map(torch.Tensor.numpy)
+    state, saved = q.cell.step(project(q.x[0], q.weights), q.state, q.weights, q.mask)
+    gradients = q.cell.step_backward(tuple(s.numpy() for s in trial.dstate), saved, q.weights)
+    expected, saved = p.cell.step(project(p.x[0], p.weights), p.state, p.weights, p.mask)
+    expected_gradients = p.cell.step_backward(trial.dstate, saved, p.weights)
     for actual, value in zip(_flat((state, gradients)), _flat((expected, expected_gradients)), strict=True):
         assert isinstance(actual, np.ndarray)
         torch.testing.assert_close(torch.from_numpy(actual), value)

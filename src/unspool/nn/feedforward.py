@@ -110,7 +110,7 @@ class TDNN(torch.nn.Module):
         T, B, _ = x.shape
         live = None
         if lengths is not None:
-            lengths = check.lengths(lengths, T, B, x.device)
+            lengths = check.checked_lengths(lengths, T, B, x.device)
             live = torch.arange(T, device=x.device)[:, None, None] < lengths[:, None]  # (T, B, 1)
             # Zeros in the padding: a NaN there would reach the weights' gradients as 0 · NaN.
             x = torch.where(live, x, 0)

@@ -8,11 +8,11 @@ size of the state that is fed back: H, or the projection's size, or Jordan's out
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..cells import GRU, LSTM, Cell, Elman, Jordan, Nonlinearity, State, Weights
 from . import aten, check, eager, native, reference
+from .problem import Problem
 
 BACKENDS = {"reference": reference, "eager": eager, "native": native, "torch": aten}
 PREFERRED = ("native", "torch", "eager")  # "auto" takes the first that can
@@ -57,30 +57,8 @@ def run(
     >>> y.shape, h.shape
     (torch.Size([50, 32, 16]), torch.Size([32, 16]))
     """
-    R, H = check.cell_and_weights(cell, x, weights)
-    T, B, *_ = x.shape
-    widths = (R, H)[: len(cell.state_names)]
-    if state is not None:
-        check.state("state", cell, state, weights, "B, ", [(B, width) for width in widths])
-    if start is not None:
-        check.state("start", cell, start, weights, "", [(width,) for width in widths])
-    if lengths is not None:
-        lengths = check.lengths(lengths, T, B, x.device)
-    if reset is not None:
-        check.reset(reset, T, B, x.device)
-        reset = _entering(reset, lengths, reverse)
-    if mask is not None:
-        check.mask(mask, B, R, weights)
-    if x.dtype is torch.int64:
-        check.tokens(x, lengths, weights)
-    module = _choose(backend, cell, x, weights, lengths, reset, start, mask, reverse)
-    if state is None:
-        state = tuple(s.expand(B, -1) for s in start) if start else _zeros(weights, widths, B)
-    if reset is None:
-        start = None
-    elif start is None:
-        start = _zeros(weights, widths)
-    return module.recurrence(cell, x, state, weights, lengths, reset, start, mask, reverse)
+    problem = check.complete(Problem(cell, x, state, weights, lengths, reset, start, mask, reverse))
+    return _choose(backend, problem).recurrence(problem)
 
 
 def elman(
@@ -162,31 +140,20 @@ def which(
     mask: Tensor | None = None,
     reverse: bool = False,
 ) -> str:
-    """The backend that "auto" runs for these arguments of `run`."""
-    arguments = (cell, x, weights, lengths, reset, start, mask, reverse)
-    return next(name for name in PREFERRED if BACKENDS[name].unsupported(*arguments) is None)
+    """The backend that "auto" runs for these arguments of `run`, which checks them likewise."""
+    problem = check.complete(Problem(cell, x, None, weights, lengths, reset, start, mask, reverse))
+    return next(name for name in PREFERRED if BACKENDS[name].unsupported(problem) is None)
 
 
-def _choose(backend: str, cell: Cell, x: Tensor, weights: Weights, *options: Any) -> Any:
+def _choose(backend: str, problem: Problem) -> Any:
     """The backend's module."""
     if backend == "auto":
         for name in PREFERRED:
-            if BACKENDS[name].unsupported(cell, x, weights, *options) is None:
+            if BACKENDS[name].unsupported(problem) is None:
                 return BACKENDS[name]
     if backend not in BACKENDS:
         raise ValueError(f"backend must be auto, {', '.join(BACKENDS)}; got {backend!r}")
-    reason = BACKENDS[backend].unsupported(cell, x, weights, *options)
+    reason = BACKENDS[backend].unsupported(problem)
     if reason is not None:
         raise ValueError(f"backend={backend!r} cannot run this: {reason}")
     return BACKENDS[backend]
-
-
-def _zeros(weights: Weights, widths: tuple[int, ...], *batch: int) -> State:
-    return tuple([weights.w_hh.new_zeros(*batch, width) for width in widths])
-
-
-def _entering(reset: Tensor, lengths: Tensor | None, reverse: bool) -> Tensor:
-    """Where the state entering a step is `start`, in the order of processing, and nowhere in the padding."""
-    if lengths is not None:
-        reset = reset & (torch.arange(len(reset), device=reset.device)[:, None] < lengths)
-    return torch.cat([reset[1:], torch.zeros_like(reset[:1])]) if reverse else reset

@@ -5,24 +5,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..cells import GRU, LSTM, Cell, Elman, Jordan, State, Weights, is_tokens
+from ..cells import GRU, LSTM, Elman, Jordan, State, is_tokens
 from . import check
+from .problem import Problem
 
 ABSENT = (Elman("sigmoid"), GRU(reset_after=False), LSTM(forget_gate=False))
 
 
-def unsupported(
-    cell: Cell,
-    x: Tensor,
-    weights: Weights,
-    lengths: Tensor | None,
-    reset: Tensor | None,
-    start: State | None,
-    mask: Tensor | None,
-    reverse: bool,
-) -> str | None:
+def unsupported(problem: Problem) -> str | None:
     """Why torch's kernels cannot run this; None if they can."""
-    absent = {"lengths": lengths, "reset": reset, "mask": mask, "peephole": weights.peephole}
+    cell, weights = problem.cell, problem.weights
+    absent = {"lengths": problem.lengths, "reset": problem.reset, "mask": problem.mask, "peephole": weights.peephole}
     for name, value in absent.items():
         if value is not None:
             return f"torch's kernels have no {name}"
@@ -35,18 +28,9 @@ def unsupported(
     return check.transforms()
 
 
-def recurrence(
-    cell: Cell,
-    x: Tensor,
-    state: State,
-    weights: Weights,
-    lengths: Tensor | None,
-    reset: Tensor | None,
-    start: State | None,
-    mask: Tensor | None,
-    reverse: bool,
-) -> tuple[Tensor, State]:
-    """Run the cell over x, (T, B, I) or tokens (T, B); see `unspool.ops.run`. Reverse runs over flipped copies."""
+def recurrence(problem: Problem) -> tuple[Tensor, State]:
+    """Solve the problem; see `unspool.ops.run`. In reverse it runs over flipped copies."""
+    cell, x, state, weights, *_, reverse = problem
     if is_tokens(x):
         x = torch.nn.functional.one_hot(x, weights.w_ih.shape[1]).to(weights.w_ih.dtype)
     if reverse:

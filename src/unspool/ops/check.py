@@ -9,9 +9,36 @@ import torch
 from torch import Tensor
 
 from ..cells import LSTM, Cell, Jordan, State, Weights
+from .problem import Problem
 
 
-def cell_and_weights(cell: Cell, x: Tensor, w: Weights) -> tuple[int, int]:
+def complete(p: Problem) -> Problem:
+    """A caller's problem, after it was found to be one, as a backend receives it."""
+    cell, x, state, weights, lengths, reset, start, mask, reverse = p
+    R, H = _cell_and_weights(cell, x, weights)
+    T, B, *_ = x.shape
+    widths = (R, H)[: len(cell.state_names)]
+    if state is not None:
+        _state("state", cell, state, weights, "B, ", [(B, width) for width in widths])
+    if start is not None:
+        _state("start", cell, start, weights, "", [(width,) for width in widths])
+    if lengths is not None:
+        lengths = checked_lengths(lengths, T, B, x.device)
+    if mask is not None:
+        _mask(mask, B, R, weights)
+    if x.dtype is torch.int64:
+        _tokens(x, lengths, weights)
+    if state is None:
+        state = tuple(s.expand(B, -1) for s in start) if start else _zeros(weights, widths, B)
+    if reset is None:
+        start = None
+    else:
+        _reset(reset, T, B, x.device)
+        reset, start = _entering(reset, lengths, reverse), start or _zeros(weights, widths)
+    return Problem(cell, x, state, weights, lengths, reset, start, mask, reverse)
+
+
+def _cell_and_weights(cell: Cell, x: Tensor, w: Weights) -> tuple[int, int]:
     """R and H, after x and the weights were found to fit the cell and each other."""
     G = cell.gates
     like = w.w_hh
@@ -57,7 +84,7 @@ def _rarer_weights(cell: Cell, w: Weights, R: int, H: int) -> None:
             _tensor(name, tensor, letters, shape, w.w_hh)
 
 
-def state(argument: str, cell: Cell, value: State, w: Weights, batch: str, shapes: list[tuple[int, ...]]) -> None:
+def _state(argument: str, cell: Cell, value: State, w: Weights, batch: str, shapes: list[tuple[int, ...]]) -> None:
     """`value` has a tensor of each of these shapes; `batch` is how their letters begin."""
     names = cell.state_names
     if not isinstance(value, tuple) or len(value) != len(names):
@@ -66,7 +93,7 @@ def state(argument: str, cell: Cell, value: State, w: Weights, batch: str, shape
         _tensor(f"{argument}'s {name}", tensor, batch + letter, shape, w.w_hh)
 
 
-def lengths(value: Tensor, T: int, B: int, device: torch.device) -> Tensor:
+def checked_lengths(value: Tensor, T: int, B: int, device: torch.device) -> Tensor:
     """The lengths as int64 on the device of x."""
     rule = f"lengths must be integers in 1..T={T}, one per sequence (B={B})"
     if not isinstance(value, Tensor) or value.is_floating_point() or value.dtype == torch.bool:
@@ -80,7 +107,7 @@ def lengths(value: Tensor, T: int, B: int, device: torch.device) -> Tensor:
     return value.to(device, torch.int64)
 
 
-def reset(value: Tensor, T: int, B: int, device: torch.device) -> None:
+def _reset(value: Tensor, T: int, B: int, device: torch.device) -> None:
     rule = f"reset must be bool of shape (T, B) = ({T}, {B}) on {device}"
     if not isinstance(value, Tensor) or value.dtype != torch.bool:
         raise TypeError(f"{rule}; got {_what(value)}")
@@ -88,13 +115,13 @@ def reset(value: Tensor, T: int, B: int, device: torch.device) -> None:
         raise ValueError(f"{rule}; got shape {tuple(value.shape)} on {value.device}")
 
 
-def mask(value: Tensor, B: int, R: int, w: Weights) -> None:
+def _mask(value: Tensor, B: int, R: int, w: Weights) -> None:
     _tensor("mask", value, "B, R", (B, R), w.w_hh)
     if value.requires_grad:
         raise ValueError("mask must be a constant; got one that requires a gradient: detach() it")
 
 
-def tokens(x: Tensor, lengths: Tensor | None, w: Weights) -> None:
+def _tokens(x: Tensor, lengths: Tensor | None, w: Weights) -> None:
     """Tokens are rows of W_ih'; behind a sequence's end they may be anything."""
     if torch.compiler.is_compiling() or x.device.type != "cpu":
         return  # there, the look-up itself complains
@@ -104,6 +131,17 @@ def tokens(x: Tensor, lengths: Tensor | None, w: Weights) -> None:
         wrong &= torch.arange(len(x))[:, None] < lengths
     if wrong.any():
         raise ValueError(f"x must have tokens in 0..{I - 1}, as w_ih has I={I} columns; got {int(x[wrong][0])}")
+
+
+def _zeros(w: Weights, widths: tuple[int, ...], *batch: int) -> State:
+    return tuple([w.w_hh.new_zeros(*batch, width) for width in widths])
+
+
+def _entering(reset: Tensor, lengths: Tensor | None, reverse: bool) -> Tensor:
+    """Where the state entering a step is `start`, in the order of processing, and nowhere in the padding."""
+    if lengths is not None:
+        reset = reset & (torch.arange(len(reset), device=reset.device)[:, None] < lengths)
+    return torch.cat([reset[1:], torch.zeros_like(reset[:1])]) if reverse else reset
 
 
 def transforms() -> str | None:

@@ -3,25 +3,17 @@
 import torch
 from torch import Tensor
 
-from ..cells import Cell, State, Weights, project
+from ..cells import State, project
+from .problem import Problem
 
 
-def unsupported(*_: object) -> None:
-    """Nothing is."""
+def unsupported(problem: Problem) -> str | None:
+    """None: this backend runs every problem."""
 
 
-def recurrence(
-    cell: Cell,
-    x: Tensor,
-    state: State,
-    weights: Weights,
-    lengths: Tensor | None,
-    reset: Tensor | None,
-    start: State | None,
-    mask: Tensor | None,
-    reverse: bool,
-) -> tuple[Tensor, State]:
-    """Run the cell over x, (T, B, I) or tokens (T, B); see `unspool.ops.run`."""
+def recurrence(problem: Problem) -> tuple[Tensor, State]:
+    """Solve the problem; see `unspool.ops.run`."""
+    cell, x, state, weights, lengths, reset, start, mask, reverse = problem
     T = x.shape[0]
     live = None
     if lengths is not None:

@@ -1,6 +1,7 @@
 """What one op is asked, in one record that all backends take."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -8,14 +9,30 @@ from ..cells import Cell, State, Weights
 
 
 class Problem(NamedTuple):
-    """One layer in one direction over a batch of sequences; `unspool.ops.run` says what each part is and checks it."""
+    """One layer in one direction over a batch of sequences; `unspool.ops.run` says what each part is.
+
+    `unspool.ops.check.complete` makes of a caller's problem the one that a backend receives. The two differ where the
+    comments name both.
+    """
 
     cell: Cell
-    x: Tensor  # (T, B, I), or tokens (T, B)
-    state: State  # each (B, ·)
+    x: Tensor  # (T, B, I), or tokens (T, B) int64
+    state: Any  # (h,) or (h, c), each (B, ·); a caller's may be None
     weights: Weights
-    lengths: Tensor | None = None  # (B,) int64
-    reset: Tensor | None = None  # (T, B), where the state entering a step is `start`
-    start: State | None = None  # each (·,); there if there is a reset
+    lengths: Tensor | None = None  # (B,) integers; a backend's are int64 and on the device of x
+    reset: Tensor | None = None  # (T, B); a backend's is True where the state entering a step is `start`
+    start: State | None = None  # each (·,); a backend's is there if and only if there is a reset
     mask: Tensor | None = None  # (B, R)
     reverse: bool = False
+
+    def map(self, f: Callable[[Tensor], Any]) -> "Problem":
+        """The problem with each tensor replaced by its image under f."""
+
+        def each(v: Any) -> Any:
+            if isinstance(v, Weights):
+                return Weights(*map(each, v))
+            if isinstance(v, tuple):
+                return tuple(map(each, v))
+            return f(v) if isinstance(v, Tensor) else v
+
+        return Problem(*map(each, self))
