@@ -233,7 +233,7 @@ class JsonReader {
 };
 
 // A string in quotes, in ASCII, so that it is one line that says what is there.
-inline std::string quoted(std::string_view text) {
+inline std::string in_quotes(std::string_view text) {
     std::string out = "'";
     for (std::size_t i = 0; i < text.size();) {
         const unsigned char lead = text[i++];
@@ -262,7 +262,7 @@ inline void show(const Json& value, std::size_t most, std::string& out) {
         case Json::Kind::null: out += "null"; return;
         case Json::Kind::boolean: out += value.boolean ? "true" : "false"; return;
         case Json::Kind::number: out += value.string; return;
-        case Json::Kind::string: out += quoted(value.string); return;
+        case Json::Kind::string: out += in_quotes(value.string); return;
         case Json::Kind::array:
             out += '[';
             for (const Json& item : value.array) {
@@ -276,7 +276,7 @@ inline void show(const Json& value, std::size_t most, std::string& out) {
             bool first = true;
             for (const auto& [name, item] : value.object) {
                 out += std::exchange(first, false) ? "" : ", ";
-                out += quoted(name) + ": ";
+                out += in_quotes(name) + ": ";
                 show(item, most, out);
             }
             out += '}';

@@ -45,8 +45,8 @@ inline void parallel_calls(int tasks, void (*call)(void* self, int i), void* sel
             }
         }
     } shared{tasks, call, self};
-    if (const GompParallel run = openmp()) {
-        run(Shared::work, &shared, tasks, 0);
+    if (const GompParallel region = openmp()) {
+        region(Shared::work, &shared, tasks, 0);
     } else {
         std::vector<std::thread> workers;
         try {

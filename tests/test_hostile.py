@@ -18,6 +18,7 @@ from saved import DENSE, EMBEDDING
 
 from unspool import FolderError, load
 from unspool.saved import small
+from unspool.saved.folder import read
 from unspool.tasks.language_model.saved import TextStream
 
 ROOT = Path(__file__).parents[1]
@@ -122,10 +123,8 @@ def test_what_was_not_mutated_runs(folders, tmp_path):
 
 def rebuilt(folder, **changes):
     """The configuration, and the file of the weights with some put in, changed, or taken out (None)."""
-    from unspool.saved import folder
-
     config, _ = parts(folder)
-    weights = dict(folders.read(folder).weights) | changes
+    weights = dict(read(folder).weights) | changes
     return config, save({name: w for name, w in weights.items() if w is not None})
 
 
@@ -202,13 +201,13 @@ def program(tmp_path_factory):
     if None in compilers:
         pytest.skip("needs a C and a C++ compiler")
     build = tmp_path_factory.mktemp("asan")
-    flags = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{ROOT / 'native'}", "-c"]
-    plain = ["-std=c++20", "-O1", "-DUNSPOOL_ISA=baseline", "-DUNSPOOL_SETS(set)=set(baseline)"]
-    for name in ("network", "network_sets", "unspool"):
-        source, to = ROOT / "native" / f"{name}.cpp", build / f"{name}.o"
-        subprocess.run([compilers[0], *plain, *flags, source, "-o", to], check=True)
-    subprocess.run([compilers[1], *flags, ROOT / "examples" / "stream.c", "-o", build / "stream.o"], check=True)
-    objects = [build / f"{name}.o" for name in ("stream", "unspool", "network", "network_sets")]
+    flags = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{ROOT / 'native' / 'c'}", "-c"]
+    plain = ["-std=c++20", "-O1", "-DUNSPOOL_ISA=baseline", "-DUNSPOOL_SETS(set)=set(baseline)", "-DUNSPOOL_STEPS_ONLY"]
+    objects = [build / "stream.o"]
+    for name in ("sets", "steps/architecture", "steps/network", "c/folder"):
+        objects.append(build / f"{Path(name).name}.o")
+        subprocess.run([compilers[0], *plain, *flags, ROOT / "native" / f"{name}.cpp", "-o", objects[-1]], check=True)
+    subprocess.run([compilers[1], *flags, ROOT / "examples" / "stream.c", "-o", objects[0]], check=True)
     subprocess.run([compilers[0], "-fsanitize=address,undefined", *objects, "-o", build / "stream"], check=True)
     return build / "stream"
 
@@ -287,7 +286,7 @@ def test_sha256_in_c(tmp_path):
             for (int i = 0; i < 300; data += char(i++ * 37)) std::cout << unspool::Sha256::of(data) << "\\n";
         }
     """)
-    subprocess.run([compiler, "-std=c++20", f"-I{ROOT / 'native'}", source, "-o", tmp_path / "sums"], check=True)
+    subprocess.run([compiler, "-std=c++20", f"-I{ROOT / 'native' / 'c'}", source, "-o", tmp_path / "sums"], check=True)
     sums = subprocess.run([tmp_path / "sums"], capture_output=True, text=True, check=True).stdout.split()
     data = bytes(i * 37 % 256 for i in range(300))
     assert sums == [hashlib.sha256(data[:i]).hexdigest() for i in range(300)]

@@ -86,51 +86,66 @@ const std::unordered_map<std::string_view, Field<T>>& fields() {
     return table;
 }
 
-static std::string_view text(nb::handle value, const char* what) {
+static std::string_view text(std::string_view name, nb::handle value) {
     Py_ssize_t size = 0;
     const char* data = PyUnicode_Check(value.ptr()) ? PyUnicode_AsUTF8AndSize(value.ptr(), &size) : nullptr;
     if (data) return {data, std::size_t(size)};
     PyErr_Clear();
-    refuse(std::string(what) + " must be a word; got " + nb::repr(value).c_str());
+    refuse(std::string(name) + " must be a word; got " + nb::repr(value).c_str());
 }
 
-static std::int64_t integer(std::string_view name, nb::handle value) {
+static std::int64_t integer(nb::handle name, nb::handle value) {
     const long long number = PyLong_AsLongLong(value.ptr());
     if (number != -1 || !PyErr_Occurred()) return number;
     PyErr_Clear();
-    refuse(std::string(name) + " must be an integer; got " + nb::repr(value).c_str());
+    refuse(nb::cast<std::string>(name) + " must be an integer; got " + nb::repr(value).c_str());
 }
 
-static void set(Cell& field, std::string_view, nb::handle value) {
-    const std::string_view word = text(value, "cell");
-    field = one_of("cell", kCells, word, "'" + std::string(word) + "'").cell;
+template <class Table>
+const auto& row(nb::handle name, const Table& table, nb::handle value) {
+    const std::string_view argument = text("a field of a problem", name), word = text(argument, value);
+    if (const auto* found = find(table, word)) return *found;
+    return one_of(std::string(argument).c_str(), table, word, nb::repr(value).c_str());
 }
-static void set(Activation& field, std::string_view name, nb::handle value) {
-    const std::string argument(name);
-    const std::string_view word = text(value, argument.c_str());
-    field = one_of(argument.c_str(), kActivations, word, "'" + std::string(word) + "'").value;
+static void set(Cell& field, nb::handle name, nb::handle value) { field = row(name, kCells, value).cell; }
+static void set(Activation& field, nb::handle name, nb::handle value) {
+    field = row(name, kActivations, value).value;
 }
-static void set(bool& field, std::string_view name, nb::handle value) { field = integer(name, value) != 0; }
-static void set(int& field, std::string_view name, nb::handle value) { field = int(integer(name, value)); }
-static void set(std::int64_t& field, std::string_view name, nb::handle value) { field = integer(name, value); }
+static void set(bool& field, nb::handle name, nb::handle value) { field = integer(name, value) != 0; }
+static void set(int& field, nb::handle name, nb::handle value) { field = int(integer(name, value)); }
+static void set(std::int64_t& field, nb::handle name, nb::handle value) { field = integer(name, value); }
 template <class Element>
-void set(Element*& field, std::string_view name, nb::handle value) {
+void set(Element*& field, nb::handle name, nb::handle value) {
     field = reinterpret_cast<Element*>(std::uintptr_t(integer(name, value)));
+}
+
+// The field of a name. The names come from a program's text, where each is one object of the interpreter, so that its
+// place in memory finds it again without a look at the letters; the object is held, so that no other takes that place.
+template <class T>
+const Field<T>& field_of(nb::handle key) {
+    struct Known {
+        nb::object key;
+        const Field<T>* field;
+    };
+    static Known* const known = new Known[256]{};
+    Known& here = known[(reinterpret_cast<std::uintptr_t>(key.ptr()) >> 4) % 256];
+    if (here.key.is(key)) return *here.field;
+    const std::string_view name = text("a field of a problem", key);
+    const auto found = fields<T>().find(name);
+    if (found == fields<T>().end()) refuse("a problem has no '" + std::string(name) + "'");
+    here = {nb::borrow(key), &found->second};
+    return found->second;
 }
 
 template <class T>
 Problem<T> problem(const nb::dict& given) {
     Problem<T> p{};
     p.steps = p.batch = p.inputs = p.hidden = p.state = p.threads = -1;
-    bool has_cell = false;
     for (const auto [key, value] : given) {
-        const std::string_view name = text(key, "a name");
-        const auto field = fields<T>().find(name);
-        if (field == fields<T>().end()) refuse("a problem has no '" + std::string(name) + "'");
-        has_cell |= name == "cell";
-        std::visit([&, value = value](auto member) { set(p.*member, name, value); }, field->second);
+        const auto set_field = [&, key = key, value = value](auto member) { set(p.*member, key, value); };
+        std::visit(set_field, field_of<T>(key));
     }
-    if (!has_cell) refuse("cell must be given");
+    if (!given.contains("cell")) refuse("cell must be given; got none");
     return p;
 }
 
@@ -140,26 +155,26 @@ struct Needed {
     template <class There>
     Needed(const char* n, There t) : name(n), there(static_cast<bool>(t)) {}
 };
-static void need(std::initializer_list<Needed> list) {
+static void need(Cell cell, std::initializer_list<Needed> list) {
     for (const Needed& one : list)
-        if (!one.there) refuse(std::string(one.name) + " must be given");
+        if (!one.there) refuse(std::string(one.name) + " must be given for " + facts(cell).name + "; got none");
 }
 
 // What the kernels read of every problem. An empty batch has arrays without addresses, and no kernel looks at them.
 template <class T>
 void check(const Problem<T>& p, bool backward) {
-    need({{"steps", p.steps >= 1}, {"batch", p.batch >= 0}, {"inputs", p.inputs >= 1}, {"hidden", p.hidden >= 1},
+    need(p.cell, {{"steps", p.steps >= 1}, {"batch", p.batch >= 0}, {"inputs", p.inputs >= 1}, {"hidden", p.hidden >= 1},
           {"state", p.state >= 1}, {"threads", p.threads >= 1}, {"w_ih", p.w_ih}, {"w_hh", p.w_hh},
           {"w_hr", p.w_hr || p.cell != Cell::jordan}});
     if (p.batch == 0) return;
     const bool two = facts(p.cell).states == 2;
-    need({{"x or tokens", p.x || p.tokens}, {"y", p.y}, {"h0", p.h0}, {"c0", p.c0 || !two},
+    need(p.cell, {{"x or tokens", p.x || p.tokens}, {"y", p.y}, {"h0", p.h0}, {"c0", p.c0 || !two},
           {"start_h", p.start_h || !p.reset}, {"start_c", p.start_c || !p.reset || !two}});
     if (backward)
-        need({{"gates", p.gates}, {"dgates", p.dgates}, {"cells", p.cells || !two}, {"dh0", p.dh0},
+        need(p.cell, {{"gates", p.gates}, {"dgates", p.dgates}, {"cells", p.cells || !two}, {"dh0", p.dh0},
               {"dc0", p.dc0 || !two}, {"mid", p.mid || !((p.w_hr && two) || facts(p.cell).products == 2)}});
     else
-        need({{"h_n", p.h_n}, {"c_n", p.c_n || !two}});
+        need(p.cell, {{"h_n", p.h_n}, {"c_n", p.c_n || !two}});
     for (std::int64_t b = 0; b < p.batch; ++b) {
         const std::int64_t length = p.lengths ? p.lengths[b] : p.steps;
         if (length < 1 || length > p.steps) refuse("lengths must be in 1..T");

@@ -144,7 +144,7 @@ class Section {
             bool found = false;
             for (const std::string& one : known) list += (list.empty() ? "" : ", ") + one, found |= one == name;
             if (!found)
-                refuse(std::string(name_) + " must have " + list + " and no more; got " + quoted(name).substr(0, 80));
+                refuse(std::string(name_) + " must have " + list + " and no more; got " + in_quotes(name).substr(0, 80));
         }
     }
 

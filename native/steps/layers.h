@@ -46,18 +46,18 @@ struct Scratch {
 };
 
 // The cell of a vector of units, in both of its stages, where it has two.
-template <class CellOf>
-UNSPOOL_INLINE Floats whole(const CellOf& cell, const Place<float>& at, Floats* a, std::int64_t u) {
+template <class Pointwise>
+UNSPOOL_INLINE Floats whole(const Pointwise& cell, const Place<float>& at, Floats* a, std::int64_t u) {
     if constexpr (requires { cell.carry(at, a, u, kVector, false); }) cell.carry(at, a, u, kVector, false);
     return cell.forward(at, a, u, kVector, false);
 }
 
-// For all panels and rows, product<R>(part, p, r, acc) makes pre-activations and cell(p, r, acc[r]) uses them. The
+// For all panels and rows, product<R>(part, p, r, acc) makes pre-activations and finish(p, r, acc[r]) uses them. The
 // parts follow each other, for all rows, so that the weights of each stay in the L1 cache. Of a single row all products
 // come first and then the cells, whose long chains of operations hide each other.
-template <int Parts, class W, int NV, class Product, class CellStep>
+template <int Parts, class W, int NV, class Product, class Finish>
 UNSPOOL_INLINE void sweep(std::int64_t rows, std::int64_t panels, Scratch<W>& scratch, const Product& product,
-                          const CellStep& cell) {
+                          const Finish& finish) {
     constexpr int tile = kAccumulators / NV;
     const auto panel = [&](std::int64_t i) { return scratch.backwards ? panels - 1 - i : i; };
     const auto sums = [&](std::int64_t i, int v) { return &scratch.sums[(i * NV + v) * kVector]; };
@@ -72,7 +72,7 @@ UNSPOOL_INLINE void sweep(std::int64_t rows, std::int64_t panels, Scratch<W>& sc
                 product.template operator()<tile>(part, panel(i), r, acc);
                 if (part + 1 == Parts) {
 #pragma GCC unroll 1
-                    for (int k = 0; k < tile; ++k) cell(panel(i), r + k, acc[k]);
+                    for (int k = 0; k < tile; ++k) finish(panel(i), r + k, acc[k]);
                 } else {
                     for (int k = 0; k < tile; ++k)
                         for (int v = 0; v < NV; ++v) store(sums(r + k, v), acc[k][v]);
@@ -86,14 +86,14 @@ UNSPOOL_INLINE void sweep(std::int64_t rows, std::int64_t panels, Scratch<W>& sc
         }
         for (std::int64_t p = 0; p < panels; ++p) {
             for (int v = 0; v < NV; ++v) acc[0][v] = load(sums(p, v));
-            cell(p, r, acc[0]);
+            finish(p, r, acc[0]);
         }
     }
 }
 
 // Where the rows of a matrix of G gates of H units go: `Each` vectors of every gate in a panel.
 template <int G, int Each>
-struct UnitRows {
+struct UnitOrder {
     std::int64_t H, first = 0;
     std::int64_t panels() const { return (H + Each * kVector - 1) / (Each * kVector); }
     std::int64_t operator()(std::int64_t p, int v, int lane) const {
@@ -193,22 +193,22 @@ class Layer {
 // y = φ(W x + b)
 template <class W>
 struct Linear {
-    UnitRows<1, 2> rows{};
+    UnitOrder<1, 2> order{};
     WeightPanels<W, 2> weights;
     Starts<2> bias;
     Activation activation = Activation::identity;
 
     void pack(const Tensor& matrix, std::int64_t inputs, std::int64_t outputs, const float* b, Activation phi) {
-        rows.H = outputs, activation = phi;
-        weights.pack(matrix, inputs, 1, 0, rows.panels(), rows);
-        bias.pack(rows, b, nullptr);
+        order.H = outputs, activation = phi;
+        weights.pack(matrix, inputs, 1, 0, order.panels(), order);
+        bias.pack(order, b, nullptr);
     }
-    std::int64_t size() const { return rows.panels() * 2 * kVector; }
+    std::int64_t size() const { return order.panels() * 2 * kVector; }
     template <class From>
     void operator()(std::int64_t count, Scratch<W>& scratch, const From& from, float* const* outs) const {
         const auto* x = scratch.mid.prepare(count, weights.depth(), from);
         sweep<1, W, 2>(
-            count, rows.panels(), scratch,
+            count, order.panels(), scratch,
             [&]<int R>(int, std::int64_t p, std::int64_t r0, Floats(&acc)[R][2]) {
                 begin(bias, p, acc);
                 weights.template multiply<R>(p, x + r0, acc);
@@ -216,7 +216,7 @@ struct Linear {
             [&](std::int64_t p, std::int64_t r, Floats* a) {
                 for (int v = 0; v < 2; ++v) store(outs[r] + (2 * p + v) * kVector, activate<float>(activation, a[v]));
             });
-        clear_tails(count, [&](std::int64_t r) { return outs[r]; }, rows.H, padded(size()));
+        clear_tails(count, [&](std::int64_t r) { return outs[r]; }, order.H, padded(size()));
     }
 };
 
@@ -224,7 +224,7 @@ struct Linear {
 template <class W>
 class PlainLayer final : public Layer<W> {
     static constexpr int NV = kEach;
-    UnitRows<1, NV> rows_;
+    UnitOrder<1, NV> order_;
     Input<W, NV> input_;
     WeightPanels<W, NV> hidden_;
     Starts<NV> bias_;
@@ -235,10 +235,10 @@ class PlainLayer final : public Layer<W> {
 
   public:
     PlainLayer(const LayerWeights& w, Activation phi, Activation psi, bool jordan)
-        : rows_{w.H}, cell_{w.H, phi}, size_(rows_.panels() * NV * kVector), jordan_(jordan) {
-        input_.pack(w.w_ih, w.I, rows_, w.products, w.rows);
-        hidden_.pack(w.w_hh, w.R, 1, 0, rows_.panels(), rows_);
-        bias_.pack(rows_, w.b_ih, w.b_hh);
+        : order_{w.H}, cell_{w.H, phi}, size_(order_.panels() * NV * kVector), jordan_(jordan) {
+        input_.pack(w.w_ih, w.I, order_, w.products, w.rows);
+        hidden_.pack(w.w_hh, w.R, 1, 0, order_.panels(), order_);
+        bias_.pack(order_, w.b_ih, w.b_hh);
         if (jordan) readout_.pack(w.w_hr, w.H, w.R, w.b_hr, psi);
         this->state = this->out = padded(jordan ? readout_.size() : size_);
     }
@@ -253,7 +253,7 @@ class PlainLayer final : public Layer<W> {
         const auto* x = input_.prepare(scratch.x, rows, feed);
         const auto* h = scratch.h.prepare(rows, hidden_.depth(), [&](std::int64_t r) { return states[r]; });
         sweep<2, W, NV>(
-            rows, rows_.panels(), scratch,
+            rows, order_.panels(), scratch,
             [&]<int R>(int part, std::int64_t p, std::int64_t r0, Floats(&acc)[R][NV]) {
                 if (part) return hidden_.template multiply<R>(p, h + r0, acc);
                 begin(bias_, p, acc);
@@ -265,7 +265,7 @@ class PlainLayer final : public Layer<W> {
                     store(target(r) + u, whole(cell_, Place<float>{}, a + v, u));
                 }
             });
-        clear_tails(rows, target, rows_.H, stride);
+        clear_tails(rows, target, order_.H, stride);
         if (jordan_) readout_(rows, scratch, target, outs);
         for (std::int64_t r = 0; r < rows; ++r) std::copy_n(outs[r], this->state, states[r]);
     }
@@ -274,7 +274,7 @@ class PlainLayer final : public Layer<W> {
 template <class W, bool Forget>
 class LstmLayer final : public Layer<W> {
     static constexpr int G = Forget ? 4 : 3;
-    UnitRows<G, 1> rows_;
+    UnitOrder<G, 1> order_;
     Input<W, G> input_;
     WeightPanels<W, G> hidden_;
     Starts<G> bias_;
@@ -286,10 +286,10 @@ class LstmLayer final : public Layer<W> {
 
   public:
     explicit LstmLayer(const LayerWeights& w)
-        : rows_{w.H}, cell_{0, nullptr}, size_(rows_.panels() * kVector), projects_(w.w_hr.data != nullptr) {
-        input_.pack(w.w_ih, w.I, rows_, w.products, w.rows);
-        hidden_.pack(w.w_hh, w.R, 1, 0, rows_.panels(), rows_);
-        bias_.pack(rows_, w.b_ih, w.b_hh);
+        : order_{w.H}, cell_{0, nullptr}, size_(order_.panels() * kVector), projects_(w.w_hr.data != nullptr) {
+        input_.pack(w.w_ih, w.I, order_, w.products, w.rows);
+        hidden_.pack(w.w_hh, w.R, 1, 0, order_.panels(), order_);
+        bias_.pack(order_, w.b_ih, w.b_hh);
         if (projects_) projection_.pack(w.w_hr, w.H, w.R, nullptr, Activation::identity);
         if (w.peephole) {
             peephole_.resize((G - 1) * size_);
@@ -311,7 +311,7 @@ class LstmLayer final : public Layer<W> {
         const auto* x = input_.prepare(scratch.x, rows, feed);
         const auto* h = scratch.h.prepare(rows, hidden_.depth(), [&](std::int64_t r) { return states[r]; });
         sweep<2, W, G>(
-            rows, rows_.panels(), scratch,
+            rows, order_.panels(), scratch,
             [&]<int R>(int part, std::int64_t p, std::int64_t r0, Floats(&acc)[R][G]) {
                 if (part) return hidden_.template multiply<R>(p, h + r0, acc);
                 begin(bias_, p, acc);
@@ -330,20 +330,20 @@ class LstmLayer final : public Layer<W> {
 
 template <class W>
 class GruLayer final : public Layer<W> {
-    UnitRows<3, 1> rows_;
+    UnitOrder<3, 1> order_;
     Input<W, 3> input_;
     WeightPanels<W, 3> hidden_;
     Starts<3> bias_, bias_q_;  // of r, z, n; and of q alone
     GruCell<float> cell_;
 
   public:
-    explicit GruLayer(const LayerWeights& w) : rows_{w.H}, cell_{rows_.panels() * kVector, nullptr} {
-        input_.pack(w.w_ih, w.I, rows_, w.products, w.rows);
-        hidden_.pack(w.w_hh, w.R, 1, 0, rows_.panels(), rows_);
+    explicit GruLayer(const LayerWeights& w) : order_{w.H}, cell_{order_.panels() * kVector, nullptr} {
+        input_.pack(w.w_ih, w.I, order_, w.products, w.rows);
+        hidden_.pack(w.w_hh, w.R, 1, 0, order_.panels(), order_);
         std::vector<float> start(w.rows);
         for (std::int64_t r = 0; w.b_ih && r < w.rows; ++r) start[r] = w.b_ih[r] + (r < 2 * w.H ? w.b_hh[r] : 0);
-        bias_.pack(rows_, start.data(), nullptr);
-        bias_q_.pack(rows_, w.b_hh, nullptr);
+        bias_.pack(order_, start.data(), nullptr);
+        bias_q_.pack(order_, w.b_hh, nullptr);
         this->state = this->out = padded(cell_.H);
     }
     std::int64_t bytes() const override { return input_.bytes() + hidden_.bytes(); }
@@ -353,7 +353,7 @@ class GruLayer final : public Layer<W> {
         const auto* h = scratch.h.prepare(rows, hidden_.depth(), [&](std::int64_t r) { return states[r]; });
         scratch.gates.resize(kRows * this->out);
         sweep<2, W, 3>(
-            rows, rows_.panels(), scratch,
+            rows, order_.panels(), scratch,
             [&]<int R>(int part, std::int64_t p, std::int64_t r0, Floats(&acc)[R][3]) {
                 if (part) return hidden_.template multiply<R>(p, h + r0, acc);
                 begin(bias_, p, acc);
@@ -376,8 +376,8 @@ class GruLayer final : public Layer<W> {
 // The GRU that resets before the product, in two sweeps.
 template <class W>
 class GruResetLayer final : public Layer<W> {
-    UnitRows<2, 1> rows_;
-    UnitRows<1, 2> new_rows_;
+    UnitOrder<2, 1> order_;
+    UnitOrder<1, 2> new_order_;
     Input<W, 2> input_, new_input_;
     WeightPanels<W, 2> hidden_, new_hidden_;
     Starts<2> bias_, new_bias_;
@@ -385,13 +385,13 @@ class GruResetLayer final : public Layer<W> {
 
   public:
     explicit GruResetLayer(const LayerWeights& w)
-        : rows_{w.H}, new_rows_{w.H, 2 * w.H}, size_(new_rows_.panels() * 2 * kVector) {
-        input_.pack(w.w_ih, w.I, rows_, w.products, w.rows);
-        new_input_.pack(w.w_ih, w.I, new_rows_, w.products, w.rows);
-        hidden_.pack(w.w_hh, w.R, 1, 0, rows_.panels(), rows_);
-        new_hidden_.pack(w.w_hh, w.R, 1, 0, new_rows_.panels(), new_rows_);
-        bias_.pack(rows_, w.b_ih, w.b_hh);
-        new_bias_.pack(new_rows_, w.b_ih, w.b_hh);
+        : order_{w.H}, new_order_{w.H, 2 * w.H}, size_(new_order_.panels() * 2 * kVector) {
+        input_.pack(w.w_ih, w.I, order_, w.products, w.rows);
+        new_input_.pack(w.w_ih, w.I, new_order_, w.products, w.rows);
+        hidden_.pack(w.w_hh, w.R, 1, 0, order_.panels(), order_);
+        new_hidden_.pack(w.w_hh, w.R, 1, 0, new_order_.panels(), new_order_);
+        bias_.pack(order_, w.b_ih, w.b_hh);
+        new_bias_.pack(new_order_, w.b_ih, w.b_hh);
         this->state = this->out = padded(size_);
     }
     std::int64_t bytes() const override {
@@ -416,7 +416,7 @@ class GruResetLayer final : public Layer<W> {
         const auto* x = input_.prepare(scratch.x, rows, feed);
         const auto* h = scratch.h.prepare(rows, hidden_.depth(), [&](std::int64_t r) { return states[r]; });
         sweep<2, W, 2>(
-            rows, rows_.panels(), scratch,
+            rows, order_.panels(), scratch,
             [&]<int R>(int part, std::int64_t p, std::int64_t r0, Floats(&acc)[R][2]) {
                 if (part) return hidden_.template multiply<R>(p, h + r0, acc);
                 begin(bias_, p, acc);
@@ -427,7 +427,7 @@ class GruResetLayer final : public Layer<W> {
             });
         const auto* s = scratch.mid.prepare(rows, new_hidden_.depth(), middle);
         sweep<2, W, 2>(
-            rows, new_rows_.panels(), scratch,
+            rows, new_order_.panels(), scratch,
             [&]<int R>(int part, std::int64_t p, std::int64_t r0, Floats(&acc)[R][2]) {
                 if (part) return new_hidden_.template multiply<R>(p, s + r0, acc);
                 begin(new_bias_, p, acc);
@@ -447,7 +447,7 @@ class GruResetLayer final : public Layer<W> {
 // A time-delay layer: its state is a ring of past inputs, behind the place of the oldest, which is kept in an integer.
 template <class W>
 class TimeDelayLayer final : public Layer<W> {
-    UnitRows<1, 2> rows_;
+    UnitOrder<1, 2> order_;
     std::vector<WeightPanels<W, 2>> taps_;
     Starts<2> bias_;
     Activation activation_;
@@ -458,11 +458,11 @@ class TimeDelayLayer final : public Layer<W> {
 
     // w: (H, I, K)
     TimeDelayLayer(const Tensor& w, const float* bias, Activation phi, std::int64_t dilation)
-        : rows_{w.shape[0]}, taps_(w.shape[2]), activation_(phi), inputs_(padded(w.shape[1])), dilation_(dilation) {
+        : order_{w.shape[0]}, taps_(w.shape[2]), activation_(phi), inputs_(padded(w.shape[1])), dilation_(dilation) {
         for (std::size_t k = 0; k < taps_.size(); ++k)
-            taps_[k].pack(w, w.shape[1], w.shape[2], std::int64_t(k), rows_.panels(), rows_);
-        bias_.pack(rows_, bias, nullptr);
-        this->out = padded(rows_.panels() * 2 * kVector);
+            taps_[k].pack(w, w.shape[1], w.shape[2], std::int64_t(k), order_.panels(), order_);
+        bias_.pack(order_, bias, nullptr);
+        this->out = padded(order_.panels() * 2 * kVector);
         this->state = kPlace + past() * inputs_;
     }
     std::int64_t past() const { return std::int64_t(taps_.size() - 1) * dilation_; }
@@ -486,7 +486,7 @@ class TimeDelayLayer final : public Layer<W> {
             });
         }
         sweep<1, W, 2>(
-            rows, rows_.panels(), scratch,
+            rows, order_.panels(), scratch,
             [&]<int R>(int, std::int64_t p, std::int64_t r0, Floats(&acc)[R][2]) {
                 begin(bias_, p, acc);
                 for (std::size_t k = 0; k < taps_.size(); ++k) taps_[k].template multiply<R>(p, x[k] + r0, acc);
@@ -494,7 +494,7 @@ class TimeDelayLayer final : public Layer<W> {
             [&](std::int64_t p, std::int64_t r, Floats* a) {
                 for (int v = 0; v < 2; ++v) store(outs[r] + (2 * p + v) * kVector, activate<float>(activation_, a[v]));
             });
-        clear_tails(rows, [&](std::int64_t r) { return outs[r]; }, rows_.H, this->out);
+        clear_tails(rows, [&](std::int64_t r) { return outs[r]; }, order_.H, this->out);
         for (std::int64_t r = 0; past() && r < rows; ++r) {
             const std::int64_t oldest = place(states[r]), next = (oldest + 1) % past();
             std::copy_n(feed[r].x, inputs_, states[r] + kPlace + oldest * inputs_);

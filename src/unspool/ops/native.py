@@ -27,7 +27,7 @@ Optional = Tensor | None
 
 
 class Call(NamedTuple):
-    """What `recurrence` takes."""
+    """What `recurrence` takes: first the tensors, and of these first the ones that have gradients."""
 
     x: Tensor
     h0: Tensor
@@ -77,7 +77,9 @@ class Above(NamedTuple):
 
 
 _TENSORS = tuple(name for name, kind in Call.__annotations__.items() if kind in (Tensor, Tensor | None))
-_DIFFERENTIABLE = tuple(name for name in _TENSORS if name not in ("lengths", "reset", "mask"))
+_DIFFERENTIABLE = _TENSORS[: _TENSORS.index("lengths")]
+_KEPT = Above._fields[:-1]
+_GRADIENTS = tuple(f"d{name}" for name in _DIFFERENTIABLE)
 
 
 def unsupported(problem: Problem) -> str | None:
@@ -98,11 +100,11 @@ def recurrence(problem: Problem) -> tuple[Tensor, State]:
     tensors = (problem.x, h0, c0[0] if c0 else None, *problem.weights, start_h, start_c[0] if start_c else None)
     tensors = (*tensors, problem.lengths, problem.reset, problem.mask)
     save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
-    arguments = (*tensors, *kernel_of(problem.cell), problem.reverse, save)
+    call = Call(*tensors, *kernel_of(problem.cell), problem.reverse, save)
     if _traced(tensors):
-        y, h_n, c_n, *_ = _operator(*arguments)
+        y, h_n, c_n, *_ = _operator(*call)
     else:
-        y, h_n, c_n, *_ = _Recurrence.apply(*arguments) if save else _forward(*arguments)
+        y, h_n, c_n, *_ = _Recurrence.apply(*call) if save else _run(call)
     return y, (h_n, c_n) if c0 else (h_n,)
 
 
@@ -132,17 +134,16 @@ def _empty(like: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def _outputs(call: Call, empty: Callable[..., Tensor]) -> Outputs:
-    cell, h0, save = _native.CELLS[call.cell], call.h0, call.save
+    cell, h0, c0, save = _native.CELLS[call.cell], call.h0, call.c0, call.save
     T, B = call.x.shape[:2]
-    H = call.w_hh.shape[0] // cell["gates"]
-    two, middle = call.c0 is not None, call.w_hr is not None or cell["products"] == 2
+    steps = (T, B, call.w_hh.shape[0] // cell["gates"])
     return Outputs(
-        y=empty(h0, (T, B, h0.shape[1])),
-        h_n=empty(h0, h0.shape),
-        c_n=empty(h0, call.c0.shape if call.c0 is not None else (0,)),
-        gates=empty(h0, (T, B, cell["slots"], H) if save else (0,)),
-        cells=empty(h0, (T, B, H) if save and two else (0,)),
-        mid=empty(h0, (T, B, H) if save and middle else (0,)),
+        empty(h0, (T, B, h0.shape[1])),
+        empty(h0, h0.shape),
+        h0.new_empty(0) if c0 is None else empty(h0, c0.shape),
+        empty(h0, (T, B, cell["slots"], steps[2])) if save else h0.new_empty(0),
+        empty(h0, steps) if save and c0 is not None else h0.new_empty(0),
+        empty(h0, steps) if save and (call.w_hr is not None or cell["products"] == 2) else h0.new_empty(0),
     )
 
 
@@ -152,18 +153,14 @@ def _call(kernel: Callable[[bool, dict], None], call: Call, others: dict[str, Op
     T, B = x.shape[:2]
     I, H = call.w_ih.shape[1], w_hh.shape[0] // _native.CELLS[call.cell]["gates"]
     problem: dict[str, Any] = dict(steps=T, batch=B, inputs=I, hidden=H, state=w_hh.shape[1])
-    problem["cell"], problem["activation"], problem["output_activation"] = (
-        call.cell,
-        call.activation,
-        call.output_activation,
-    )
-    problem["reverse"], problem["threads"] = call.reverse, torch.get_num_threads()
+    problem |= dict(cell=call.cell, activation=call.activation, output_activation=call.output_activation)
+    problem |= dict(reverse=call.reverse, threads=torch.get_num_threads())
     arrays = dict(zip(_TENSORS, call, strict=False)) | others
     if x.dtype is torch.int64:
         arrays["tokens"], arrays["x"] = x, None
     laid_out = []
     for name, t in arrays.items():
-        if t is None or t.numel() == 0:
+        if t is None:
             continue
         if t.dtype is not w_hh.dtype and t.is_floating_point():
             raise TypeError(f"{name} must be {w_hh.dtype}, as w_hh is; got {t.dtype}")
@@ -175,32 +172,36 @@ def _call(kernel: Callable[[bool, dict], None], call: Call, others: dict[str, Op
 
 
 def _forward(*arguments: Any) -> Outputs:
-    call = Call(*arguments)
+    return _run(Call(*arguments))
+
+
+def _run(call: Call) -> Outputs:
     outputs = _outputs(call, _empty)
-    _call(_native.forward, call, outputs._asdict())
+    _call(_native.forward, call, {name: t for name, t in zip(Outputs._fields, outputs, strict=True) if t.numel()})
     return outputs
 
 
 def _backward(*arguments: Any) -> list[Tensor]:
-    call, above = _split(arguments)
+    return _run_back(*_split(arguments))
+
+
+def _run_back(call: Call, above: Above) -> list[Tensor]:
     gradients = _gradients(call, above.wanted, _empty)
     if above.y.numel() == 0:
         return [gradient.zero_() for gradient in gradients]
     if above.gates.numel() == 0:
         raise ValueError("recurrence must have run with save=True for its gradients; got save=False")
-    wanted = dict(
-        zip((name for name, want in zip(_DIFFERENTIABLE, above.wanted, strict=True) if want), gradients, strict=True)
-    )
-    others = above._asdict()
-    del others["wanted"]
-    others["dgates"] = _empty(above.gates, above.gates.shape)
-    # The kernels always make the gradients of the initial state, which they carry anyway, and of both starts.
-    needed = ["h0", "c0"] + ["start_h", "start_c"] * ("start_h" in wanted or "start_c" in wanted)
-    for name in needed:
-        like = getattr(call, name)
-        if like is not None and name not in wanted:
-            wanted[name] = _empty(like, like.shape)
-    _call(_native.backward, call, others | {f"d{name}": gradient for name, gradient in wanted.items()})
+    names = [name for name, want in zip(_GRADIENTS, above.wanted, strict=True) if want]
+    arrays = dict(zip(_KEPT, above, strict=False)) | dict(zip(names, gradients, strict=True))
+    arrays["dgates"] = _empty(above.gates, above.gates.shape)
+    # The kernels always make the gradients of the initial state, which they carry anyway; and of both starts, or none.
+    more = {"dh0": call.h0, "dc0": call.c0}
+    if "dstart_h" in names or "dstart_c" in names:
+        more |= {"dstart_h": call.start_h, "dstart_c": call.start_c}
+    for name, like in more.items():
+        if like is not None and name not in arrays:
+            arrays[name] = _empty(like, like.shape)
+    _call(_native.backward, call, arrays)
     return gradients
 
 
@@ -219,41 +220,38 @@ def _backward_fake(*arguments: Any) -> list[Tensor]:
 
 
 def _gradients(call: Call, wanted: list[bool], empty: Callable[..., Tensor]) -> list[Tensor]:
-    inputs = [getattr(call, name) for name, want in zip(_DIFFERENTIABLE, wanted, strict=True) if want]
-    return [empty(t, t.shape) for t in inputs]
+    return [empty(t, t.shape) for t, want in zip(call, wanted, strict=False) if want]
 
 
 def _setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
     ctx.set_materialize_grads(False)
-    call, outputs = Call(*inputs), Outputs(*output)
-    ctx.options = call[len(_TENSORS) :]
-    ctx.save_for_backward(*call[: len(_TENSORS)], outputs.y, outputs.gates, outputs.cells, outputs.mid)
+    y, _, _, gates, cells, mid = output
+    ctx.options = inputs[len(_TENSORS) :]
+    ctx.save_for_backward(*inputs[: len(_TENSORS)], y, gates, cells, mid)
 
 
 def _autograd(ctx: Any, dy: Optional, dh_n: Optional, dc_n: Optional, *_: object) -> tuple[Optional, ...]:
     *tensors, y, gates, cells, mid = ctx.saved_tensors  # once: with checkpoints each look unpacks them again
+    wanted = [bool(want) for want in ctx.needs_input_grad[: len(_DIFFERENTIABLE)]]
     call = Call(*tensors, *ctx.options)
-    needs = Call(*ctx.needs_input_grad)
-    wanted = [bool(getattr(needs, name)) for name in _DIFFERENTIABLE]
     if torch.is_grad_enabled():  # create_graph=True
         gradients = _differentiable_gradients(call, (dy, dh_n, dc_n), wanted)
     else:
         above = Above(y, gates, cells, mid, dy, dh_n, dc_n if call.c0 is not None else None, wanted)
-        backward = _backward_operator if _traced((*tensors, dy, dh_n, dc_n)) else _backward
-        gradients = backward(*call, *above)
-    found = dict(
-        zip((name for name, want in zip(_DIFFERENTIABLE, wanted, strict=True) if want), gradients, strict=True)
-    )
-    return tuple(found.get(name) for name in Call._fields)
+        traced = _traced((*tensors, dy, dh_n, dc_n))
+        gradients = _backward_operator(*call, *above) if traced else _run_back(call, above)
+    found = iter(gradients)
+    others = len(Call._fields) - len(wanted)
+    return (*(next(found) if want else None for want in wanted), *[None] * others)
 
 
 def _differentiable_gradients(call: Call, grads: tuple, wanted: list[bool]) -> list[Optional]:
     # By aliases: one input may depend on another, or be it, and each counts for itself alone here.
-    inputs = {name: getattr(call, name) for name in _DIFFERENTIABLE}
-    call = call._replace(**{name: t.view_as(t) for name, t in inputs.items() if t is not None})
+    inputs = [None if t is None else t.view_as(t) for t in call[: len(_DIFFERENTIABLE)]]
+    call = Call(*inputs, *call[len(inputs) :])
     y, last = eager.recurrence(_problem(call))
     known = [(out, d) for out, d in zip((y, *last), grads, strict=False) if d is not None]
-    targets = [getattr(call, name) for name, want in zip(_DIFFERENTIABLE, wanted, strict=True) if want]
+    targets = [t for t, want in zip(inputs, wanted, strict=True) if want]
     outputs, cotangents = zip(*known, strict=True)
     return list(torch.autograd.grad(outputs, targets, cotangents, create_graph=True, allow_unused=True))
 
