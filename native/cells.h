@@ -11,8 +11,8 @@
 //     GRU      n  r  z  q      q = h W_hn' + b_hn, which r multiplies, so that it must be kept, too
 //     Elman    h
 //
-// The products of x fill the slots 0 ... and those of h the slots `first` ... first + gates - 1: of the GRU x makes n r z
-// and h makes r z q, so that both are one contiguous product.
+// The products of x fill the slots 0 ... and those of h the slots `first` ... first + gates - 1: of the GRU x makes n r
+// z and h makes r z q, so that both are one contiguous product.
 //
 // A cell has some of these functions; whoever calls asks whether it has them.
 //
@@ -40,12 +40,9 @@ struct CellFacts {
 
 // In the order of the enumeration.
 inline constexpr CellFacts kCells[] = {
-    {"elman", Cell::elman, 1, 1, 1, 1},
-    {"jordan", Cell::jordan, 1, 1, 1, 2},
-    {"gru", Cell::gru, 3, 4, 1, 1},
-    {"gru_reset_before", Cell::gru_reset_before, 3, 3, 1, 2},
-    {"lstm", Cell::lstm, 4, 4, 2, 1},
-    {"lstm_without_forget", Cell::lstm_without_forget, 3, 3, 2, 1},
+    {"elman", Cell::elman, 1, 1, 1, 1}, {"jordan", Cell::jordan, 1, 1, 1, 2},
+    {"gru", Cell::gru, 3, 4, 1, 1},     {"gru_reset_before", Cell::gru_reset_before, 3, 3, 1, 2},
+    {"lstm", Cell::lstm, 4, 4, 2, 1},   {"lstm_without_forget", Cell::lstm_without_forget, 3, 3, 2, 1},
 };
 
 constexpr const CellFacts& facts(Cell cell) { return kCells[static_cast<int>(cell)]; }

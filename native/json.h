@@ -1,9 +1,9 @@
 // A reader of JSON (RFC 8259) for configurations and for the header of model.safetensors: strict, bounded in depth, and
 // nothing more than those two need. It throws std::invalid_argument.
 //
-// It agrees with Python's json, which writes these files: NaN and Infinity are numbers, 2 is an integer and 2.0 is none.
-// It is stricter in one thing: a name that comes twice in an object is refused, as readers differ in which one they take.
-// A value keeps what complaints need: `shown` prints it in one line, whatever somebody has put into it.
+// It agrees with Python's json, which writes these files: NaN and Infinity are numbers, 2 is an integer and 2.0 is
+// none. It is stricter in one thing: a name that comes twice in an object is refused, as readers differ in which one
+// they take. A value keeps what complaints need: `shown` prints it in one line, whatever somebody has put into it.
 #pragma once
 
 #include <cstdint>

@@ -95,9 +95,7 @@ class Memory {
         }
         try {
             return fresh(size);
-        } catch (const std::bad_alloc&) {
-            forget(0);
-        }
+        } catch (const std::bad_alloc&) { forget(0); }
         return fresh(size);
     }
 

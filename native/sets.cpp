@@ -26,9 +26,9 @@ static std::vector<const Set*> supported(std::initializer_list<const Set*> compi
     return out;
 }
 
-#define UNSPOOL_DECLARE(isa)         \
-    namespace isa {                  \
-    extern const Networks networks;  \
+#define UNSPOOL_DECLARE(isa)        \
+    namespace isa {                 \
+    extern const Networks networks; \
     }
 UNSPOOL_SETS(UNSPOOL_DECLARE)
 

@@ -1,11 +1,16 @@
 // Saved networks as Python objects: checks of what comes in, and one call into the core for each step.
+//
+// Network has the weights, packed, and Sessions the states of some sessions; unspool.stream makes Stream and Streams of
+// Sessions. A step must cost less than the smallest network does, so that it is one call of the interpreter: the input
+// is read through the buffer protocol, the output is an array that nobody holds any more, and what is wrong is found by
+// looking at each number once. Whatever is refused is refused before the state is touched.
+#include "../steps/network.h"
+
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 
 #include <cstring>
 #include <map>
-
-#include "../steps/network.h"
 
 namespace nb = nanobind;
 
@@ -19,7 +24,8 @@ namespace unspool {
 
 static std::string text(nb::handle value) { return nb::cast<std::string>(nb::str(value)); }
 
-// A contiguous array of somebody else's, for as long as this lives.
+// A contiguous array of somebody else's, for as long as this lives. The buffer protocol is the one interface to arrays
+// that is in Python's stable ABI and needs no header of NumPy's.
 class View {
   public:
     Py_buffer buffer;
@@ -58,6 +64,8 @@ static std::string shape_text(const std::vector<std::int64_t>& shape, const char
     return out + (shape.size() == 1 ? ",)" : ")");
 }
 
+// The exponent of NaN and infinity is all ones. A maximum of integers is a vector instruction, where a test of each
+// number would not be.
 static bool finite(const float* x, std::int64_t size) {
     std::uint32_t most = 0;
     for (std::int64_t i = 0; i < size; ++i) {
@@ -68,12 +76,16 @@ static bool finite(const float* x, std::int64_t size) {
     return most < 0x7f800000u;
 }
 
+// What came, for complaints: the type and shape of an array, or the beginning of anything else.
 static std::string described(nb::handle x) {
     if (nb::hasattr(x, "dtype") && nb::hasattr(x, "shape")) return text(x.attr("dtype")) + " " + text(x.attr("shape"));
     const nb::str all = nb::repr(x);
-    return text(nb::steal<nb::str>(PyUnicode_Substring(all.ptr(), 0, 40))) + " of type " + text(x.type().attr("__name__"));
+    return text(nb::steal<nb::str>(PyUnicode_Substring(all.ptr(), 0, 40))) + " of type " +
+           text(x.type().attr("__name__"));
 }
 
+// The network of a configuration and the arrays of a folder, by name. `names` are those that it asked for, so that the
+// caller can tell which ones it has in vain.
 class BoundNetwork {
   public:
     std::unique_ptr<Network> network;
@@ -120,6 +132,8 @@ class BoundNetwork {
     }
 };
 
+// The sessions of a network. `busy_` is set while a run has let go of the interpreter's lock: meanwhile another thread
+// could step the same states, which is refused. A single step keeps the lock, as it is over sooner than that takes.
 class BoundSessions {
     nb::object owner_;
     const Network& net_;
@@ -147,8 +161,8 @@ class BoundSessions {
     void check_one_way(const char* verb) const {
         if (net_.architecture.bidirectional)
             complain(std::string(verb) +
-                   " needs a network of one direction, and this one is bidirectional, so that its "
-                   "outputs depend on what is still to come; give run whole sequences");
+                     " needs a network of one direction, and this one is bidirectional, so that its "
+                     "outputs depend on what is still to come; give run whole sequences");
     }
 
     nb::object step(nb::handle x) {
@@ -172,6 +186,8 @@ class BoundSessions {
         const View indices = integers(which, "sessions", "(rows,)");
         const std::int64_t rows = indices.size();
         const std::int64_t* index = indices.data<std::int64_t>();
+        // Each session is marked in seen_, and the marks are taken away again, which costs as many steps as there are
+        // rows.
         std::string complaint;
         std::int64_t marked = 0;
         for (; marked < rows && complaint.empty(); ++marked) {
@@ -185,7 +201,6 @@ class BoundSessions {
         if (!complaint.empty()) complain(complaint);
         return steps(x, index, rows);
     }
-    nb::object run(nb::handle xs) { return run(xs, false); }
     nb::object run_many(nb::handle xs) { return run(xs, true); }
     nb::object run(nb::handle xs, bool many) {
         check_idle();
@@ -281,7 +296,8 @@ class BoundSessions {
             View view = contiguous(x, [&] { return rule(name, "float32", shape_text(shape, "T")); });
             if (view.holds('f', 4) && view.has_shape(shape)) {
                 if (!finite(view.data<float>(), view.size()))
-                    complain(std::string(name) + " must be finite numbers; got NaN or infinity: the state is as it was");
+                    complain(std::string(name) +
+                             " must be finite numbers; got NaN or infinity: the state is as it was");
                 return view;
             }
         }
@@ -312,13 +328,13 @@ class BoundSessions {
     void check_token(std::int64_t token) const {
         if (token < 0 || token >= net_.architecture.tokens)
             complain("x must be a token in 0.." + std::to_string(net_.architecture.tokens - 1) + "; got " +
-                   std::to_string(token));
+                     std::to_string(token));
     }
     std::int64_t one_token(nb::handle x) const {
         const auto no_token = [&] {
             PyErr_Clear();
             complain("x must be a token, an integer in 0.." + std::to_string(net_.architecture.tokens - 1) + "; got " +
-                   described(x));
+                     described(x));
         };
         if (PyBool_Check(x.ptr())) no_token();
         PyObject* index = PyNumber_Index(x.ptr());
@@ -367,33 +383,47 @@ static nb::dict architecture(const std::string& text) {
     return out;
 }
 
-// A method of one argument as the interpreter has them, and not as nanobind makes them: it costs no more, and help() and
-// inspect.signature() see its signature.
-template <nb::object (BoundSessions::*Method)(nb::handle), const char* Name>
+// A method of one argument as the interpreter itself has them, and not as nanobind makes them: it costs no more, it
+// takes its argument by place or by name, and help() and inspect.signature() see its signature.
+struct Step {
+    static constexpr const char *name = "step", *argument = "x";
+    static constexpr const char* about =
+        "step($self, x)\n--\n\nOne time step of one session: x is a token or (I,), out is (O,).";
+    static nb::object call(BoundSessions& sessions, nb::handle x) { return sessions.step(x); }
+};
+struct Run {
+    static constexpr const char *name = "run", *argument = "xs";
+    static constexpr const char* about =
+        "run($self, xs)\n--\n\nT time steps of one session: xs is (T,) or (T, I), out is (T, O).";
+    static nb::object call(BoundSessions& sessions, nb::handle xs) { return sessions.run(xs, false); }
+};
+
+template <class Method>
 static PyObject* method(PyObject* self, PyObject* const* arguments, Py_ssize_t count, PyObject* names) {
-    const Py_ssize_t named = names ? PyTuple_Size(names) : 0;
-    const bool by_name = named == 1 && PyUnicode_CompareWithASCIIString(PyTuple_GetItem(names, 0), Name) == 0;
-    if (count + named != 1 || (named && !by_name))
-        return PyErr_Format(PyExc_TypeError, "one argument must be given, %s; got %zd", Name, count + named);
+    const Py_ssize_t all = count + (names ? PyTuple_Size(names) : 0);
+    if (all != 1)
+        return PyErr_Format(PyExc_TypeError, "%s takes one argument, %s; got %zd", Method::name, Method::argument, all);
+    PyObject* const given = count ? nullptr : PyTuple_GetItem(names, 0);
+    if (given && PyUnicode_CompareWithASCIIString(given, Method::argument) != 0)
+        return PyErr_Format(PyExc_TypeError, "%s takes one argument, %s; got one named %U", Method::name,
+                            Method::argument, given);
     if (!nb::inst_ready(self)) return PyErr_Format(PyExc_TypeError, "the stream was not made by its __init__");
+    // Nothing that C++ throws may pass through the interpreter.
     try {
-        return (nb::inst_ptr<BoundSessions>(self)->*Method)(arguments[0]).release().ptr();
-    } catch (nb::python_error& error) {
-        error.restore();
-    } catch (const std::bad_alloc&) {
+        return Method::call(*nb::inst_ptr<BoundSessions>(self), arguments[0]).release().ptr();
+    } catch (nb::python_error& error) { error.restore(); } catch (const std::bad_alloc&) {
         PyErr_NoMemory();
     } catch (const std::exception& error) { PyErr_SetString(PyExc_RuntimeError, error.what()); }
     return nullptr;
 }
-static constexpr char kX[] = "x", kXs[] = "xs";
-template <nb::object (BoundSessions::*Method)(nb::handle), const char* Name>
-static void add_method(nb::object type, const char* name, const char* about) {
-    static PyMethodDef definition;
-    definition = {name, reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(method<Method, Name>)),
-                  METH_FASTCALL | METH_KEYWORDS, about};
+template <class Method>
+static void add_method(nb::object type) {
+    static PyMethodDef definition{Method::name,
+                                  reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(method<Method>)),
+                                  METH_FASTCALL | METH_KEYWORDS, Method::about};
     PyObject* made = PyDescr_NewMethod(reinterpret_cast<PyTypeObject*>(type.ptr()), &definition);
     if (!made) throw nb::python_error();
-    type.attr(name) = nb::steal(made);
+    type.attr(Method::name) = nb::steal(made);
 }
 
 void bind_network(nb::module_& m) {
@@ -435,10 +465,8 @@ void bind_network(nb::module_& m) {
             .def("reset", &BoundSessions::reset, nb::arg("session"))
             .def("read", &BoundSessions::read, nb::arg("session"), nb::arg("field"), nb::arg("to"))
             .def("write", &BoundSessions::write);
-    add_method<&BoundSessions::step, kX>(
-        sessions, "step", "step($self, x)\n--\n\nOne time step of one session: x is a token or (I,), out is (O,).");
-    add_method<&BoundSessions::run, kXs>(
-        sessions, "run", "run($self, xs)\n--\n\nT time steps of one session: xs is (T,) or (T, I), out is (T, O).");
+    add_method<Step>(sessions);
+    add_method<Run>(sessions);
 }
 
 }  // namespace unspool

@@ -1,6 +1,6 @@
-// unspool.h: reads a saved folder by itself, and steps it.
-#include "unspool.h"
-
+// unspool.h: reads a saved folder by itself, and steps it. A folder may come from anywhere, so that every number in it
+// is doubted before memory is made or read by it: sizes, offsets, overlaps, checksums, numbers that are not finite. The
+// configuration has the same reader as in Python (steps/architecture.h). No exception leaves this file.
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -10,6 +10,7 @@
 #include "../json.h"
 #include "../steps/network.h"
 #include "sha256.h"
+#include "unspool.h"
 
 using namespace unspool;
 
@@ -26,6 +27,7 @@ std::string read_file(const std::filesystem::path& path, std::uintmax_t most) {
     return data;
 }
 
+// The types of arrays that there may be, by their names in safetensors; bfloat16 comes as its bits.
 struct Type {
     const char* name;
     Number number;
@@ -83,6 +85,7 @@ class Weights {
         const std::uint64_t room = data_.size() - begin;
         if (!(from >= 0 && from <= to && to <= double(room)) || count > room || double(count * bytes) != to - from)
             refuse("model.safetensors has a bad header, or is cut off");
+        // Else a small file could name the same bytes a million times, each to be copied.
         if ((copied_ += count * bytes) > room) refuse("model.safetensors has arrays that overlap");
         auto& kept = tensors_[name];
         kept.second.resize((count * bytes + 3) / 4);  // the data of the file need not be aligned

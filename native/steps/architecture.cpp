@@ -1,3 +1,7 @@
+// The rules of a configuration are tables here: which sections and options there are, what each may be, and its
+// default. A reader that only looks up what it wants would take a misspelt option for an absent one, and one with its
+// own list of defaults would in time have others than the layers that were trained; hence one table, which all of
+// unspool reads.
 #include "architecture.h"
 
 #include <span>
@@ -8,9 +12,11 @@ namespace unspool {
 
 namespace {
 
+// Bounds of sizes, so that no product of two of them can overflow 64 bits.
 constexpr std::int64_t kSize = 1 << 24, kLayers = 1 << 10, kReach = 1 << 16;
 
-// What an option may be.
+// What an option may be: true or false; a nonlinearity of hidden units, or of outputs; Jordan's outputs, H if absent;
+// the size of a projection, which is less than H, or 0 for none; an integer for each layer, or one for all.
 enum class Kind { flag, hidden_activation, any_activation, outputs, projection, each_layer };
 
 struct Rule {
@@ -78,6 +84,7 @@ constexpr CellRules kCellRules[] = {
       {"dilation", Kind::each_layer, 1}}},
 };
 
+// What each section may have.
 std::vector<std::string> fields(Front front) {
     switch (front) {
         case Front::one_hot:
@@ -102,6 +109,7 @@ std::vector<std::string> fields(const CellRules& cell) {
     return out;
 }
 
+// Outputs for each variable: a location and a scale, or a rate.
 std::int64_t parameters(Family family) {
     switch (family) {
         case Family::none:
@@ -144,7 +152,8 @@ class Section {
             bool found = false;
             for (const std::string& one : known) list += (list.empty() ? "" : ", ") + one, found |= one == name;
             if (!found)
-                refuse(std::string(name_) + " must have " + list + " and no more; got " + in_quotes(name).substr(0, 80));
+                refuse(std::string(name_) + " must have " + list + " and no more; got " +
+                       in_quotes(name).substr(0, 80));
         }
     }
 
@@ -230,6 +239,7 @@ void read_recurrent(const Section& section, const CellRules& cell, Architecture&
 }  // namespace
 
 Architecture read_architecture(const Json* network) {
+    // The words come first, as they say which options there are; then what nobody reads; then the values.
     const Section front(network, "front"), recurrent(network, "recurrent"), head(network, "head");
     Architecture a{};
     a.front = front.word("kind", kFronts).value;

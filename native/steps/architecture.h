@@ -22,8 +22,8 @@ struct Option {
 struct Architecture {
     Front front;
     std::int64_t tokens, inputs;  // K or 0, I
-    const char* cell_name;        // as the configuration has it: a TDNN has no cell, and two cells have two kernels each
-    bool time_delay;              // a TDNN
+    const char* cell_name;  // as the configuration has it: a TDNN has no cell, and two cells have two kernels each
+    bool time_delay;        // a TDNN
     Cell cell;
     Activation activation, output_activation;
     std::int64_t hidden, layers, feedback;  // H, L, R: features that a layer hands on in one direction

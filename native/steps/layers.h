@@ -1,5 +1,20 @@
 // The layers of a saved network, a step at a time, for any number of sessions: each makes the pre-activations of a
-// panel of units from its input and its state, and hands them to the cell.
+// panel of units from its input and its state, and hands them to the cell, the same code as in training (cells.h).
+//
+//     feed[r].x or .token   -> Input::add -+
+//                                          +-> pre-activations of a panel -> cell -> outs[r], and the state
+//     states[r] = h, then c -> hidden_    -+
+//
+// Sessions are rows. Up to kRows of them go through the whole network before the next ones come, so that their features
+// stay in the L2 cache while every panel of weights is read once for a tile of them.
+//
+// One session alone is bound by two things, and the order of `sweep` answers both. The weights: panels are gone through
+// there and back in turn (`Scratch::backwards`), so that the last ones of a step, still in the L1 cache, are the first
+// ones of the next. And latency: a cell is a chain of some forty dependent operations, so that all products come first,
+// and the cells of all panels after them, where several are under way at once.
+//
+// A new state goes into `outs` first and is copied into the state when the whole layer is done, as every panel reads
+// all of the old one. All features are padded to kPad with zeros, which the products then need not treat apart.
 #pragma once
 
 #include <utility>
@@ -9,15 +24,15 @@
 
 namespace unspool::UNSPOOL_ISA {
 
-constexpr std::int64_t kRows =
-    96;  // sessions that go through the network together: their features stay in the L2 cache
+constexpr std::int64_t kRows = 96;  // sessions that go through the network together
 
 struct Feed {
     const float* x;      // padded features, or null for
     std::int64_t token;  // a token
 };
 
-// Vectors as a product wants them.
+// The vectors that a product multiplies, as its kind of weights wants them: int8 wants copies in 16 bits, which are
+// made here once a step, for all panels.
 template <class W>
 class Sources {
     Buffer<std::int16_t> copies_;
@@ -121,7 +136,8 @@ struct Starts {
     UNSPOOL_INLINE Floats operator()(std::int64_t p, int v) const { return load(&data[(p * NV + v) * kVector]); }
 };
 
-// The product of a layer's input: of features, or the rows of a table, one for each token.
+// The product of a layer's input: of features; or the rows of a table, one for each token, which was made when the
+// network was loaded (W_ih times its embedding), so that a step has no product at all there.
 template <class W, int NV>
 struct Input {
     WeightPanels<W, NV> weights;
@@ -169,7 +185,7 @@ UNSPOOL_INLINE void begin(const Starts<NV>& start, std::int64_t p, Floats (&acc)
         for (int v = 0; v < NV; ++v) acc[r][v] = start(p, v);
 }
 
-// The weights of one layer in one direction, as the folder has them; absent ones are null.
+// What a layer is made of: the weights of one layer in one direction, as the folder has them; absent ones are null.
 struct LayerWeights {
     std::int64_t I, H, R;
     Tensor w_ih, w_hh, w_hr;
@@ -178,6 +194,7 @@ struct LayerWeights {
     std::int64_t rows;                   // G·H
 };
 
+// A layer in one direction. Its weights do not change, so that threads may step sessions of their own with it.
 template <class W>
 class Layer {
   public:
@@ -190,7 +207,7 @@ class Layer {
                       Scratch<W>& scratch) const = 0;
 };
 
-// y = φ(W x + b)
+// y = φ(W x + b): the head, and the second product of a step.
 template <class W>
 struct Linear {
     UnitOrder<1, 2> order{};
@@ -271,6 +288,7 @@ class PlainLayer final : public Layer<W> {
     }
 };
 
+// LSTM, of which the gates of a vector of units are one panel; with a projection the cells' outputs go to `middle`.
 template <class W, bool Forget>
 class LstmLayer final : public Layer<W> {
     static constexpr int G = Forget ? 4 : 3;
@@ -328,6 +346,8 @@ class LstmLayer final : public Layer<W> {
     }
 };
 
+// GRU. The part of n that x makes and q, which r multiplies, are different sums: after the input's part the first one
+// is put away, and its registers go on with q.
 template <class W>
 class GruLayer final : public Layer<W> {
     UnitOrder<3, 1> order_;
@@ -475,6 +495,7 @@ class TimeDelayLayer final : public Layer<W> {
     }
     void step(std::int64_t rows, const Feed* feed, float* const* states, float* const* outs,
               Scratch<W>& scratch) const override {
+        // Tap k sees the input of `ahead` steps after the oldest that is kept, and the last one sees the new input.
         if (scratch.taps.size() < taps_.size()) scratch.taps = std::vector<Sources<W>>(taps_.size());
         auto& x = scratch.tap_lists;
         x.resize(std::max(x.size(), taps_.size()));
@@ -495,6 +516,7 @@ class TimeDelayLayer final : public Layer<W> {
                 for (int v = 0; v < 2; ++v) store(outs[r] + (2 * p + v) * kVector, activate<float>(activation_, a[v]));
             });
         clear_tails(rows, [&](std::int64_t r) { return outs[r]; }, order_.H, this->out);
+        // The new input takes the place of the oldest.
         for (std::int64_t r = 0; past() && r < rows; ++r) {
             const std::int64_t oldest = place(states[r]), next = (oldest + 1) % past();
             std::copy_n(feed[r].x, inputs_, states[r] + kPlace + oldest * inputs_);

@@ -1,4 +1,9 @@
-// Compiled once for each instruction set, as kernels.cpp is: networks made of layers.
+// Compiled once for each instruction set, as sequences/kernels.cpp is: networks made of layers, and their sessions.
+//
+// A session's state is one array: of each layer h and then c, padded, or the ring of a TDNN's past inputs. `fields` is
+// how others see it, by the names and shapes of unspool.nn. A step is front end -> layers -> head, for at most kRows
+// sessions at a time; more are shared among threads, each with a Room of intermediate results. Results never depend on
+// the cut of a sequence, on the number of threads, or on where panels begin: each sum is made in the same order.
 #include "network.h"
 
 #include <chrono>
@@ -34,6 +39,7 @@ class Reader {
     }
 };
 
+// Number i of a matrix of any kind, for the tables of tokens.
 static float as_float(const Tensor& matrix, std::int64_t i, std::int64_t columns) {
     switch (matrix.number) {
         case Number::float32: return static_cast<const float*>(matrix.data)[i];
@@ -48,6 +54,8 @@ static float as_float(const Tensor& matrix, std::int64_t i, std::int64_t columns
     __builtin_unreachable();
 }
 
+// e^(s - largest), so that nothing overflows. The total is added in order, by itself: the result must not depend on the
+// width of a vector more than rounding makes it.
 static void softmax(float* s, std::int64_t size, std::int64_t O, float* y) {
     float most = s[0], total = 0;
     for (std::int64_t i = 1; i < O; ++i) most = std::max(most, s[i]);
@@ -90,9 +98,11 @@ static void apply_head(const Architecture& a, float* s, float* y) {
 template <class W>
 class LoadedNetwork;
 
+// The states of some sessions. `which` picks among them, `tokens` or `x` are their inputs of one step, one after
+// another.
 template <class W>
 class LoadedSessions final : public Sessions {
-    // Intermediate results of a thread.
+    // Intermediate results of a thread: features of the layers in turn, in a and b; pointers for the rows of a step.
     struct Room {
         Buffer<float> a, b, head, inputs;
         std::vector<Feed> feed;
@@ -128,6 +138,7 @@ class LoadedSessions final : public Sessions {
                  std::int64_t stride, const std::int64_t* tokens, float* initial, float* to);
 };
 
+// The weights of all layers, in panels of one kind of numbers.
 template <class W>
 class LoadedNetwork final : public Network {
     friend class LoadedSessions<W>;
@@ -162,9 +173,10 @@ class LoadedNetwork final : public Network {
     }
 
   private:
-    static constexpr std::int64_t kPast = 1 << 20;  // steps that a small file could otherwise make memory of
-    static constexpr std::int64_t kState = 1 << 26;  // numbers of a session
-    static constexpr std::int64_t kTable = 1 << 20, kWork = 1 << 27;  // numbers of a table, and products to make it
+    // A configuration of a few bytes could otherwise claim any memory: steps back, and numbers of a session's state.
+    static constexpr std::int64_t kPast = 1 << 20, kState = 1 << 26;
+    // A table of all tokens is made if it has at most so many numbers, and takes at most so many products to make.
+    static constexpr std::int64_t kTable = 1 << 20, kWork = 1 << 27;
 
     // Reads the front end, and decides on a table for tokens; the embedding, where one is to be made of it.
     std::vector<float> front(const Reader& reader) {
@@ -221,6 +233,7 @@ class LoadedNetwork final : public Network {
         return out;
     }
 
+    // Of every layer and direction: its weights by their names, its panels, and its place in a session's state.
     void make_layers(const Reader& reader, const std::vector<float>* embedding) {
         const Architecture& a = architecture;
         const std::int64_t G = gates(), H = a.hidden, R = a.feedback;
@@ -291,6 +304,7 @@ class LoadedNetwork final : public Network {
         initial_.resize(state);
         layers_.push_back(std::move(layer));
     }
+    // What a session's state is for others.
     void set_fields() {
         const Architecture& a = architecture;
         if (a.bidirectional) return;
@@ -304,7 +318,9 @@ class LoadedNetwork final : public Network {
 
 template <class W>
 LoadedSessions<W>::LoadedSessions(const LoadedNetwork<W>& net, std::int64_t count, int threads)
-    : net_(net), count_(count), features_(net.width),
+    : net_(net),
+      count_(count),
+      features_(net.width),
       rooms_(std::clamp<std::int64_t>((count + kRows - 1) / kRows, 1, threads)) {
     const std::int64_t rows = net.architecture.bidirectional ? 1 : std::min(count, kRows);
     states_.resize(count * std::max<std::int64_t>(net.state, 1));
@@ -321,6 +337,7 @@ void LoadedSessions<W>::reset(std::int64_t session) {
     std::copy(net_.initial_.begin(), net_.initial_.end(), state(session));
 }
 
+// A TDNN's ring is given from the oldest input on, wherever that lies, so that equal states are equal arrays.
 template <class W>
 void LoadedSessions<W>::read(std::int64_t session, std::size_t field, float* to) const {
     const float* from = &states_[session * std::max<std::int64_t>(net_.state, 1)];
@@ -424,9 +441,8 @@ template <class W>
 void LoadedSessions<W>::step(std::int64_t rows, const std::int64_t* which, const float* x, const std::int64_t* tokens,
                              float* y) {
     if (rows <= kRows) return some(rooms_[0], 0, rows, which, x, tokens, y);
-    share(rows, 1, [&](Room& room, std::int64_t begin, std::int64_t end) {
-        some(room, begin, end, which, x, tokens, y);
-    });
+    share(rows, 1,
+          [&](Room& room, std::int64_t begin, std::int64_t end) { some(room, begin, end, which, x, tokens, y); });
 }
 
 template <class W>
@@ -456,6 +472,7 @@ void LoadedSessions<W>::one_way(const Layer<W>& layer, std::int64_t steps, bool 
     }
 }
 
+// Whole sequences, layer by layer: each layer needs the outputs of both directions of the one below at every step.
 template <class W>
 void LoadedSessions<W>::both_directions(std::int64_t steps, const float* x, const std::int64_t* tokens, float* y) {
     const Architecture& a = net_.architecture;
@@ -480,6 +497,7 @@ void LoadedSessions<W>::both_directions(std::int64_t steps, const float* x, cons
     }
 }
 
+// The kind of the head's matrix is that of all matrices.
 static std::unique_ptr<Network> make(const Architecture& a, const Tensors& tensors) {
     const Number number = tensors("head.weight").number;
     const Reader reader(tensors, number);
@@ -491,6 +509,7 @@ static std::unique_ptr<Network> make(const Architecture& a, const Tensors& tenso
     __builtin_unreachable();
 }
 
+// Reads the same array again and again into sixteen sums: what the cache that holds it can give.
 static double read_bandwidth(std::int64_t bytes, double seconds) {
     using Clock = std::chrono::steady_clock;
     constexpr std::int64_t block = 16 * kVector;

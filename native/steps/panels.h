@@ -1,6 +1,25 @@
-// Matrix-vector products for single steps. A matrix lies in panels of NV vectors of rows, [panel][k][NV][lanes], so
-// that one pass over k, straight through memory, finishes all gates of a vector of units. Weights are float32, bfloat16
-// with two k in a word, or int8 with four: `group` of them make one lane of 32 bits.
+// Matrix-vector products for single steps.
+//
+// A step of one sequence reads every weight once and does two operations with it: it is bound by the bandwidth of the
+// cache that holds the weights. So the weights are packed once, when the network is loaded, in the order in which a
+// step reads them, and may be smaller than float32. A matrix lies in panels of NV vectors of its rows:
+//
+//     [panel][k][NV][lane]      one pass over k, straight through memory, finishes NV vectors of sums:
+//
+//     panel p:   k=0 | i i i i i i i i | f f f f f f f f | g g g g g g g g | o o o o o o o o |
+//                k=1 | i i i i i i i i | f ...                                                    times x[k] each
+//
+// of which `UnitOrder` (layers.h) makes all gates of a vector of units. Small weights keep that picture: `group`
+// neighbours in k share a lane of 32 bits, so that a vector of them is one load of the same width.
+//
+//     float32    group 1    w                             one multiply-add
+//     bfloat16   group 2    w[2k] | w[2k+1] << 16         both halves become floats by a shift and a mask
+//     int8       group 4    w[4k] ... w[4k+3]             16-bit products, summed in 32-bit integers
+//
+// For int8 x is rounded to 16 bits once a step. Even and odd k are taken apart by a mask and a shift, which is why x is
+// kept in the order 0 2 1 3. Sums are exact integers, so that their order changes nothing.
+//
+// The same products serve many sessions: `multiply` takes R of them at a time, which read each weight once.
 #pragma once
 
 #include <algorithm>
@@ -20,7 +39,8 @@ constexpr std::int64_t kPad = 16;  // features of a row are padded with zeros to
 constexpr std::int64_t padded(std::int64_t n, std::int64_t to = kPad) { return (n + to - 1) / to * to; }
 
 // What the three kinds of weights differ in. `Source` is a vector that they are multiplied with, as their product
-// wants it; k counts groups.
+// wants it; k counts groups. A kind has `factor`, what is needed of x for one k, `weights`, a vector of them as floats
+// or pairs, and `add`, which multiplies the two and adds to a sum.
 struct Float32 {
     static constexpr Number number = Number::float32;
     static constexpr int group = 1;
@@ -129,7 +149,7 @@ struct Int8 {
     }
 };
 
-// Rows of a matrix, packed. `order(panel, v, lane)` says which row goes where; -1 is a row of zeros.
+// A matrix of a network in panels. `order(panel, v, lane)` says which row goes where; -1 is a row of zeros.
 template <class W, int NV>
 class WeightPanels {
     Buffer<typename W::Stored> data_;
