@@ -143,7 +143,7 @@ def make(case: Case, option: tuple[str, ...] = (), size: tuple[int, ...] = (7, 3
         return torch.randn(*shape, generator=random, dtype=F64)
 
     R = max(1, 2 * H // 3) if case.projection or isinstance(case.cell, Jordan) else H
-    widths = (R, H)[: len(case.cell.state_names)]
+    widths = case.cell.facts.state_sizes(R, H)
     x = torch.randint(I, (T, B), generator=random) if "tokens" in option else normal(T, B, I)
     state = None if "no state" in option else tuple(normal(B, n) for n in widths)
     p = Problem(case.cell, x, state, _weights(case, option, I, H, R, normal), reverse="reverse" in option)

@@ -49,7 +49,7 @@ def test_nonlinearities_at_their_edges():
 
 def test_gates_and_states():
     assert [cell.gates for cell in (Elman(), Jordan(), GRU(), LSTM(), LSTM(forget_gate=False))] == [1, 1, 3, 4, 3]
-    assert [cell.state_names for cell in (Elman(), Jordan(), GRU(), LSTM())] == [("h",)] * 3 + [("h", "c")]
+    assert [cell.facts.states for cell in (Elman(), Jordan(), GRU(), LSTM())] == [("h",)] * 3 + [("h", "c")]
     assert Elman() == Elman("tanh") != Elman("relu") and len({GRU(), GRU(), GRU(reset_after=False)}) == 2
 
 

@@ -114,12 +114,12 @@ def tdnn(x: torch.Tensor, **keywords: Any) -> None:
 WRONG: Any = "softmax"
 COMPLAINTS = [
     (lambda: nn.TDNN(3, 4, 2, window=[1, 2, 3]), r"window must be .* for each of the num_layers=2; got \[1, 2, 3\]"),
-    (lambda: nn.TDNN(3, 4, 2, dilation=[0, 1]), "dilation must be positive; got 0"),
-    (lambda: nn.TDNN(0, 4), "input_size must be positive; got 0"),
+    (lambda: nn.TDNN(3, 4, 2, dilation=[0, 1]), "dilation must be an integer of at least 1; got 0"),
+    (lambda: nn.TDNN(0, 4), "input_size must be an integer of at least 1; got 0"),
     (lambda: nn.TDNN(3, 4, 2, dropout=2), "dropout must be a probability"),
     (lambda: nn.TDNN(3, 4, nonlinearity=WRONG), "nonlinearity must be one of tanh, .*; got 'softmax'"),
     (lambda: nn.MLP([3]), r"sizes must have those of the input and the output at least; got \[3\]"),
-    (lambda: nn.MLP([3, -1]), r"sizes\[1\] must be positive; got -1"),
+    (lambda: nn.MLP([3, -1]), r"sizes\[1\] must be an integer of at least 1; got -1"),
     (lambda: nn.MLP([3, 1], dropout=-1), "dropout must be a probability"),
     (lambda: nn.MLP([3, 1], output_nonlinearity=WRONG), "output_nonlinearity must be one of .* got 'softmax'"),
     (lambda: tdnn(torch.zeros(5, 2, 4)), r"x must be \(T, B, I\) or \(T, I\) with T ≥ 1 and I=3; got \(5, 2, 4\)"),

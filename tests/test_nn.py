@@ -15,7 +15,7 @@ from laws import F32, F64, TOLERANCE, assert_same, law_option_matters
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from unspool import cells, nn, ops
+from unspool import UnspoolError, cells, nn, ops
 from unspool.cells import Weights
 
 PEERS: dict[Any, Any] = {nn.Elman: torch.nn.RNN, nn.GRU: torch.nn.GRU, nn.LSTM: torch.nn.LSTM}
@@ -286,7 +286,7 @@ def test_learned_initial_state(make: Any) -> None:
     plain = make(num_layers=2)
     plain.load_state_dict(layer.state_dict(), strict=False)
     x = torch.randn(5, 3, 3)
-    names = [(f"initial_{name}_l0", f"initial_{name}_l1") for name in layer.cell.state_names]
+    names = [(f"initial_{name}_l0", f"initial_{name}_l1") for name in layer.cell.facts.states]
     state = tuple(torch.stack([getattr(layer, name).expand(3, -1) for name in pair]) for pair in names)
     torch.testing.assert_close(layer(x), plain(x, joined(state)))
     layer(x)[0].sum().backward()
@@ -434,23 +434,24 @@ def test_dropout_in_one_layer_warns() -> None:
 # Complaints
 
 WRONG_ARGUMENTS = [
-    (nn.Elman, {"input_size": 0}, "input_size must be positive; got 0"),
-    (nn.Elman, {"hidden_size": -1}, "hidden_size must be positive; got -1"),
-    (nn.Elman, {"num_layers": 0}, "num_layers must be positive; got 0"),
+    (nn.Elman, {"input_size": 0}, "input_size must be an integer of at least 1; got 0"),
+    (nn.Elman, {"hidden_size": -1}, "hidden_size must be an integer of at least 1; got -1"),
+    (nn.Elman, {"num_layers": 0}, "num_layers must be an integer of at least 1; got 0"),
     (nn.Elman, {"nonlinearity": "cosine"}, "nonlinearity must be one of tanh, relu, sigmoid; got 'cosine'"),
-    (nn.Jordan, {"output_size": 0}, "output_size must be positive; got 0"),
+    (nn.Jordan, {"output_size": 0}, "output_size must be an integer of at least 1; got 0"),
     (nn.GRU, {"dropout": 1.5}, r"dropout must be a probability in \[0, 1\], .* got 1.5"),
     (nn.GRU, {"dropout": True}, "dropout must be a probability .* got True"),
     (nn.GRU, {"recurrent_dropout": 1}, r"recurrent_dropout must be a probability in \[0, 1\), .* got 1"),
-    (nn.GRU, {"backend": "fast"}, "backend must be auto, .*native.*; got 'fast'"),
+    (nn.GRU, {"backend": "fast"}, "backend must be one of auto, .*native.*; got 'fast'"),
     (nn.LSTM, {"proj_size": 4}, "proj_size must be less than hidden_size=4, or 0 for none; got 4"),
-    (nn.LSTM, {"proj_size": -1}, "proj_size must be positive; got -1"),
+    (nn.LSTM, {"proj_size": -1}, "proj_size must be an integer of at least 0; got -1"),
     (nn.LSTM, {"forget_bias": 1, "bias": False}, "forget_bias must be None without bias .* got 1"),
     (nn.LSTM, {"forget_bias": 1, "forget_gate": False}, "forget_bias must be None .* without forget gate; got 1"),
 ]
 WRONG_TYPES = [
-    (nn.Elman, {"input_size": 3.0}, "input_size must be an int; got 3.0"),
-    (nn.LSTM, {"hidden_size": "4"}, "hidden_size must be an int; got '4'"),
+    (nn.Elman, {"input_size": 3.0}, "input_size must be an integer of at least 1; got 3.0"),
+    (nn.LSTM, {"hidden_size": "4"}, "hidden_size must be an integer of at least 1; got '4'"),
+    (nn.GRU, {"num_layers": True}, "num_layers must be an integer of at least 1; got True"),
     (nn.GRU, {"bias": 1}, "bias must be a bool; got 1"),
     (nn.GRU, {"batch_first": None}, "batch_first must be a bool; got None"),
     (nn.GRU, {"reset_after": 0}, "reset_after must be a bool; got 0"),
@@ -464,9 +465,19 @@ def test_wrong_arguments(kind: Any, wrong: dict, message: str) -> None:
     arguments: dict[str, Any] = (
         {"input_size": 3, "hidden_size": 4} | ({"output_size": 2} if kind is nn.Jordan else {}) | wrong
     )
-    error = TypeError if "must be an int" in message or "must be a bool" in message else ValueError
-    with pytest.raises(error, match=message):
+    error = TypeError if (kind, wrong, message) in WRONG_TYPES else ValueError
+    with pytest.raises(error, match=message) as caught:
         kind(**arguments)
+    assert isinstance(caught.value, UnspoolError)
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    layer = nn.LSTM(np.int64(3), np.int32(4), num_layers=np.int64(2), bias=np.True_, dropout=np.float32(0.5))
+    assert repr(layer) == "LSTM(3, 4, num_layers=2, dropout=0.5)"
+    assert repr(nn.Jordan(3, 4, np.int64(2))) == "Jordan(3, 4, 2)"
+    tdnn = nn.TDNN(np.int64(3), np.int64(4), np.int64(2), window=np.int64(2), dilation=[np.int64(1), 2])
+    assert tdnn(torch.zeros(5, 1, 3))[0].shape == (5, 1, 4)
+    assert nn.MLP([np.int64(3), np.int64(1)])(torch.zeros(2, 3)).shape == (2, 1)
 
 
 WRONG_CALLS = [

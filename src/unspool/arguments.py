@@ -1,11 +1,14 @@
 """Checks of arguments: each complaint has the name, what was expected, and what came."""
 
 import math
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
-from .errors import UnspoolError
+from .errors import ArgumentTypeError, UnspoolError
+
+V = TypeVar("V")
 
 
 def one_of(name: str, value: Any, values: tuple[str, ...]) -> None:
@@ -14,20 +17,54 @@ def one_of(name: str, value: Any, values: tuple[str, ...]) -> None:
         raise UnspoolError(f"{name} must be one of {', '.join(values)}; got {value!r:.80}")
 
 
+def look_up(name: str, value: Any, table: Mapping[str, V]) -> V:
+    """What the table has for it; it must be one of the table's names."""
+    one_of(name, value, tuple(table))
+    return table[value]
+
+
 def integer(name: str, value: Any, least: int, most: int = 2**63) -> int:
-    """It must be an integer, from `least` to `most`."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value <= most:
+    """It must be an integer, NumPy's or Python's, from `least` to `most`."""
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or not least <= value <= most:
         bounds = f"of at least {least}" if most == 2**63 else f"from {least} to {most}"
-        raise UnspoolError(f"{name} must be an integer {bounds}; got {value!r:.80}")
+        error = UnspoolError if whole else ArgumentTypeError
+        raise error(f"{name} must be an integer {bounds}; got {value!r:.80}")
     return int(value)
+
+
+def integers(name: str, value: Any, num_layers: int, least: int, most: int = 2**63) -> tuple[int, ...]:
+    """It must be an integer, which then stands for all layers, or a sequence with one for each of them."""
+    values = value if isinstance(value, Sequence) and not isinstance(value, str) else [value] * num_layers
+    if len(values) != num_layers:
+        raise UnspoolError(f"{name} must be an integer, or one for each of the {num_layers=}; got {value!r:.80}")
+    return tuple(integer(name, v, least, most) for v in values)
+
+
+def flag(name: str, value: Any) -> bool:
+    """It must be a bool, NumPy's or Python's."""
+    if not isinstance(value, bool | np.bool_):
+        raise ArgumentTypeError(f"{name} must be a bool; got {value!r:.80}")
+    return bool(value)
 
 
 def number(name: str, value: Any, *, least: float = 0.0, above: bool = False, below: float = math.inf) -> float:
     """It must be a number, at least `least`, or `above` it, and less than `below`."""
-    real = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    if not real or not least <= value < below or (above and value == least):
+    if not _real(value) or not least <= value < below or (above and value == least):
         bound = "" if below == math.inf else f" and less than {below:g}"
         raise UnspoolError(
             f"{name} must be a number {'more than' if above else 'of at least'} {least:g}{bound}; got {value!r:.80}"
         )
     return float(value)
+
+
+def probability(name: str, value: Any, *, below: bool = False) -> float:
+    """It must be a number from 0 to 1, or `below` 1: how probable it is that an element is zeroed."""
+    if not _real(value) or not 0 <= value <= 1 or (below and value == 1):
+        interval = "[0, 1)" if below else "[0, 1]"
+        raise UnspoolError(f"{name} must be a probability in {interval}, of being zeroed; got {value!r:.80}")
+    return float(value)
+
+
+def _real(value: Any) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)

@@ -1,4 +1,4 @@
-"""The mathematics: each cell's one time step, and its derivative next to it.
+"""The mathematics: each cell's one time step, the derivative next to it, and the cell's facts in one row.
 
 A step takes the projected input a = x W_ih' + b_ih (`project`: one product for all time steps), the state and the
 weights, and returns the next state and what its derivative needs. The same code runs on NumPy arrays and on torch
@@ -6,16 +6,58 @@ tensors. W' is a transpose, ∘ a product of elements, σ the logistic function;
 
 The state that is fed back enters the recurrent product as m = h ∘ mask: recurrent dropout, one mask for all time steps
 (Gal & Ghahramani 2016). Without a mask m = h.
+
+Every other module reads a cell's `Facts` instead of asking which cell it has. A cell of one's own is a class
+derived from `Cell`; if its facts name no kernels, the backends that need none run it.
 """
 
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal, NamedTuple
+
+from .arguments import one_of
+from .errors import UnspoolError
 
 Array = Any  # a NumPy array or a torch tensor
 State = tuple[Array, ...]  # (h,) or (h, c)
 Nonlinearity = Literal["tanh", "relu", "sigmoid", "identity"]
+Variants = Mapping[str, Mapping[str, Any]]  # names, and the values of the cell's fields to which each belongs
+
+
+class Facts(NamedTuple):
+    """What the rest of unspool knows of a cell. The defaults are those of a cell that nobody else knows.
+
+    name: in configurations.
+    gates: G, of the cell with all its gates.
+    states: the names of the states. The first one is fed back and is the output y, with R features; others have H.
+    required: weights that the cell must have, beyond w_ih and w_hh.
+    optional: further weights that it may have, beyond the biases b_ih and b_hh.
+    layer: its class in `unspool.nn`; "" if there is none.
+    options: the layer's options in a configuration, beyond those of all recurrent layers, with their defaults.
+    kernels: its kernels in C++, by their names in native/words.h.
+    torch: its functions in torch, by their names.
+    onnx: its operator in ONNX; "" if there is none.
+    onnx_gates: which of our gates stands at each place of that operator's weights.
+    """
+
+    name: str
+    gates: int = 1
+    states: tuple[str, ...] = ("h",)
+    required: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    layer: str = ""
+    options: Mapping[str, Any] = MappingProxyType({})
+    kernels: Variants = MappingProxyType({})
+    torch: Variants = MappingProxyType({})
+    onnx: str = ""
+    onnx_gates: tuple[int, ...] = ()
+
+    def state_sizes(self, R: int, H: int) -> tuple[int, ...]:
+        """The features of each state."""
+        return (R,) + (H,) * (len(self.states) - 1)
 
 
 class Weights(NamedTuple):
@@ -28,6 +70,30 @@ class Weights(NamedTuple):
     w_hr: Array | None = None  # (R, H): the LSTM's projection; Jordan's W_hy
     b_hr: Array | None = None  # (R,): Jordan's output bias c
     peephole: Array | None = None  # (3, H): rows i, f, o; (2, H): i, o without forget gate
+
+
+class Cell(ABC):
+    """Base of the cells. A cell is its facts and one time step with its derivative, as described at the top."""
+
+    facts: ClassVar[Facts]
+
+    @property
+    def gates(self) -> int:
+        """G: w_ih and w_hh have G·H rows."""
+        return self.facts.gates
+
+    @abstractmethod
+    def step(self, a: Array, state: State, w: Weights, mask: Array | None = None) -> tuple[State, tuple]:
+        """The next state, and what `step_backward` needs, from a (B, G·H) and the state."""
+
+    @abstractmethod
+    def step_backward(self, dstate: State, saved: tuple, w: Weights) -> tuple[Array, State, Weights]:
+        """The gradients by a, the state before, and all weights but w_ih and b_ih, from that by the next state."""
+
+
+def weight_shapes(gates: int, I: int, H: int, R: int) -> Weights:
+    """The shapes of a layer's weights in one direction."""
+    return Weights((gates * H, I), (gates * H, R), (gates * H,), (gates * H,), (R, H), (R,), (gates - 1, H))
 
 
 def library(a: Array) -> Any:
@@ -57,6 +123,8 @@ NONLINEARITIES: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Arra
     "sigmoid": (sigmoid, lambda y: y * (1 - y)),
     "identity": (lambda a: a, lambda y: 1),
 }
+HIDDEN = ("tanh", "relu", "sigmoid")  # the nonlinearities φ of hidden units
+OUTPUT = tuple(NONLINEARITIES)  # those of outputs
 
 
 def split(a: Array, gates: int) -> list[Array]:
@@ -109,7 +177,7 @@ def drop(h: Array, mask: Array | None) -> Array:
 
 
 @dataclass(frozen=True)
-class Elman:
+class Elman(Cell):
     """The simple recurrent network (Elman 1990).
 
         h = φ(a + m W_hh' + b_hh)
@@ -119,11 +187,18 @@ class Elman:
     """
 
     nonlinearity: Nonlinearity = "tanh"
-    gates: ClassVar[int] = 1
-    state_names: ClassVar[tuple[str, ...]] = ("h",)
+    facts: ClassVar[Facts] = Facts(
+        name="elman",
+        layer="Elman",
+        options={"nonlinearity": "tanh"},
+        kernels={"elman": {}},
+        torch={"rnn_tanh": {"nonlinearity": "tanh"}, "rnn_relu": {"nonlinearity": "relu"}},
+        onnx="RNN",
+        onnx_gates=(0,),
+    )
 
     def __post_init__(self) -> None:
-        check_nonlinearity("nonlinearity", self.nonlinearity, ("tanh", "relu", "sigmoid"))
+        one_of("nonlinearity", self.nonlinearity, HIDDEN)
 
     def step(self, a: Array, state: State, w: Weights, mask: Array | None = None) -> tuple[State, tuple]:
         φ, _ = NONLINEARITIES[self.nonlinearity]
@@ -144,7 +219,7 @@ class Elman:
 
 
 @dataclass(frozen=True)
-class Jordan:
+class Jordan(Cell):
     """The network that feeds its output back (Jordan 1986); state and output are y, and m = y ∘ mask.
 
         h = φ(a + m W_yh' + b_hh)
@@ -159,12 +234,18 @@ class Jordan:
 
     nonlinearity: Nonlinearity = "tanh"
     output_nonlinearity: Nonlinearity = "identity"
-    gates: ClassVar[int] = 1
-    state_names: ClassVar[tuple[str, ...]] = ("h",)
+    facts: ClassVar[Facts] = Facts(
+        name="jordan",
+        required=("w_hr",),
+        optional=("b_hr",),
+        layer="Jordan",
+        options={"nonlinearity": "tanh", "output_size": None, "output_nonlinearity": "identity"},
+        kernels={"jordan": {}},
+    )
 
     def __post_init__(self) -> None:
-        check_nonlinearity("nonlinearity", self.nonlinearity, ("tanh", "relu", "sigmoid"))
-        check_nonlinearity("output_nonlinearity", self.output_nonlinearity, tuple(NONLINEARITIES))
+        one_of("nonlinearity", self.nonlinearity, HIDDEN)
+        one_of("output_nonlinearity", self.output_nonlinearity, OUTPUT)
 
     def step(self, a: Array, state: State, w: Weights, mask: Array | None = None) -> tuple[State, tuple]:
         φ, _ = NONLINEARITIES[self.nonlinearity]
@@ -192,7 +273,7 @@ class Jordan:
 
 
 @dataclass(frozen=True)
-class GRU:
+class GRU(Cell):
     """The gated recurrent unit (Cho et al. 2014), gates r z n.
 
         u = m W_hh' + b_hh
@@ -207,8 +288,16 @@ class GRU:
     """
 
     reset_after: bool = True
-    gates: ClassVar[int] = 3
-    state_names: ClassVar[tuple[str, ...]] = ("h",)
+    facts: ClassVar[Facts] = Facts(
+        name="gru",
+        gates=3,
+        layer="GRU",
+        options={"reset_after": True},
+        kernels={"gru": {"reset_after": True}, "gru_reset_before": {"reset_after": False}},
+        torch={"gru": {"reset_after": True}},
+        onnx="GRU",
+        onnx_gates=(1, 0, 2),  # z r h
+    )
 
     def step(self, a: Array, state: State, w: Weights, mask: Array | None = None) -> tuple[State, tuple]:
         step = self._step_after if self.reset_after else self._step_before
@@ -279,7 +368,7 @@ class GRU:
 
 
 @dataclass(frozen=True)
-class LSTM:
+class LSTM(Cell):
     """Long short-term memory (Hochreiter & Schmidhuber 1997; forget gate: Gers, Schmidhuber & Cummins 2000).
 
         s = a + m W_hh' + b_hh                         gates i f g o; without forget gate i g o
@@ -298,7 +387,18 @@ class LSTM:
     """
 
     forget_gate: bool = True
-    state_names: ClassVar[tuple[str, ...]] = ("h", "c")
+    facts: ClassVar[Facts] = Facts(
+        name="lstm",
+        gates=4,
+        states=("h", "c"),
+        optional=("w_hr", "peephole"),
+        layer="LSTM",
+        options={"proj_size": 0, "peephole": False, "forget_gate": True},
+        kernels={"lstm": {"forget_gate": True}, "lstm_without_forget": {"forget_gate": False}},
+        torch={"lstm": {"forget_gate": True}},
+        onnx="LSTM",
+        onnx_gates=(0, 3, 1, 2),  # i o f c, where c is our g
+    )
 
     @property
     def gates(self) -> int:
@@ -362,42 +462,51 @@ class LSTM:
         return w.peephole[0], w.peephole[1] if self.forget_gate else None, w.peephole[-1]
 
 
-Cell = Elman | Jordan | GRU | LSTM
-
-
-def kernel_of(cell: Cell) -> tuple[str, str, str]:
-    """The name of a cell's kernel, as native/words.h has it, and the cell's activation and output activation."""
-    match cell:
-        case Elman(nonlinearity):
-            return "elman", nonlinearity, "identity"
-        case Jordan(nonlinearity, output_nonlinearity):
-            return "jordan", nonlinearity, output_nonlinearity
-        case GRU(reset_after):
-            return "gru" if reset_after else "gru_reset_before", "tanh", "identity"
-        case LSTM(forget_gate):
-            return "lstm" if forget_gate else "lstm_without_forget", "tanh", "identity"
-
-
-def cell_of(kernel: str, activation: Any, output_activation: Any) -> Cell:
-    """The cell of a kernel: the inverse of `kernel_of`."""
-    cells = {
-        "elman": lambda: Elman(activation),
-        "jordan": lambda: Jordan(activation, output_activation),
-        "gru": lambda: GRU(True),
-        "gru_reset_before": lambda: GRU(False),
-        "lstm": lambda: LSTM(True),
-        "lstm_without_forget": lambda: LSTM(False),
-    }
-    if kernel not in cells:
-        raise ValueError(f"kernel must be one of {', '.join(cells)}; got {kernel!r}")
-    return cells[kernel]()
-
-
 def peep(s: Array, p: Array | None, c: Array) -> Array:
     """s + p ∘ c: a gate that sees the cell state."""
     return s if p is None else s + p * c
 
 
-def check_nonlinearity(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {value!r}")
+# The time-delay network, which a network may have in the place of a cell. It has no step and no state of its own:
+# `unspool.nn.TDNN` is convolutions over time.
+TIME_DELAY = Facts(name="tdnn", states=(), layer="TDNN", options={"nonlinearity": "tanh", "window": 3, "dilation": 1})
+CELLS: dict[str, Any] = {cell.facts.name: cell for cell in (Elman, Jordan, GRU, LSTM)}
+RECURRENT = tuple(CELLS)  # the names of the cells that have a step, which every task on sequences can use
+FACTS: dict[str, Facts] = {name: cell.facts for name, cell in CELLS.items()} | {TIME_DELAY.name: TIME_DELAY}
+
+
+def variant(cell: Cell, variants: Variants) -> str:
+    """The name to which the values of the cell's fields belong; "" if there is none."""
+    for name, values in variants.items():
+        for field, value in values.items():
+            if getattr(cell, field) != value:
+                break
+        else:
+            return name
+    return ""
+
+
+def kernel_of(cell: Cell) -> tuple[str, str, str]:
+    """The name of a cell's kernel, as native/words.h has it, and the cell's activation and output activation.
+
+    Raises:
+        UnspoolError: the cell has no kernel.
+    """
+    name = variant(cell, cell.facts.kernels)
+    if not name:
+        raise UnspoolError(f"cell must have a kernel in C++; got {cell}, which has none")
+    return name, getattr(cell, "nonlinearity", "tanh"), getattr(cell, "output_nonlinearity", "identity")
+
+
+def cell_of(kernel: str, activation: Any, output_activation: Any) -> Cell:
+    """The cell of a kernel: the inverse of `kernel_of`.
+
+    Raises:
+        UnspoolError: there is no such kernel.
+    """
+    cells = {name: cell for cell in CELLS.values() for name in cell.facts.kernels}
+    one_of("kernel", kernel, tuple(cells))
+    cell = cells[kernel]
+    activations = {"nonlinearity": activation, "output_nonlinearity": output_activation}
+    chosen = {field.name: activations[field.name] for field in fields(cell) if field.name in activations}
+    return cell(**cell.facts.kernels[kernel], **chosen)

@@ -7,6 +7,10 @@ class UnspoolError(ValueError):
     """An argument cannot be used; the base of the others."""
 
 
+class ArgumentTypeError(UnspoolError, TypeError):
+    """An argument is of a type that cannot be used, for which torch.nn raises TypeError."""
+
+
 class DataError(UnspoolError):
     """A text or a file of data cannot be used."""
 

@@ -1,6 +1,6 @@
 """Networks: front end → recurrent layers → head, for training."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,13 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from . import nn
+from .arguments import look_up
+from .cells import FACTS, RECURRENT
 from .errors import UnspoolError
 from .saved.architecture import Architecture, parse
 from .saved.small import float32
 
-CELLS = {"elman": nn.Elman, "jordan": nn.Jordan, "gru": nn.GRU, "lstm": nn.LSTM, "tdnn": nn.TDNN}
+CELLS: dict[str, type[torch.nn.Module]] = {name: getattr(nn, facts.layer) for name, facts in FACTS.items()}
 
 
 class Scale(torch.nn.Module):
@@ -30,6 +32,34 @@ class Scale(torch.nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return (x - self.mean) / self.std
+
+
+def _location_and_scale(s: Tensor) -> Tensor:
+    location, scale = s.chunk(2, -1)
+    return torch.cat([location, _positive(scale)], -1)
+
+
+def _positive(s: Tensor) -> Tensor:
+    return functional.softplus(s, threshold=80)
+
+
+# The front end by its kind; None for one-hot tokens, which the recurrent layers take as they are.
+FRONTS: dict[str, Callable[[Architecture], torch.nn.Module | None]] = {
+    "one-hot": lambda arch: None,
+    "embedding": lambda arch: torch.nn.Embedding(arch.tokens, arch.inputs),
+    "dense": lambda arch: Scale(arch.inputs),
+}
+# The outputs from the head's s: by the kind of the head, and of a distribution by its family.
+HEADS: dict[str, Callable[[Tensor], Tensor]] = {
+    "linear": lambda s: s,
+    "softmax": lambda s: s.softmax(-1),
+    "logistic": lambda s: s.sigmoid(),
+}
+FAMILIES: dict[str, Callable[[Tensor], Tensor]] = {
+    "normal": _location_and_scale,
+    "laplace": _location_and_scale,
+    "poisson": _positive,
+}
 
 
 class Network(torch.nn.Module):
@@ -49,9 +79,11 @@ class Network(torch.nn.Module):
         self.config = config
         self.architecture = arch = parse(config)
         self.inputs, self.outputs = arch.tokens or arch.inputs, arch.outputs
-        self.front = _front(arch)
+        self.front = look_up("front", arch.front, FRONTS)(arch)
         options = arch.options | ({"dropout": arch.dropout} if arch.num_layers > 1 else {})
-        self.recurrent = CELLS[arch.cell](arch.inputs, arch.hidden_size, num_layers=arch.num_layers, **options)
+        layer = look_up("cell", arch.cell, CELLS)
+        self.recurrent = layer(arch.inputs, arch.hidden_size, num_layers=arch.num_layers, **options)
+        self._takes_tokens = arch.cell in RECURRENT
         self.dropout = torch.nn.Dropout(arch.dropout)
         self.head = torch.nn.Linear(arch.features, arch.outputs)
 
@@ -79,12 +111,16 @@ class Network(torch.nn.Module):
 
     def _recur(self, x: Tensor, state: Any, options: dict[str, Tensor]) -> tuple[Tensor, Any]:
         if self.front is None:
-            if isinstance(self.recurrent, nn.TDNN):
+            if not self._takes_tokens:
                 x = functional.one_hot(x, self.inputs).to(self.head.weight.dtype)
             return self.recurrent(x, state, **options)
         dropped = self.training and self.dropout.p > 0
-        tokens = isinstance(self.front, torch.nn.Embedding) and not isinstance(self.recurrent, nn.TDNN)
-        if not tokens or dropped or x.numel() < self.inputs:
+        if (
+            not self._takes_tokens
+            or not isinstance(self.front, torch.nn.Embedding)
+            or dropped
+            or x.numel() < self.inputs
+        ):
             return self.recurrent(self.dropout(self.front(x)), state, **options)
         # Fewer tokens in the vocabulary than in x: W_ih e once for each of those, and x goes in 1-of-k.
         names = ["weight_ih_l0", "weight_ih_l0_reverse"][: 1 + self.architecture.bidirectional]
@@ -95,16 +131,9 @@ class Network(torch.nn.Module):
 
 def activate(arch: Architecture, s: Tensor) -> Tensor:
     """The head's outputs from its s, (..., O)."""
-    if arch.head == "softmax":
-        return s.softmax(-1)
-    if arch.head == "logistic":
-        return s.sigmoid()
-    if arch.head == "linear":
-        return s
-    if arch.family == "poisson":
-        return functional.softplus(s, threshold=80)
-    location, scale = s.chunk(2, -1)
-    return torch.cat([location, functional.softplus(scale, threshold=80)], -1)
+    if arch.family is None:
+        return look_up("head", arch.head, HEADS)(s)
+    return look_up("family", arch.family, FAMILIES)(s)
 
 
 def restore(config: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> Network:
@@ -123,10 +152,3 @@ def restore(config: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> Net
         raise UnspoolError(f"weights and network do not fit together: {', '.join(different)}")
     network.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()}, assign=True)
     return network.eval()
-
-
-def _front(arch: Architecture) -> torch.nn.Module | None:
-    """None for one-hot tokens, which the recurrent layers know."""
-    if arch.front == "embedding":
-        return torch.nn.Embedding(arch.tokens, arch.inputs)
-    return Scale(arch.inputs) if arch.front == "dense" else None

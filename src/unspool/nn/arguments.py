@@ -1,4 +1,4 @@
-"""Constructor arguments of the layers: their checks, and their repr."""
+"""Arguments of the layers: the checks that need torch or warn, and how a layer shows its arguments."""
 
 import inspect
 import warnings
@@ -7,21 +7,7 @@ from typing import Any
 
 import torch
 
-
-def check_sizes(**sizes: Any) -> None:
-    """Each must be a positive int."""
-    for name, size in sizes.items():
-        if not isinstance(size, int):
-            raise TypeError(f"{name} must be an int; got {size!r}")
-        if size <= 0:
-            raise ValueError(f"{name} must be positive; got {size}")
-
-
-def check_flags(**flags: Any) -> None:
-    """Each must be a bool."""
-    for name, flag in flags.items():
-        if not isinstance(flag, bool):
-            raise TypeError(f"{name} must be a bool; got {flag!r}")
+from ..arguments import probability
 
 
 def check_tensors(required: bool = True, **tensors: Any) -> None:
@@ -31,20 +17,13 @@ def check_tensors(required: bool = True, **tensors: Any) -> None:
             raise TypeError(f"{name} must be a tensor; got {type(value).__name__}")
 
 
-def check_probability(name: str, value: Any, below: bool = False) -> None:
-    """It must be a number from 0 to 1, or `below` 1."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not 0 <= value <= 1 or (below and value == 1):
-        interval = "[0, 1)" if below else "[0, 1]"
-        raise ValueError(f"{name} must be a probability in {interval}, of being zeroed; got {value!r}")
-
-
-def check_dropout(dropout: Any, num_layers: int, stacklevel: int) -> None:
-    """A probability; warns where there are no two layers that it could act between."""
-    check_probability("dropout", dropout)
+def layer_dropout(dropout: Any, num_layers: int, stacklevel: int) -> float:
+    """It must be a probability; warns where there are no two layers that it could act between."""
+    dropout = probability("dropout", dropout)
     if dropout > 0 and num_layers == 1:
         text = f"dropout must be 0 if num_layers=1, as it acts between layers; got {dropout}, which does nothing"
         warnings.warn(text, stacklevel=stacklevel + 1)
+    return dropout
 
 
 def changed(layer: torch.nn.Module, parameters: Iterable[inspect.Parameter]) -> str:

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import dropout as drop
 
-from ..cells import NONLINEARITIES, Nonlinearity, check_nonlinearity
+from ..arguments import flag, integer, integers, one_of, probability
+from ..cells import NONLINEARITIES, OUTPUT, Nonlinearity
 from ..ops import check
-from .arguments import check_dropout, check_flags, check_probability, check_sizes, check_tensors
+from .arguments import check_tensors, layer_dropout
 
 Window = tuple[Tensor, ...]  # of each layer, its last (window - 1)·dilation inputs
 
@@ -58,18 +59,17 @@ class TDNN(torch.nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        check_sizes(input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
-        check_flags(bias=bias, batch_first=batch_first)
-        check_dropout(dropout, num_layers, stacklevel=2)
-        check_nonlinearity("nonlinearity", nonlinearity, tuple(NONLINEARITIES))
-        self.input_size = input_size
-        self.hidden_size = hidden_size
+        num_layers = integer("num_layers", num_layers, 1)
+        bias = flag("bias", bias)
+        one_of("nonlinearity", nonlinearity, OUTPUT)
+        self.input_size = integer("input_size", input_size, 1)
+        self.hidden_size = hidden_size = integer("hidden_size", hidden_size, 1)
         self.nonlinearity = nonlinearity
-        self.batch_first = batch_first
-        self.dropout = float(dropout)
-        windows = _per_layer("window", window, num_layers)
-        dilations = _per_layer("dilation", dilation, num_layers)
-        inputs = [input_size] + [hidden_size] * (num_layers - 1)
+        self.batch_first = flag("batch_first", batch_first)
+        self.dropout = layer_dropout(dropout, num_layers, stacklevel=2)
+        windows = integers("window", window, num_layers, 1)
+        dilations = integers("dilation", dilation, num_layers, 1)
+        inputs = [self.input_size] + [hidden_size] * (num_layers - 1)
         self._past_sizes = [((K - 1) * d, I) for I, K, d in zip(inputs, windows, dilations, strict=True)]
         self.layers = torch.nn.ModuleList(
             torch.nn.Conv1d(I, hidden_size, K, dilation=d, bias=bias, device=device, dtype=dtype)
@@ -186,15 +186,14 @@ class MLP(torch.nn.Module):
         super().__init__()
         if len(sizes) < 2:
             raise ValueError(f"sizes must have those of the input and the output at least; got {sizes}")
-        check_sizes(**{f"sizes[{k}]": size for k, size in enumerate(sizes)})
-        check_flags(bias=bias)
-        check_probability("dropout", dropout)
-        check_nonlinearity("nonlinearity", nonlinearity, tuple(NONLINEARITIES))
-        check_nonlinearity("output_nonlinearity", output_nonlinearity, tuple(NONLINEARITIES))
+        sizes = [integer(f"sizes[{k}]", size, 1) for k, size in enumerate(sizes)]
+        bias = flag("bias", bias)
+        one_of("nonlinearity", nonlinearity, OUTPUT)
+        one_of("output_nonlinearity", output_nonlinearity, OUTPUT)
         self.nonlinearity = nonlinearity
         self.output_nonlinearity = output_nonlinearity
         self.input_size = sizes[0]
-        self.dropout = float(dropout)
+        self.dropout = probability("dropout", dropout)
         self.layers = torch.nn.ModuleList(
             torch.nn.Linear(I, O, bias, device=device, dtype=dtype) for I, O in pairwise(sizes)
         )
@@ -213,16 +212,6 @@ class MLP(torch.nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.nonlinearity!r}, {self.output_nonlinearity!r}, dropout={self.dropout}"
-
-
-def _per_layer(name: str, value: int | Sequence[int], num_layers: int) -> Sequence[int]:
-    """One for each layer."""
-    values = [value] * num_layers if isinstance(value, int) else value
-    if len(values) != num_layers:
-        raise ValueError(f"{name} must be an int, or one for each of the num_layers={num_layers}; got {value}")
-    for v in values:
-        check_sizes(**{name: v})
-    return values
 
 
 def _ends(seen: Tensor, size: int, lengths: Tensor | None) -> Tensor:

@@ -8,9 +8,10 @@ import torch
 from typing_extensions import Unpack
 
 from .. import cells
+from ..arguments import flag, integer
 from ..cells import Nonlinearity, Weights
-from .arguments import check_flags, check_sizes
-from .recurrent import Options, Recurrent, torch_names
+from ..errors import UnspoolError
+from .recurrent import Options, Recurrent, Shared, torch_names
 
 
 class Elman(Recurrent):
@@ -52,21 +53,8 @@ class Elman(Recurrent):
         dtype: torch.dtype | None = None,
         **options: Unpack[Options],
     ) -> None:
-        super().__init__(
-            cells.Elman(nonlinearity),
-            torch_names(bias),
-            hidden_size,
-            input_size,
-            hidden_size,
-            num_layers,
-            bias,
-            batch_first,
-            dropout,
-            bidirectional,
-            device,
-            dtype,
-            **options,
-        )
+        shared = Shared(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device, dtype)
+        super().__init__(cells.Elman(nonlinearity), torch_names(bias), shared, **options)
         self.nonlinearity = nonlinearity
 
 
@@ -106,23 +94,11 @@ class Jordan(Recurrent):
         dtype: torch.dtype | None = None,
         **options: Unpack[Options],
     ) -> None:
-        check_sizes(output_size=output_size)
+        output_size = integer("output_size", output_size, 1)
         biases = {"b_ih": "bias_h", "b_hr": "bias_y"} if bias else {}
-        super().__init__(
-            cells.Jordan(nonlinearity, output_nonlinearity),
-            Weights("weight_ih", "weight_yh", w_hr="weight_hy", **biases),
-            output_size,
-            input_size,
-            hidden_size,
-            num_layers,
-            bias,
-            batch_first,
-            dropout,
-            bidirectional,
-            device,
-            dtype,
-            **options,
-        )
+        names = Weights("weight_ih", "weight_yh", w_hr="weight_hy", **biases)
+        shared = Shared(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device, dtype)
+        super().__init__(cells.Jordan(nonlinearity, output_nonlinearity), names, shared, output_size, **options)
         self.output_size = output_size
         self.nonlinearity = nonlinearity
         self.output_nonlinearity = output_nonlinearity
@@ -163,22 +139,9 @@ class GRU(Recurrent):
         reset_after: bool = True,
         **options: Unpack[Options],
     ) -> None:
-        check_flags(reset_after=reset_after)
-        super().__init__(
-            cells.GRU(reset_after),
-            torch_names(bias),
-            hidden_size,
-            input_size,
-            hidden_size,
-            num_layers,
-            bias,
-            batch_first,
-            dropout,
-            bidirectional,
-            device,
-            dtype,
-            **options,
-        )
+        reset_after = flag("reset_after", reset_after)
+        shared = Shared(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device, dtype)
+        super().__init__(cells.GRU(reset_after), torch_names(bias), shared, **options)
         self.reset_after = reset_after
 
 
@@ -226,28 +189,17 @@ class LSTM(Recurrent):
         forget_bias: float | None = None,
         **options: Unpack[Options],
     ) -> None:
-        check_flags(peephole=peephole, forget_gate=forget_gate)
-        check_sizes(hidden_size=hidden_size, **({"proj_size": proj_size} if proj_size != 0 else {}))
+        peephole, forget_gate = flag("peephole", peephole), flag("forget_gate", forget_gate)
+        hidden_size = integer("hidden_size", hidden_size, 1)
+        proj_size = integer("proj_size", proj_size, 0)
         if proj_size >= hidden_size:
-            raise ValueError(f"proj_size must be less than hidden_size={hidden_size}, or 0 for none; got {proj_size}")
+            raise UnspoolError(f"proj_size must be less than hidden_size={hidden_size}, or 0 for none; got {proj_size}")
         if forget_bias is not None and not (bias and forget_gate):
-            raise ValueError(f"forget_bias must be None without bias or without forget gate; got {forget_bias}")
-        super().__init__(
-            cells.LSTM(forget_gate),
-            torch_names(bias, projected=proj_size > 0, peephole=peephole),
-            proj_size or hidden_size,
-            input_size,
-            hidden_size,
-            num_layers,
-            bias,
-            batch_first,
-            dropout,
-            bidirectional,
-            device,
-            dtype,
-            set_bias=None if forget_bias is None else (1, forget_bias),
-            **options,
-        )
+            raise UnspoolError(f"forget_bias must be None without bias or without forget gate; got {forget_bias}")
+        names = torch_names(bias, projected=proj_size > 0, peephole=peephole)
+        set_bias = None if forget_bias is None else (1, forget_bias)
+        shared = Shared(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device, dtype)
+        super().__init__(cells.LSTM(forget_gate), names, shared, proj_size or None, set_bias, **options)
         self.proj_size = proj_size
         self.peephole = peephole
         self.forget_gate = forget_gate

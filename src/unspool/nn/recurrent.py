@@ -2,7 +2,7 @@
 
 import math
 from inspect import signature
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor
@@ -11,8 +11,9 @@ from torch.nn.parameter import Parameter
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from .. import ops
-from ..cells import Cell, State, Weights
-from .arguments import changed, check_dropout, check_flags, check_probability, check_sizes, check_tensors
+from ..arguments import flag, integer, one_of, probability
+from ..cells import Cell, State, Weights, weight_shapes
+from .arguments import changed, check_tensors, layer_dropout
 
 
 class Options(TypedDict, total=False):
@@ -43,74 +44,75 @@ def torch_names(bias: bool, projected: bool = False, peephole: bool = False) -> 
     )
 
 
+class Shared(NamedTuple):
+    """The arguments that the layers share with each other and with torch.nn's."""
+
+    input_size: int
+    hidden_size: int
+    num_layers: int
+    bias: bool
+    batch_first: bool
+    dropout: float
+    bidirectional: bool
+    device: torch.device | str | None
+    dtype: torch.dtype | None
+
+
 class Recurrent(torch.nn.Module):
     """Base of the recurrent layers, which differ in their cell and their parameters' names, and add nothing else.
 
     Args:
         cell: the equations.
         names: the parameters of one layer and direction, without the suffix; None where there is none.
-        feedback_size: R, the size of the state that is fed back.
+        shared: the arguments that torch.nn's layers have, too.
+        feedback_size: R, the size of the state that is fed back; H if None.
         set_bias: a gate and the value at which its bias, b_ih + b_hh, begins; drawn as the others if None.
-        input_size: and the rest, as the layers have them; the last three are `Options`.
+        The others are `Options`.
     """
 
     def __init__(
         self,
         cell: Cell,
         names: Weights,
-        feedback_size: int,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int,
-        bias: bool,
-        batch_first: bool,
-        dropout: float,
-        bidirectional: bool,
-        device: torch.device | str | None,
-        dtype: torch.dtype | None,
+        shared: Shared,
+        feedback_size: int | None = None,
         set_bias: tuple[int, float] | None = None,
         recurrent_dropout: float = 0.0,
         learn_initial_state: bool = False,
         backend: str = "auto",
     ) -> None:
         super().__init__()
-        check_sizes(input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
-        check_flags(bias=bias, batch_first=batch_first, bidirectional=bidirectional)
-        check_flags(learn_initial_state=learn_initial_state)
-        check_dropout(dropout, num_layers, stacklevel=3)
-        check_probability("recurrent_dropout", recurrent_dropout, below=True)
-        if backend != "auto" and backend not in ops.BACKENDS:
-            raise ValueError(f"backend must be auto, {', '.join(ops.BACKENDS)}; got {backend!r}")
+        one_of("backend", backend, ("auto", *ops.BACKENDS))
         self.cell = cell
-        self.input_size = input_size
-        self.hidden_size = hidden_size
-        self.num_layers = num_layers
-        self.bias = bias
-        self.batch_first = batch_first
-        self.dropout = float(dropout)
-        self.bidirectional = bidirectional
-        self.recurrent_dropout = float(recurrent_dropout)
-        self.learn_initial_state = learn_initial_state
+        self.input_size = integer("input_size", shared.input_size, 1)
+        self.hidden_size = integer("hidden_size", shared.hidden_size, 1)
+        self.num_layers = integer("num_layers", shared.num_layers, 1)
+        self.bias = flag("bias", shared.bias)
+        self.batch_first = flag("batch_first", shared.batch_first)
+        self.dropout = layer_dropout(shared.dropout, self.num_layers, stacklevel=3)
+        self.bidirectional = flag("bidirectional", shared.bidirectional)
+        self.recurrent_dropout = probability("recurrent_dropout", recurrent_dropout, below=True)
+        self.learn_initial_state = flag("learn_initial_state", learn_initial_state)
         self.backend = backend
         self._set_bias = set_bias
-        self._sizes = (feedback_size, hidden_size)[: len(cell.state_names)]
-        self._create(names, device, dtype)
+        self._sizes = cell.facts.state_sizes(feedback_size or self.hidden_size, self.hidden_size)
+        self._create(names, shared.device, shared.dtype)
         self.reset_parameters()
 
     def _create(self, names: Weights, device: torch.device | str | None, dtype: torch.dtype | None) -> None:
         """Name and register all parameters, in torch's order, the initial states after them."""
         directions = ("", "_reverse") if self.bidirectional else ("",)
         suffixes = [f"_l{layer}{direction}" for layer in range(self.num_layers) for direction in directions]
-        initial = [f"initial_{name}" for name in self.cell.state_names] if self.learn_initial_state else []
+        initial = [f"initial_{name}" for name in self.cell.facts.states] if self.learn_initial_state else []
         self._names = tuple(Weights(*[name and name + suffix for name in names]) for suffix in suffixes)
         self._initial = tuple(tuple(name + suffix for name in initial) for suffix in suffixes)
         D = 1 + self.bidirectional
-        H, R, G = self.hidden_size, self._sizes[0], self.cell.gates
+        H, R = self.hidden_size, self._sizes[0]
         shapes: dict[Any, tuple[int, ...]] = {}
         for k, layer_names in enumerate(self._names):
             I = self.input_size if k < D else D * R
-            layer = Weights((G * H, I), (G * H, R), (G * H,), (G * H,), (R, H), (R,), (G - 1, H))
-            shapes |= {name: shape for name, shape in zip(layer_names, layer, strict=True) if name}
+            named = zip(layer_names, weight_shapes(self.cell.gates, I, H, R), strict=True)
+            shapes |= {name: shape for name, shape in named if name}
         for state_names in self._initial:
             shapes |= {name: (size,) for name, size in zip(state_names, self._sizes, strict=False)}
         for name, shape in shapes.items():
@@ -286,7 +288,7 @@ class Recurrent(torch.nn.Module):
 
     def _check_state(self, x: Tensor, state: Any, batched: bool) -> State:
         """The state as a tuple."""
-        names = self.cell.state_names
+        names = self.cell.facts.states
         states = tuple(state) if isinstance(state, tuple | list) else (state,)
         if len(states) != len(names):
             raise ValueError(f"state must be {' and '.join(names)}; got {len(states)} tensors")

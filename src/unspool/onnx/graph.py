@@ -1,60 +1,35 @@
 """A network as a graph of ONNX nodes: RNN, GRU and LSTM, Conv for a time-delay network, Scan for a Jordan network."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from ..arguments import look_up
+from ..cells import FACTS
 from ..saved.architecture import Architecture
 
 _OPSET, _IR = 17, 8
-_NODES = {"elman": "RNN", "gru": "GRU", "lstm": "LSTM"}
-_ORDER = {"elman": [0], "gru": [1, 0, 2], "lstm": [0, 3, 1, 2]}  # our gates in the order of ONNX: h; z r h; i o f c
 _ACTIVATIONS = {"tanh": "Tanh", "relu": "Relu", "sigmoid": "Sigmoid", "identity": "Identity"}
-_OWN = ("jordan", "tdnn")  # no node of ONNX is theirs, and cares about lengths
 _OPEN = 100.0  # σ of it is 1: the forget gate of a cell that has none
 Weights = Mapping[str, np.ndarray]
 
 
-def model(arch: Architecture, weights: Weights, metadata: Mapping[str, str]) -> onnx.ModelProto:
-    """The whole network; its inputs and outputs are those of `unspool.onnx.export`."""
-    graph = _Graph()
-    y = _front(graph, arch, weights)
-    if arch.cell in _OWN:
-        _mark_ends(graph, y)
-    y = (_delays if arch.cell == "tdnn" else _layers)(graph, arch, weights, y)
-    _head(graph, arch, weights, y)
-    tokens = arch.tokens > 0
-    states = {name: [before, "B", behind] for name, (before, behind) in state_shapes(arch).items()}
-    inputs = [
-        _value("x", ["T", "B"] + ([] if tokens else [arch.inputs]), TensorProto.INT64 if tokens else TensorProto.FLOAT),
-        _value("lengths", ["B"], TensorProto.INT32),
-        *(_value(name, shape) for name, shape in states.items()),
-    ]
-    outputs = [_value("y", ["T", "B", arch.outputs]), *(_value(f"{name}_next", s) for name, s in states.items())]
-    made = helper.make_graph(graph.nodes, "unspool", inputs, outputs, graph.constants)
-    built = helper.make_model(made, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR)
-    built.producer_name = "unspool"
-    helper.set_model_props(built, dict(metadata))
-    onnx.checker.check_model(built, full_check=True)
-    return built
-
-
 def state_shapes(arch: Architecture) -> dict[str, tuple[int, int]]:
-    """Of each state the sizes on both sides of B."""
+    """The sizes of each state on both sides of B."""
     if arch.cell == "tdnn":
         past = [(K - 1) * d for K, d in zip(arch.options["window"], arch.options["dilation"], strict=True)]
         sizes = [arch.inputs] + [arch.hidden_size] * (arch.num_layers - 1)
         return {f"window_l{k}": pair for k, pair in enumerate(zip(past, sizes, strict=True)) if pair[0]}
     rows = arch.num_layers * len(suffixes(arch, 0))
-    size = arch.options["output_size"] if arch.cell == "jordan" else arch.hidden_size
-    return dict.fromkeys("hc" if arch.cell == "lstm" else "h", (rows, size))
+    size = arch.options.get("output_size", arch.hidden_size)
+    return dict.fromkeys(FACTS[arch.cell].states, (rows, size))
 
 
 def suffixes(arch: Architecture, layer: int) -> list[str]:
-    """Of the names of a layer's weights, one for each direction."""
+    """The ends of the names of a layer's weights, one for each direction."""
     return [f"_l{layer}", f"_l{layer}_reverse"][: 2 if arch.bidirectional else 1]
 
 
@@ -63,7 +38,7 @@ def _value(name: str, shape: list[int | str], kind: int = TensorProto.FLOAT) -> 
 
 
 class _Graph:
-    """Nodes and constants, as they are added."""
+    """The nodes and constants of a graph, in the order in which they are added."""
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
@@ -79,24 +54,36 @@ class _Graph:
         return name
 
     def split(self, name: str, count: int, rows: int) -> list[str]:
-        """An array of count · rows rows, in so many parts."""
+        """The names of `count` parts of an array, `rows` rows each."""
         sizes = self.constant(f"{name}_rows", np.full(count, rows))
         return self.add("Split", [name, sizes], [f"{name}_l{k}" for k in range(count)], axis=0)
 
 
-def _front(graph: _Graph, arch: Architecture, weights: Weights) -> str:
-    """The name of the first layer's input, (T, B, I)."""
-    if arch.front == "embedding":
-        return graph.add("Gather", [graph.constant("front.weight", weights["front.weight"]), "x"], "features")
-    if arch.front == "one-hot":
-        depth = graph.constant("tokens", np.array(arch.tokens))
-        return graph.add("OneHot", ["x", depth, graph.constant("off_on", np.array([0, 1], np.float32))], "features")
+# The front ends: each adds its nodes, and gives the name of the first layer's input, (T, B, I).
+
+
+def _embedding(graph: _Graph, arch: Architecture, weights: Weights) -> str:
+    return graph.add("Gather", [graph.constant("front.weight", weights["front.weight"]), "x"], "features")
+
+
+def _one_hot(graph: _Graph, arch: Architecture, weights: Weights) -> str:
+    depth = graph.constant("tokens", np.array(arch.tokens))
+    return graph.add("OneHot", ["x", depth, graph.constant("off_on", np.array([0, 1], np.float32))], "features")
+
+
+def _dense(graph: _Graph, arch: Architecture, weights: Weights) -> str:
     graph.add("Sub", ["x", graph.constant("front.mean", weights["front.mean"])], "centred")
     return graph.add("Div", ["centred", graph.constant("front.std", weights["front.std"])], "features")
 
 
+_FRONTS = {"embedding": _embedding, "one-hot": _one_hot, "dense": _dense}
+
+
 def _mark_ends(graph: _Graph, x: str) -> None:
-    """Add what cells without a node of ONNX want: `ends`, (B, 1), and `live`, (T, B, 1): before a sequence's end."""
+    """Add what layers need that are not one operator of ONNX: `ends`, (B, 1), and `live`, (T, B, 1).
+
+    A sequence's `ends` is its length, and `live` is whether it still lasts.
+    """
     graph.constant("zero", np.array(0, np.float32))
     none, one = (graph.constant(f"number_{n}", np.array(n)) for n in (0, 1))
     graph.add("Cast", ["lengths"], "whole_lengths", to=TensorProto.INT64)
@@ -109,6 +96,7 @@ def _mark_ends(graph: _Graph, x: str) -> None:
 
 def _delays(graph: _Graph, arch: Architecture, weights: Weights, x: str) -> str:
     """Add all layers of a time-delay network, convolutions over the past and x: the name of the last one's output."""
+    _mark_ends(graph, x)
     for k, (K, d) in enumerate(zip(arch.options["window"], arch.options["dilation"], strict=True)):
         arrays = {n: weights.get(f"recurrent.layers.{k}.{n}") for n in ("weight", "bias")}
         named = [graph.constant(f"{n}_l{k}", value) for n, value in arrays.items() if value is not None]
@@ -131,22 +119,7 @@ def _add_window(graph: _Graph, layer: int, past: int, seen: str, features: int) 
     graph.add("GatherElements", [seen, where], f"window_l{layer}_next", axis=0)
 
 
-def _layers(graph: _Graph, arch: Architecture, weights: Weights, y: str) -> str:
-    """Add all recurrent layers: the name of the last one's output, (T, B, features)."""
-    names = list(state_shapes(arch))
-    parts = {s: graph.split(s, arch.num_layers, len(suffixes(arch, 0))) for s in names}
-    ends: dict[str, list[str]] = {s: [] for s in names}
-    for layer in range(arch.num_layers):
-        add = _jordan if arch.cell == "jordan" else _native
-        y, last = add(graph, arch, weights, layer, y, [parts[s][layer] for s in names])
-        for s, end in zip(names, last, strict=True):
-            ends[s].append(end)
-    for s in names:
-        graph.add("Concat", ends[s], f"{s}_next", axis=0)
-    return y
-
-
-def _native(
+def _operator(
     graph: _Graph, arch: Architecture, weights: Weights, layer: int, x: str, states: list[str]
 ) -> tuple[str, list[str]]:
     """Add one layer: the name of its output, (T, B, directions · H), and those of its last states."""
@@ -155,16 +128,16 @@ def _native(
     stacked = [np.stack(a) for a in zip(*arrays, strict=True)]
     w, r, b, *p = (graph.constant(f"{name}_l{layer}", a) for name, a in zip("WRBP", stacked, strict=False))
     inputs = [x, w, r, b, "lengths", *states, *p]
-    ends = [f"{name}_next_l{layer}" for name in "hc"[: len(states)]]
+    ends = [f"{name}_next_l{layer}" for name in FACTS[arch.cell].states]
     attributes: dict[str, Any] = {"hidden_size": arch.hidden_size}
     if arch.bidirectional:
         attributes["direction"] = "bidirectional"
-    if arch.cell == "elman":
-        attributes["activations"] = [_ACTIVATIONS[arch.options["nonlinearity"]]] * len(directions)
-    if arch.cell == "gru":
-        attributes["linear_before_reset"] = int(arch.options["reset_after"])
+    if (nonlinearity := arch.options.get("nonlinearity")) is not None:
+        attributes["activations"] = [_ACTIVATIONS[nonlinearity]] * len(directions)
+    if (after := arch.options.get("reset_after")) is not None:
+        attributes["linear_before_reset"] = int(after)
     y = f"Y_l{layer}"
-    graph.add(_NODES[arch.cell], inputs, [y, *ends], **attributes)
+    graph.add(FACTS[arch.cell].onnx, inputs, [y, *ends], **attributes)
     if size := arch.options.get("proj_size"):
         down = np.stack([weights[f"recurrent.weight_hr{suffix}"].T for suffix in directions])
         y = graph.add("MatMul", [y, graph.constant(f"projection_l{layer}", down)], f"projected_l{layer}")
@@ -178,7 +151,8 @@ def _arrays(arch: Architecture, weights: Weights, suffix: str) -> list[np.ndarra
 
     A projected LSTM is one without whose h is what would be projected: W_hh (W_hr h) = (W_hh W_hr) h.
     """
-    H, order = arch.hidden_size, _ORDER[arch.cell]
+    H, order = arch.hidden_size, FACTS[arch.cell].onnx_gates
+    without_forget = not arch.options.get("forget_gate", True)  # the operator has one forget gate more than the cell
 
     def get(name: str) -> np.ndarray | None:
         return weights.get(f"recurrent.{name}{suffix}")
@@ -187,11 +161,11 @@ def _arrays(arch: Architecture, weights: Weights, suffix: str) -> list[np.ndarra
         value = get(name)
         value = np.zeros(absent, np.float32) if value is None else value
         split = list(value.reshape(-1, H, *value.shape[1:]))
-        if arch.cell == "lstm" and not arch.options["forget_gate"]:
+        if without_forget:
             split.insert(1, np.full_like(split[0], forget))
         return np.concatenate([split[k] for k in order])
 
-    own = len(order) - (arch.cell == "lstm" and not arch.options["forget_gate"])
+    own = len(order) - without_forget
     w, r = gates("weight_ih", ()), gates("weight_hh", ())
     if arch.options.get("proj_size"):
         r = (r.astype(np.float64) @ weights[f"recurrent.weight_hr{suffix}"]).astype(np.float32)
@@ -206,7 +180,7 @@ def _arrays(arch: Architecture, weights: Weights, suffix: str) -> list[np.ndarra
 def _jordan(
     graph: _Graph, arch: Architecture, weights: Weights, layer: int, x: str, states: list[str]
 ) -> tuple[str, list[str]]:
-    """Add one layer of a Jordan network, as `_native`: a loop over time for each direction."""
+    """Add one layer of a Jordan network, as `_operator` does: a loop over time for each direction."""
     directions = suffixes(arch, layer)
     befores = [states[0]] if len(directions) == 1 else graph.split(states[0], 2, 1)
     ys, ends = [], []
@@ -254,20 +228,80 @@ def _jordan_direction(
     return in_order(y), graph.add("Unsqueeze", [after, axis], f"last{suffix}")
 
 
+# What adds one layer of a recurrent cell: the operator that ONNX has for it, or a graph of our own.
+_LAYER = {name: _operator for name, facts in FACTS.items() if facts.onnx} | {"jordan": _jordan}
+
+
+def _recurrent(graph: _Graph, arch: Architecture, weights: Weights, y: str) -> str:
+    """Add all recurrent layers: the name of the last one's output, (T, B, features)."""
+    if not FACTS[arch.cell].onnx:
+        _mark_ends(graph, y)
+    names = list(state_shapes(arch))
+    parts = {s: graph.split(s, arch.num_layers, len(suffixes(arch, 0))) for s in names}
+    ends: dict[str, list[str]] = {s: [] for s in names}
+    for layer in range(arch.num_layers):
+        y, last = _LAYER[arch.cell](graph, arch, weights, layer, y, [parts[s][layer] for s in names])
+        for s, end in zip(names, last, strict=True):
+            ends[s].append(end)
+    for s in names:
+        graph.add("Concat", ends[s], f"{s}_next", axis=0)
+    return y
+
+
+_STACK = dict.fromkeys(_LAYER, _recurrent) | {"tdnn": _delays}
+
+
+# The heads: each adds the nodes that make y of the head's sums s.
+
+
+def _distribution(graph: _Graph, arch: Architecture) -> None:
+    """A location and a positive scale for each of the outputs."""
+    halves = graph.constant("halves", np.full(2, arch.outputs // 2))
+    graph.add("Split", ["s", halves], ["location", "scale"], axis=-1)
+    graph.add("Softplus", ["scale"], "positive")
+    graph.add("Concat", ["location", "positive"], "y", axis=-1)
+
+
+_HEADS: dict[str, Callable[[_Graph, Architecture], Any]] = {
+    "linear": lambda graph, arch: graph.add("Identity", ["s"], "y"),
+    "softmax": lambda graph, arch: graph.add("Softmax", ["s"], "y", axis=-1),
+    "logistic": lambda graph, arch: graph.add("Sigmoid", ["s"], "y"),
+}
+_FAMILIES: dict[str, Callable[[_Graph, Architecture], Any]] = {
+    "normal": _distribution,
+    "laplace": _distribution,
+    "poisson": lambda graph, arch: graph.add("Softplus", ["s"], "y"),
+}
+
+
 def _head(graph: _Graph, arch: Architecture, weights: Weights, y: str) -> None:
-    """Add the head, which makes y."""
+    """Add the head, which makes y of the recurrent layers' output."""
     graph.add("MatMul", [y, graph.constant("head.weight", weights["head.weight"].T)], "product")
-    s = graph.add("Add", ["product", graph.constant("head.bias", weights["head.bias"])], "s")
-    if arch.head == "linear":
-        graph.add("Identity", [s], "y")
-    elif arch.head == "softmax":
-        graph.add("Softmax", [s], "y", axis=-1)
-    elif arch.head == "logistic":
-        graph.add("Sigmoid", [s], "y")
-    elif arch.family == "poisson":
-        graph.add("Softplus", [s], "y")
+    graph.add("Add", ["product", graph.constant("head.bias", weights["head.bias"])], "s")
+    if arch.family is None:
+        look_up("head of an ONNX file", arch.head, _HEADS)(graph, arch)
     else:
-        halves = graph.constant("halves", np.full(2, arch.outputs // 2))
-        graph.add("Split", [s, halves], ["location", "scale"], axis=-1)
-        graph.add("Softplus", ["scale"], "positive")
-        graph.add("Concat", ["location", "positive"], "y", axis=-1)
+        look_up("family of an ONNX file", arch.family, _FAMILIES)(graph, arch)
+
+
+def model(arch: Architecture, weights: Weights, metadata: Mapping[str, str]) -> onnx.ModelProto:
+    """The whole network; its inputs and outputs are those of `unspool.onnx.export`."""
+    graph = _Graph()
+    add_layers = look_up("cell of an ONNX file", arch.cell, _STACK)
+    e = look_up("front of an ONNX file", arch.front, _FRONTS)(graph, arch, weights)
+    y = add_layers(graph, arch, weights, e)
+    _head(graph, arch, weights, y)
+    tokens = arch.tokens > 0
+    states = {name: [rows, "B", size] for name, (rows, size) in state_shapes(arch).items()}
+    inputs = [
+        _value("x", ["T", "B"] + ([] if tokens else [arch.inputs]), TensorProto.INT64 if tokens else TensorProto.FLOAT),
+        _value("lengths", ["B"], TensorProto.INT32),
+        *(_value(name, shape) for name, shape in states.items()),
+    ]
+    outputs = [_value("y", ["T", "B", arch.outputs]), *(_value(f"{name}_next", s) for name, s in states.items())]
+    made = helper.make_graph(graph.nodes, "unspool", inputs, outputs, graph.constants)
+    built = helper.make_model(made, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR)
+    built.producer_name = "unspool"
+    helper.set_model_props(built, dict(metadata))
+    onnx.checker.check_model(built, full_check=True)
+    return built

@@ -10,7 +10,9 @@ from typing import Any
 
 from torch import Tensor
 
+from ..arguments import one_of
 from ..cells import GRU, LSTM, Cell, Elman, Jordan, Nonlinearity, State, Weights
+from ..errors import UnspoolError
 from . import aten, check, eager, native, reference
 from .problem import Problem
 
@@ -151,9 +153,8 @@ def _choose(backend: str, problem: Problem) -> Any:
         for name in PREFERRED:
             if BACKENDS[name].unsupported(problem) is None:
                 return BACKENDS[name]
-    if backend not in BACKENDS:
-        raise ValueError(f"backend must be auto, {', '.join(BACKENDS)}; got {backend!r}")
+    one_of("backend", backend, ("auto", *BACKENDS))
     reason = BACKENDS[backend].unsupported(problem)
     if reason is not None:
-        raise ValueError(f"backend={backend!r} cannot run this: {reason}")
+        raise UnspoolError(f"backend={backend!r} cannot run this: {reason}")
     return BACKENDS[backend]

@@ -5,11 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..cells import GRU, LSTM, Elman, Jordan, State, is_tokens
+from ..cells import State, is_tokens, variant
 from . import check
 from .problem import Problem
-
-ABSENT = (Elman("sigmoid"), GRU(reset_after=False), LSTM(forget_gate=False))
 
 
 def unsupported(problem: Problem) -> str | None:
@@ -19,7 +17,7 @@ def unsupported(problem: Problem) -> str | None:
     for name, value in absent.items():
         if value is not None:
             return f"torch's kernels have no {name}"
-    if isinstance(cell, Jordan) or cell in ABSENT:
+    if not variant(cell, cell.facts.torch):
         return f"torch's kernels have no {cell}"
     if (weights.b_ih is None) != (weights.b_hh is None):
         return "torch's kernels want both biases or neither"
@@ -39,9 +37,6 @@ def recurrence(problem: Problem) -> tuple[Tensor, State]:
     layer = [s.unsqueeze(0).contiguous() for s in state]
     # biases, layers, dropout, training (cuDNN keeps what its backward needs), bidirectional, batch first
     options = (weights.b_ih is not None, 1, 0.0, torch.is_grad_enabled(), False, False)
-    if isinstance(cell, LSTM):
-        y, *layer = torch.lstm(x, layer, flat, *options)
-    else:
-        kernel: Any = torch.gru if isinstance(cell, GRU) else getattr(torch, f"rnn_{cell.nonlinearity}")
-        y, *layer = kernel(x, *layer, flat, *options)
+    kernel: Any = getattr(torch, variant(cell, cell.facts.torch))
+    y, *layer = kernel(x, layer if len(layer) > 1 else layer[0], flat, *options)
     return y.flip(0) if reverse else y, tuple(s.squeeze(0) for s in layer)

@@ -8,89 +8,95 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..cells import LSTM, Cell, Jordan, State, Weights
+from ..cells import Cell, State, Weights, weight_shapes
 from .problem import Problem
+
+Kind = tuple[torch.dtype, torch.device]
 
 
 def complete(p: Problem) -> Problem:
     """A caller's problem, after it was found to be one, as a backend receives it."""
     cell, x, state, weights, lengths, reset, start, mask, reverse = p
-    R, H = _cell_and_weights(cell, x, weights)
-    T, B, *_ = x.shape
-    widths = (R, H)[: len(cell.state_names)]
+    if not hasattr(cell, "facts"):
+        raise TypeError(f"cell must be one of unspool.cells, or of a class derived from its Cell; got {cell!r:.80}")
+    kind = weights.w_hh.dtype, weights.w_hh.device
+    R, H = _cell_and_weights(cell, x, weights, kind)
+    T, B = x.shape[:2]
+    sizes = cell.facts.state_sizes(R, H)
     if state is not None:
-        _state("state", cell, state, weights, "B, ", [(B, width) for width in widths])
+        _state("state", cell, state, "B, ", [(B, size) for size in sizes], kind)
+        if lengths is reset is start is mask is None and x.dtype is not torch.int64:
+            return p  # the small call, of whose time this check is a part
     if start is not None:
-        _state("start", cell, start, weights, "", [(width,) for width in widths])
+        _state("start", cell, start, "", [(size,) for size in sizes], kind)
     if lengths is not None:
         lengths = checked_lengths(lengths, T, B, x.device)
     if mask is not None:
-        _mask(mask, B, R, weights)
+        _mask(mask, B, R, kind)
     if x.dtype is torch.int64:
         _tokens(x, lengths, weights)
     if state is None:
-        state = tuple(s.expand(B, -1) for s in start) if start else _zeros(weights, widths, B)
+        state = tuple(s.expand(B, -1) for s in start) if start else _zeros(weights, sizes, B)
     if reset is None:
         start = None
     else:
         _reset(reset, T, B, x.device)
-        reset, start = _entering(reset, lengths, reverse), start or _zeros(weights, widths)
+        reset, start = _entering(reset, lengths, reverse), start or _zeros(weights, sizes)
     return Problem(cell, x, state, weights, lengths, reset, start, mask, reverse)
 
 
-def _cell_and_weights(cell: Cell, x: Tensor, w: Weights) -> tuple[int, int]:
+def _cell_and_weights(cell: Cell, x: Tensor, w: Weights, kind: Kind) -> tuple[int, int]:
     """R and H, after x and the weights were found to fit the cell and each other."""
     G = cell.gates
-    like = w.w_hh
-    if like.ndim != 2 or like.shape[0] % G or not like.is_floating_point():
-        raise ValueError(f"w_hh must be floats of shape (G·H, R) with G={G}; got {_what(like)}")
-    rows, R = like.shape
+    shape = w.w_hh.shape
+    if len(shape) != 2 or shape[0] % G or not kind[0].is_floating_point:
+        raise ValueError(f"w_hh must be floats of shape (G·H, R) with G={G}; got {_what(w.w_hh)}")
+    rows, R = shape
     H = rows // G
     I = w.w_ih.shape[-1]
-    if min(I, H, R) < 1:
+    if I < 1 or H < 1 or R < 1:
         raise ValueError(f"w_ih (G·H, I) and w_hh (G·H, R) must have no dimension of 0; got I={I}, H={H}, R={R}")
-    _tensor("w_ih", w.w_ih, "G·H, I", (rows, I), like)
+    _tensor("w_ih", w.w_ih, "G·H, I", (rows, I), kind)
     if w.b_ih is not None:
-        _tensor("b_ih", w.b_ih, "G·H", (rows,), like)
+        _tensor("b_ih", w.b_ih, "G·H", (rows,), kind)
     if w.b_hh is not None:
-        _tensor("b_hh", w.b_hh, "G·H", (rows,), like)
-    if isinstance(cell, Jordan) or w[4:] != (None, None, None):
-        _rarer_weights(cell, w, R, H)
+        _tensor("b_hh", w.b_hh, "G·H", (rows,), kind)
+    if cell.facts.required or w[4:] != (None, None, None):
+        _rarer_weights(cell, w, H, R, kind)
     elif R != H:
-        raise ValueError(f"w_hh must have shape (G·H, H) = ({rows}, {H}); got {tuple(like.shape)}")
+        raise ValueError(f"w_hh must have shape (G·H, H) = ({rows}, {H}); got {tuple(shape)}")
     shape = x.shape
     if len(shape) != (2 if x.dtype is torch.int64 else 3) or shape[0] == 0:
         raise ValueError(f"x must have shape (T, B, I), or (T, B) if int64 tokens, with T ≥ 1; got {_what(x)}")
     if len(shape) == 3:
-        _tensor("x", x, "T, B, I", (shape[0], shape[1], I), like)
-    elif x.device != like.device:
-        raise ValueError(f"x must be on {like.device}, as w_hh is; got {x.device}")
+        _tensor("x", x, "T, B, I", (shape[0], shape[1], I), kind)
+    elif x.device != kind[1]:
+        raise ValueError(f"x must be on {kind[1]}, as w_hh is; got {x.device}")
     return R, H
 
 
-def _rarer_weights(cell: Cell, w: Weights, R: int, H: int) -> None:
-    jordan, lstm = isinstance(cell, Jordan), isinstance(cell, LSTM)
-    if w.w_hr is None and (jordan or R != H):
-        raise ValueError(f"w_hr must be given, (R, H) = ({R}, {H}), for {cell} with this w_hh; got None")
-    rarer = (
-        ("w_hr", w.w_hr, "R, H", (R, H), jordan or lstm),
-        ("b_hr", w.b_hr, "R", (R,), jordan),
-        ("peephole", w.peephole, "G-1, H", (cell.gates - 1, H), lstm),
-    )
-    for name, tensor, letters, shape, known in rarer:
-        if tensor is not None and not known:
+def _rarer_weights(cell: Cell, w: Weights, H: int, R: int, kind: Kind) -> None:
+    required, optional = cell.facts.required, cell.facts.optional
+    shapes = weight_shapes(cell.gates, 0, H, R)
+    for name, letters in (("w_hr", "R, H"), ("b_hr", "R"), ("peephole", "G-1, H")):
+        tensor, shape = getattr(w, name), getattr(shapes, name)
+        if tensor is None:
+            if name in required or (name == "w_hr" and R != H):
+                raise ValueError(f"{name} must be given, ({letters}) = {shape}, for {cell} with this w_hh; got None")
+        elif name not in required and name not in optional:
             raise ValueError(f"{name} must be None, as {cell} has none; got {_what(tensor)}")
-        if tensor is not None:
-            _tensor(name, tensor, letters, shape, w.w_hh)
+        else:
+            _tensor(name, tensor, letters, shape, kind)
 
 
-def _state(argument: str, cell: Cell, value: State, w: Weights, batch: str, shapes: list[tuple[int, ...]]) -> None:
+def _state(argument: str, cell: Cell, value: State, batch: str, shapes: list[tuple[int, ...]], kind: Kind) -> None:
     """`value` has a tensor of each of these shapes; `batch` is how their letters begin."""
-    names = cell.state_names
+    names = cell.facts.states
     if not isinstance(value, tuple) or len(value) != len(names):
         raise TypeError(f"{argument} must be a tuple of tensors ({', '.join(names)},); got {_what(value)}")
-    for name, tensor, letter, shape in zip(names, value, "RH", shapes, strict=False):
-        _tensor(f"{argument}'s {name}", tensor, batch + letter, shape, w.w_hh)
+    letters = "R" + "H" * (len(names) - 1)
+    for name, tensor, letter, shape in zip(names, value, letters, shapes, strict=True):
+        _tensor(f"{argument}'s {name}", tensor, batch + letter, shape, kind)
 
 
 def checked_lengths(value: Tensor, T: int, B: int, device: torch.device) -> Tensor:
@@ -115,8 +121,8 @@ def _reset(value: Tensor, T: int, B: int, device: torch.device) -> None:
         raise ValueError(f"{rule}; got shape {tuple(value.shape)} on {value.device}")
 
 
-def _mask(value: Tensor, B: int, R: int, w: Weights) -> None:
-    _tensor("mask", value, "B, R", (B, R), w.w_hh)
+def _mask(value: Tensor, B: int, R: int, kind: Kind) -> None:
+    _tensor("mask", value, "B, R", (B, R), kind)
     if value.requires_grad:
         raise ValueError("mask must be a constant; got one that requires a gradient: detach() it")
 
@@ -133,8 +139,8 @@ def _tokens(x: Tensor, lengths: Tensor | None, w: Weights) -> None:
         raise ValueError(f"x must have tokens in 0..{I - 1}, as w_ih has I={I} columns; got {int(x[wrong][0])}")
 
 
-def _zeros(w: Weights, widths: tuple[int, ...], *batch: int) -> State:
-    return tuple([w.w_hh.new_zeros(*batch, width) for width in widths])
+def _zeros(w: Weights, sizes: tuple[int, ...], *batch: int) -> State:
+    return tuple([w.w_hh.new_zeros(*batch, size) for size in sizes])
 
 
 def _entering(reset: Tensor, lengths: Tensor | None, reverse: bool) -> Tensor:
@@ -153,15 +159,15 @@ def transforms() -> str | None:
     return None
 
 
-def _tensor(name: str, value: Any, letters: str, shape: tuple[int, ...], like: Tensor) -> None:
-    """A tensor of this shape, and of the dtype and on the device of `like`, the recurrent weight."""
+def _tensor(name: str, value: Any, letters: str, shape: tuple[int, ...], kind: Kind) -> None:
+    """A tensor of this shape, and of the dtype and on the device of the recurrent weight."""
     if not isinstance(value, Tensor):
         raise TypeError(f"{name} must be a tensor of shape ({letters}) = {shape}; got {_what(value)}")
     if value.shape != shape:
         raise ValueError(f"{name} must have shape ({letters}) = {shape}; got {tuple(value.shape)}")
-    if value.dtype is not like.dtype or value.device != like.device:
-        came = f"{value.dtype} on {value.device}"
-        raise TypeError(f"{name} must be {like.dtype} on {like.device}, as w_hh is; got {came}")
+    dtype, device = kind
+    if value.dtype is not dtype or value.device != device:
+        raise TypeError(f"{name} must be {dtype} on {device}, as w_hh is; got {value.dtype} on {value.device}")
 
 
 def _what(value: Any) -> str:
