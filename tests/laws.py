@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from unspool import ops
-from unspool.cells import GRU, LSTM, Cell, Elman, Jordan, State, Weights, project, project_backward
+from unspool.cells import GRU, LSTM, Cell, Elman, Jordan, State, Weights, project, project_backward, weight_shapes
 from unspool.ops.problem import Problem
 
 F64, F32, BF16, F16 = torch.float64, torch.float32, torch.bfloat16, torch.float16
@@ -142,7 +142,7 @@ def make(case: Case, option: tuple[str, ...] = (), size: tuple[int, ...] = (7, 3
     def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=random, dtype=F64)
 
-    R = max(1, 2 * H // 3) if case.projection or isinstance(case.cell, Jordan) else H
+    R = max(1, 2 * H // 3) if case.projection or "w_hr" in case.cell.facts.required else H
     widths = case.cell.facts.state_sizes(R, H)
     x = torch.randint(I, (T, B), generator=random) if "tokens" in option else normal(T, B, I)
     state = None if "no state" in option else tuple(normal(B, n) for n in widths)
@@ -160,16 +160,16 @@ def make(case: Case, option: tuple[str, ...] = (), size: tuple[int, ...] = (7, 3
 
 
 def _weights(case: Case, option: tuple[str, ...], I: int, H: int, R: int, normal: Callable[..., Tensor]) -> Weights:
-    G, jordan = case.cell.gates, isinstance(case.cell, Jordan)
-    scale = 0.7 / H**0.5
+    shapes, scale = weight_shapes(case.cell.gates, I, H, R), 0.7 / H**0.5
+    facts = case.cell.facts
     return Weights(
-        w_ih=normal(G * H, I) / I**0.5,
-        w_hh=normal(G * H, R) * scale,
-        b_ih=None if {"no bias", "hidden bias only"} & {*option} else normal(G * H) * 0.5,
-        b_hh=None if {"no bias", "input bias only"} & {*option} else normal(G * H) * 0.5,
-        w_hr=normal(R, H) * scale if jordan or case.projection else None,
-        b_hr=normal(R) * 0.5 + 0.5 if jordan and "no bias" not in option else None,
-        peephole=normal(G - 1, H) * 0.5 if case.peephole else None,
+        w_ih=normal(*shapes.w_ih) / I**0.5,
+        w_hh=normal(*shapes.w_hh) * scale,
+        b_ih=None if {"no bias", "hidden bias only"} & {*option} else normal(*shapes.b_ih) * 0.5,
+        b_hh=None if {"no bias", "input bias only"} & {*option} else normal(*shapes.b_hh) * 0.5,
+        w_hr=normal(*shapes.w_hr) * scale if "w_hr" in facts.required or case.projection else None,
+        b_hr=normal(*shapes.b_hr) * 0.5 + 0.5 if "b_hr" in facts.optional and "no bias" not in option else None,
+        peephole=normal(*shapes.peephole) * 0.5 if case.peephole else None,
     )
 
 
@@ -197,7 +197,8 @@ def outcome(trial: Trial, run: Callable[[Trial], tuple[Tensor, ...]]) -> dict[st
     above = (trial.dy, *trial.dstate)
     gradients = torch.autograd.grad(outputs, list(inputs.values()), above, materialize_grads=True)
     named = {f"d{name}": v for name, v in zip(inputs, gradients, strict=True)}
-    return {name: v.detach() for name, v in zip(("y", "h", "c"), outputs, strict=False)} | named
+    names = ("y", *trial.problem.cell.facts.states)
+    return {name: v.detach() for name, v in zip(names, outputs, strict=True)} | named
 
 
 def scale(v: Tensor) -> float:
@@ -256,7 +257,7 @@ def law_equals_plain_loop(trial: Trial) -> None:
 
 
 def plain_loop(trial: Trial) -> tuple[Tensor, ...]:
-    """Every option spelt out: one sequence at a time, one step at a time, from `plain_step`."""
+    """Every option spelt out: one sequence at a time, one step at a time, from `PLAIN`."""
     (T, B, R), p, w = trial.dy.shape, trial.problem, trial.problem.weights
     y = [[trial.dy.new_zeros(R)] * B for _ in range(T)]
     zeros = tuple(torch.zeros_like(s[0]) for s in trial.dstate)
@@ -270,33 +271,47 @@ def plain_loop(trial: Trial) -> tuple[Tensor, ...]:
                 state = p.start or zeros
             a = w.w_ih @ p.x[t, b] if p.x.is_floating_point() else w.w_ih[:, p.x[t, b]]
             m = state[0] if p.mask is None else state[0] * p.mask[b]
-            state = plain_step(p.cell, a if w.b_ih is None else a + w.b_ih, m, state, w)
+            state = PLAIN[p.cell.facts.name](p.cell, a if w.b_ih is None else a + w.b_ih, m, state, w)
             y[t][b] = state[0]
         last.append(state)
     return torch.stack([torch.stack(row) for row in y]), *(torch.stack(s) for s in zip(*last, strict=True))
 
 
-def plain_step(cell: Cell, a: Tensor, m: Tensor, state: State, w: Weights) -> State:
-    """One step of one sequence in torch's functions: what `cells.py` says in its own."""
-    φ = {"tanh": torch.tanh, "relu": torch.relu, "sigmoid": torch.sigmoid, "identity": torch.clone}
-    b_hh = torch.zeros_like(a) if w.b_hh is None else w.b_hh
-    if isinstance(cell, Elman):
-        return (φ[cell.nonlinearity](a + w.w_hh @ m + b_hh),)
-    if isinstance(cell, Jordan):
-        h = φ[cell.nonlinearity](a + w.w_hh @ m + b_hh)
-        return (φ[cell.output_nonlinearity](w.w_hr @ h + (0 if w.b_hr is None else w.b_hr)),)
-    if isinstance(cell, GRU):
-        (a_r, a_z, a_n), (w_r, w_z, w_n), (b_r, b_z, b_n) = (v.chunk(3) for v in (a, w.w_hh, b_hh))
-        r, z = torch.sigmoid(a_r + w_r @ m + b_r), torch.sigmoid(a_z + w_z @ m + b_z)
-        n = torch.tanh(a_n + (r * (w_n @ m + b_n) if cell.reset_after else w_n @ (r * m) + b_n))
-        return (n + z * (state[0] - n),)
-    c = state[1]
+# One step of one sequence in torch's functions: what `cells.py` says in its own.
+φ = {"tanh": torch.tanh, "relu": torch.relu, "sigmoid": torch.sigmoid, "identity": torch.clone}
+
+
+def plain_elman(cell: Any, a: Tensor, m: Tensor, state: State, w: Weights) -> State:
+    return (φ[cell.nonlinearity](a + w.w_hh @ m + _or_zeros(w.b_hh, a)),)
+
+
+def plain_jordan(cell: Any, a: Tensor, m: Tensor, state: State, w: Weights) -> State:
+    h = φ[cell.nonlinearity](a + w.w_hh @ m + _or_zeros(w.b_hh, a))
+    return (φ[cell.output_nonlinearity](w.w_hr @ h + (0 if w.b_hr is None else w.b_hr)),)
+
+
+def plain_gru(cell: Any, a: Tensor, m: Tensor, state: State, w: Weights) -> State:
+    (a_r, a_z, a_n), (w_r, w_z, w_n), (b_r, b_z, b_n) = (v.chunk(3) for v in (a, w.w_hh, _or_zeros(w.b_hh, a)))
+    r, z = torch.sigmoid(a_r + w_r @ m + b_r), torch.sigmoid(a_z + w_z @ m + b_z)
+    n = torch.tanh(a_n + (r * (w_n @ m + b_n) if cell.reset_after else w_n @ (r * m) + b_n))
+    return (n + z * (state[0] - n),)
+
+
+def plain_lstm(cell: Any, a: Tensor, m: Tensor, state: State, w: Weights) -> State:
+    c, gates = state[1], (a + w.w_hh @ m + _or_zeros(w.b_hh, a)).chunk(cell.gates)
     p = dict(zip("ifo" if cell.forget_gate else "io", [0, 0, 0] if w.peephole is None else w.peephole, strict=False))
-    s = dict(zip("ifgo" if cell.forget_gate else "igo", (a + w.w_hh @ m + b_hh).chunk(cell.gates), strict=True))
+    s = dict(zip("ifgo" if cell.forget_gate else "igo", gates, strict=True))
     kept = torch.sigmoid(s["f"] + p["f"] * c) * c if cell.forget_gate else c
     new = kept + torch.sigmoid(s["i"] + p["i"] * c) * torch.tanh(s["g"])
     h = torch.sigmoid(s["o"] + p["o"] * new) * torch.tanh(new)
     return h if w.w_hr is None else w.w_hr @ h, new
+
+
+def _or_zeros(b: Tensor | None, like: Tensor) -> Tensor:
+    return torch.zeros_like(like) if b is None else b
+
+
+PLAIN = {"elman": plain_elman, "jordan": plain_jordan, "gru": plain_gru, "lstm": plain_lstm}
 
 
 # Law 2: derivatives are derivatives.

@@ -1,5 +1,6 @@
 """Law 2 for the cells themselves, and the same step on NumPy arrays as on torch tensors."""
 
+from inspect import signature
 from typing import Any
 
 import laws
@@ -7,7 +8,22 @@ import numpy as np
 import pytest
 import torch
 
-from unspool.cells import GRU, LSTM, Elman, Jordan, Weights, project, relu, sigmoid
+from unspool import nn
+from unspool.cells import (
+    FACTS,
+    GRU,
+    LSTM,
+    RECURRENT,
+    Elman,
+    Jordan,
+    Weights,
+    cell_of,
+    kernel_of,
+    project,
+    relu,
+    sigmoid,
+    variant,
+)
 
 pytestmark = pytest.mark.usefixtures("unwritten_is_nan")
 SOME = [(1, 1, 1, 1), (1, 3, 3, 2), (1, 17, 4, 5), (1, 2, 5, 16)]
@@ -50,7 +66,40 @@ def test_nonlinearities_at_their_edges():
 def test_gates_and_states():
     assert [cell.gates for cell in (Elman(), Jordan(), GRU(), LSTM(), LSTM(forget_gate=False))] == [1, 1, 3, 4, 3]
     assert [cell.facts.states for cell in (Elman(), Jordan(), GRU(), LSTM())] == [("h",)] * 3 + [("h", "c")]
+    assert LSTM.facts.state_sizes(2, 5) == (2, 5)
     assert Elman() == Elman("tanh") != Elman("relu") and len({GRU(), GRU(), GRU(reset_after=False)}) == 2
+
+
+def test_names_of_the_cells():
+    assert RECURRENT == ("elman", "jordan", "gru", "lstm")
+    assert tuple(FACTS) == (*RECURRENT, "tdnn")
+    assert all(name == facts.name for name, facts in FACTS.items())
+    assert {case.cell.facts.name for case in laws.CASES} == {*laws.PLAIN} == {*RECURRENT}
+
+
+@pytest.mark.parametrize("facts", FACTS.values(), ids=FACTS)
+def test_a_layer_has_the_options_and_defaults_of_the_facts(facts):
+    """All but Jordan's output_size, which a configuration may leave out and a call of the layer may not."""
+    parameters = signature(getattr(nn, facts.layer)).parameters
+    assert facts.options.keys() <= parameters.keys()
+    defaults = {name: parameters[name].default for name in facts.options if name != "output_size"}
+    assert defaults == {name: value for name, value in facts.options.items() if name != "output_size"}
+
+
+@pytest.mark.parametrize("case", laws.CASES, ids=str)
+def test_kernels_and_functions_of_a_cell(case):
+    kernel = kernel_of(case.cell)
+    assert cell_of(*kernel) == case.cell
+    assert variant(case.cell, {"all": {}}) == "all" and variant(case.cell, {}) == ""
+    function = variant(case.cell, case.cell.facts.torch)
+    assert not function or callable(getattr(torch, function))
+    assert sorted(case.cell.facts.onnx_gates) == [*range(case.cell.facts.gates)] or not case.cell.facts.onnx
+
+
+def test_which_cells_torch_has():
+    of_torch = {case.cell: variant(case.cell, case.cell.facts.torch) for case in laws.CASES}
+    named = {Elman("tanh"): "rnn_tanh", Elman("relu"): "rnn_relu", GRU(): "gru", LSTM(): "lstm"}
+    assert {cell: name for cell, name in of_torch.items() if name} == named
 
 
 def test_unknown_nonlinearities_are_refused():

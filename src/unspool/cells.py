@@ -73,9 +73,18 @@ class Weights(NamedTuple):
 
 
 class Cell(ABC):
-    """Base of the cells. A cell is its facts and one time step with its derivative, as described at the top."""
+    """Base of the cells. A cell is its facts and one time step with its derivative, as described at the top.
+
+    Raises:
+        TypeError: a class is derived that has no facts of its own. With those of another cell, a kernel would run that
+            other cell.
+    """
 
     facts: ClassVar[Facts]
+
+    def __init_subclass__(cls) -> None:
+        if "facts" not in vars(cls):
+            raise TypeError(f"{cls.__name__} must have facts of its own, a class variable; got none")
 
     @property
     def gates(self) -> int:

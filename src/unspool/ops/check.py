@@ -17,7 +17,7 @@ Kind = tuple[torch.dtype, torch.device]
 def complete(p: Problem) -> Problem:
     """A caller's problem, after it was found to be one, as a backend receives it."""
     cell, x, state, weights, lengths, reset, start, mask, reverse = p
-    if not hasattr(cell, "facts"):
+    if not isinstance(cell, Cell):
         raise TypeError(f"cell must be one of unspool.cells, or of a class derived from its Cell; got {cell!r:.80}")
     kind = weights.w_hh.dtype, weights.w_hh.device
     R, H = _cell_and_weights(cell, x, weights, kind)
