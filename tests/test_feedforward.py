@@ -118,7 +118,7 @@ COMPLAINTS = [
     (lambda: nn.TDNN(0, 4), "input_size must be an integer of at least 1; got 0"),
     (lambda: nn.TDNN(3, 4, 2, dropout=2), "dropout must be a probability"),
     (lambda: nn.TDNN(3, 4, nonlinearity=WRONG), "nonlinearity must be one of tanh, .*; got 'softmax'"),
-    (lambda: nn.MLP([3]), r"sizes must have those of the input and the output at least; got \[3\]"),
+    (lambda: nn.MLP([3]), r"sizes must have at least those of the input and the output; got \[3\]"),
     (lambda: nn.MLP([3, -1]), r"sizes\[1\] must be an integer of at least 1; got -1"),
     (lambda: nn.MLP([3, 1], dropout=-1), "dropout must be a probability"),
     (lambda: nn.MLP([3, 1], output_nonlinearity=WRONG), "output_nonlinearity must be one of .* got 'softmax'"),

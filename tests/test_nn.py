@@ -446,7 +446,7 @@ WRONG_ARGUMENTS = [
     (nn.LSTM, {"proj_size": 4}, "proj_size must be less than hidden_size=4, or 0 for none; got 4"),
     (nn.LSTM, {"proj_size": -1}, "proj_size must be an integer of at least 0; got -1"),
     (nn.LSTM, {"forget_bias": 1, "bias": False}, "forget_bias must be None without bias .* got 1"),
-    (nn.LSTM, {"forget_bias": 1, "forget_gate": False}, "forget_bias must be None .* without forget gate; got 1"),
+    (nn.LSTM, {"forget_bias": 1, "forget_gate": False}, "forget_bias must be None .* without a forget gate; got 1"),
 ]
 WRONG_TYPES = [
     (nn.Elman, {"input_size": 3.0}, "input_size must be an integer of at least 1; got 3.0"),

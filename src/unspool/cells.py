@@ -1,14 +1,15 @@
-"""The mathematics: each cell's one time step, the derivative next to it, and the cell's facts in one row.
+"""The mathematics: one time step of each cell, its derivative next to it, and the facts of the cell in one row.
 
 A step takes the projected input a = x W_ih' + b_ih (`project`: one product for all time steps), the state and the
-weights, and returns the next state and what its derivative needs. The same code runs on NumPy arrays and on torch
-tensors. W' is a transpose, ∘ a product of elements, σ the logistic function; dv is the gradient of the loss by v.
+weights, and returns the next state and what the derivative of the step needs. The same code runs on NumPy arrays and on
+torch tensors. W' is the transpose of W, ∘ the product of elements, σ the logistic function, and dv the gradient of the
+loss by v.
 
-The state that is fed back enters the recurrent product as m = h ∘ mask: recurrent dropout, one mask for all time steps
-(Gal & Ghahramani 2016). Without a mask m = h.
+The state that is fed back enters the recurrent product as m = h ∘ mask. This is recurrent dropout, with one mask for
+all time steps (Gal & Ghahramani 2016). Without a mask, m = h.
 
-Every other module reads a cell's `Facts` instead of asking which cell it has. A cell of one's own is a class
-derived from `Cell`; if its facts name no kernels, the backends that need none run it.
+Every other module reads the `Facts` of a cell instead of asking which cell it has. A cell of one's own is a class
+derived from `Cell`. If its facts name no kernels, the backends that need none run it.
 """
 
 import sys
@@ -24,23 +25,23 @@ from .errors import UnspoolError
 Array = Any  # a NumPy array or a torch tensor
 State = tuple[Array, ...]  # (h,) or (h, c)
 Nonlinearity = Literal["tanh", "relu", "sigmoid", "identity"]
-Variants = Mapping[str, Mapping[str, Any]]  # names, and the values of the cell's fields to which each belongs
+Variants = Mapping[str, Mapping[str, Any]]  # each name, and the values that the fields of its cell have
 
 
 class Facts(NamedTuple):
-    """What the rest of unspool knows of a cell. The defaults are those of a cell that nobody else knows.
+    """What the rest of unspool knows of a cell. By default, no other module knows it.
 
-    name: in configurations.
-    gates: G, of the cell with all its gates.
-    states: the names of the states. The first one is fed back and is the output y, with R features; others have H.
-    required: weights that the cell must have, beyond w_ih and w_hh.
-    optional: further weights that it may have, beyond the biases b_ih and b_hh.
-    layer: its class in `unspool.nn`; "" if there is none.
-    options: the layer's options in a configuration, beyond those of all recurrent layers, with their defaults.
-    kernels: its kernels in C++, by their names in native/words.h.
-    torch: its functions in torch, by their names.
-    onnx: its operator in ONNX; "" if there is none.
-    onnx_gates: which of our gates stands at each place of that operator's weights.
+    name: the name of the cell in configurations.
+    gates: G, the number of gates when the cell has all of them.
+    states: the names of the states. The first one has R features, is the output y, and is fed back; the others have H.
+    required: the weights that the cell must have, beyond w_ih and w_hh.
+    optional: the weights that the cell may have, beyond the biases b_ih and b_hh.
+    layer: the name of its class in `unspool.nn`; "" if there is none.
+    options: the options of its layer in a configuration, beyond those of all recurrent layers, with their defaults.
+    kernels: the names in native/words.h of the C++ kernels that run it.
+    torch: the names of the functions in torch that run it.
+    onnx: the name of its operator in ONNX; "" if there is none.
+    onnx_gates: for each gate of that operator, in the operator's order, the number of our gate.
     """
 
     name: str
@@ -56,7 +57,7 @@ class Facts(NamedTuple):
     onnx_gates: tuple[int, ...] = ()
 
     def state_sizes(self, R: int, H: int) -> tuple[int, ...]:
-        """The features of each state."""
+        """The number of features of each state."""
         return (R,) + (H,) * (len(self.states) - 1)
 
 
@@ -73,31 +74,31 @@ class Weights(NamedTuple):
 
 
 class Cell(ABC):
-    """Base of the cells. A cell is its facts and one time step with its derivative, as described at the top.
+    """The base of all cells. A cell is its facts, and one time step with its derivative, as the module describes them.
 
     Raises:
-        TypeError: a class is derived that has no facts of its own. With those of another cell, a kernel would run that
-            other cell.
+        TypeError: a derived class states no facts of its own. With the facts of another cell, a kernel of that other
+            cell would run in its place.
     """
 
     facts: ClassVar[Facts]
 
     def __init_subclass__(cls) -> None:
         if "facts" not in vars(cls):
-            raise TypeError(f"{cls.__name__} must have facts of its own, a class variable; got none")
+            raise TypeError(f"{cls.__name__} must have facts of its own, in the class variable facts; got none")
 
     @property
     def gates(self) -> int:
-        """G: w_ih and w_hh have G·H rows."""
+        """G, so that w_ih and w_hh have G·H rows."""
         return self.facts.gates
 
     @abstractmethod
     def step(self, a: Array, state: State, w: Weights, mask: Array | None = None) -> tuple[State, tuple]:
-        """The next state, and what `step_backward` needs, from a (B, G·H) and the state."""
+        """The next state, from a (B, G·H) and the state before, and what `step_backward` needs."""
 
     @abstractmethod
     def step_backward(self, dstate: State, saved: tuple, w: Weights) -> tuple[Array, State, Weights]:
-        """The gradients by a, the state before, and all weights but w_ih and b_ih, from that by the next state."""
+        """da, the gradients of the state before and of all weights but w_ih and b_ih, from that of the next state."""
 
 
 def weight_shapes(gates: int, I: int, H: int, R: int) -> Weights:
@@ -115,13 +116,13 @@ def tanh(a: Array) -> Array:
 
 
 def sigmoid(a: Array) -> Array:
-    """σ(a) = 1 / (1 + exp(-a)) = (1 + tanh(a/2)) / 2, of which the last cannot overflow."""
+    """σ(a) = 1 / (1 + exp(-a)) = (1 + tanh(a/2)) / 2. The last form cannot overflow."""
     lib = library(a)
     return lib.sigmoid(a) if lib.__name__ == "torch" else 0.5 + 0.5 * lib.tanh(0.5 * a)
 
 
 def relu(a: Array) -> Array:
-    """max(a, 0), with slope 0 at 0, and NaN where `a` is."""
+    """max(a, 0), whose slope at 0 is 0; it is NaN where `a` is NaN."""
     return library(a).where(a <= 0, 0, a)
 
 
@@ -132,18 +133,18 @@ NONLINEARITIES: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Arra
     "sigmoid": (sigmoid, lambda y: y * (1 - y)),
     "identity": (lambda a: a, lambda y: 1),
 }
-HIDDEN = ("tanh", "relu", "sigmoid")  # the nonlinearities φ of hidden units
-OUTPUT = tuple(NONLINEARITIES)  # those of outputs
+HIDDEN = ("tanh", "relu", "sigmoid")  # the nonlinearities that hidden units can have
+OUTPUT = tuple(NONLINEARITIES)  # the nonlinearities that outputs can have
 
 
 def split(a: Array, gates: int) -> list[Array]:
-    """(B, G·H) into G arrays (B, H)."""
+    """Split a (B, G·H) into G arrays (B, H)."""
     H = a.shape[-1] // gates
     return [a[..., k * H : (k + 1) * H] for k in range(gates)]
 
 
 def join(*gates: Array) -> Array:
-    """G arrays (B, H) into (B, G·H)."""
+    """Join G arrays (B, H) into one (B, G·H)."""
     return library(gates[0]).concatenate(gates, axis=-1)
 
 
@@ -158,9 +159,9 @@ def linear_backward(dy: Array, x: Array, w: Array, b: Array | None) -> tuple[Arr
 
 
 def project(x: Array, w: Weights) -> Array:
-    """a = x W_ih' + b_ih for any number of time steps: (..., I) floats to (..., G·H).
+    """a = x W_ih' + b_ih for any number of time steps: from floats (..., I) to (..., G·H).
 
-    Whole numbers (...) are tokens, 1-of-I inputs: x W_ih' is then the row x of W_ih'.
+    If x has integers (...), these are tokens, 1-of-I inputs, and x W_ih' is the row x of W_ih'.
     """
     if not is_tokens(x):
         return linear(x, w.w_ih, w.b_ih)
@@ -181,7 +182,7 @@ def is_tokens(x: Array) -> bool:
 
 
 def drop(h: Array, mask: Array | None) -> Array:
-    """m = h ∘ mask, and equally dh = dm ∘ mask."""
+    """m = h ∘ mask; in the same way, dh = dm ∘ mask."""
     return h if mask is None else h * mask
 
 
@@ -229,16 +230,16 @@ class Elman(Cell):
 
 @dataclass(frozen=True)
 class Jordan(Cell):
-    """The network that feeds its output back (Jordan 1986); state and output are y, and m = y ∘ mask.
+    """The network that feeds its output back (Jordan 1986). Its state and its output are y, and m = y ∘ mask.
 
         h = φ(a + m W_yh' + b_hh)
         y = ψ(h W_hy' + c)
 
-    with W_yh in `w_hh`, W_hy in `w_hr` and c in `b_hr`.
+    W_yh is in `w_hh`, W_hy in `w_hr`, and c in `b_hr`.
 
     Args:
         nonlinearity: φ, "tanh", "relu" or "sigmoid".
-        output_nonlinearity: ψ, one of these or "identity".
+        output_nonlinearity: ψ, one of these three or "identity".
     """
 
     nonlinearity: Nonlinearity = "tanh"
@@ -283,7 +284,7 @@ class Jordan(Cell):
 
 @dataclass(frozen=True)
 class GRU(Cell):
-    """The gated recurrent unit (Cho et al. 2014), gates r z n.
+    """The gated recurrent unit (Cho et al. 2014), whose gates are r z n.
 
         u = m W_hh' + b_hh
         r = σ(a_r + u_r)
@@ -293,7 +294,7 @@ class GRU(Cell):
         h = (1 - z) ∘ n + z ∘ h
 
     Args:
-        reset_after: the first n, else the second.
+        reset_after: whether n is the first of the two, else it is the second.
     """
 
     reset_after: bool = True
@@ -380,19 +381,19 @@ class GRU(Cell):
 class LSTM(Cell):
     """Long short-term memory (Hochreiter & Schmidhuber 1997; forget gate: Gers, Schmidhuber & Cummins 2000).
 
-        s = a + m W_hh' + b_hh                         gates i f g o; without forget gate i g o
+        s = a + m W_hh' + b_hh                         gates i f g o; without a forget gate i g o
         i = σ(s_i + p_i ∘ c)
-        f = σ(s_f + p_f ∘ c)                           without forget gate f = 1, the cell of 1997
+        f = σ(s_f + p_f ∘ c)                           without a forget gate f = 1, the cell of 1997
         g = tanh(s_g)
         c = f ∘ c + i ∘ g
         o = σ(s_o + p_o ∘ c)                           sees the new c
         h = o ∘ tanh(c)
         h = h W_hr'                                    with `w_hr`: projection (Sak et al. 2014)
 
-    The p are the rows of `peephole`, and terms with them are there only if it is given (Gers & Schmidhuber 2000).
+    The p are the rows of `peephole`; without it the terms with p are absent (Gers & Schmidhuber 2000).
 
     Args:
-        forget_gate: whether there is an f.
+        forget_gate: whether the cell has the gate f.
     """
 
     forget_gate: bool = True
@@ -460,32 +461,32 @@ class LSTM(Cell):
         return ds, (drop(dm, mask), dc_prev), Weights(None, dw_hh, b_hh=db_hh, w_hr=dw_hr, peephole=dp)
 
     def _gates(self, s: Array) -> tuple[Array, Array | None, Array, Array]:
-        """i, f, g, o; f is None without forget gate."""
+        """i, f, g and o; f is None without a forget gate."""
         i, *f, g, o = split(s, self.gates)
         return i, f[0] if f else None, g, o
 
     def _peepholes(self, w: Weights) -> tuple[Array | None, Array | None, Array | None]:
-        """The weights p_i, p_f, p_o; None where absent."""
+        """The weights p_i, p_f and p_o; None for those that are absent."""
         if w.peephole is None:
             return None, None, None
         return w.peephole[0], w.peephole[1] if self.forget_gate else None, w.peephole[-1]
 
 
 def peep(s: Array, p: Array | None, c: Array) -> Array:
-    """s + p ∘ c: a gate that sees the cell state."""
+    """s + p ∘ c: the gate sees the cell state."""
     return s if p is None else s + p * c
 
 
-# The time-delay network, which a network may have in the place of a cell. It has no step and no state of its own:
-# `unspool.nn.TDNN` is convolutions over time.
+# The time-delay network, which a network can have in the place of a cell. It has no step of its own, because
+# `unspool.nn.TDNN` consists of convolutions over time.
 TIME_DELAY = Facts(name="tdnn", states=(), layer="TDNN", options={"nonlinearity": "tanh", "window": 3, "dilation": 1})
 CELLS: dict[str, Any] = {cell.facts.name: cell for cell in (Elman, Jordan, GRU, LSTM)}
-RECURRENT = tuple(CELLS)  # the names of the cells that have a step, which every task on sequences can use
+RECURRENT = tuple(CELLS)  # the names of the cells that have a step; every task on sequences can use each of them
 FACTS: dict[str, Facts] = {name: cell.facts for name, cell in CELLS.items()} | {TIME_DELAY.name: TIME_DELAY}
 
 
 def variant(cell: Cell, variants: Variants) -> str:
-    """The name to which the values of the cell's fields belong; "" if there is none."""
+    """The first name whose values are those of the cell's fields; "" if there is none."""
     for name, values in variants.items():
         for field, value in values.items():
             if getattr(cell, field) != value:

@@ -8,7 +8,7 @@ class UnspoolError(ValueError):
 
 
 class ArgumentTypeError(UnspoolError, TypeError):
-    """An argument is of a type that cannot be used, for which torch.nn raises TypeError."""
+    """An argument is of a wrong type. It is a TypeError, too, which users of torch.nn expect."""
 
 
 class DataError(UnspoolError):

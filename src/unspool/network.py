@@ -20,7 +20,7 @@ CELLS: dict[str, type[torch.nn.Module]] = {name: getattr(nn, facts.layer) for na
 
 
 class Scale(torch.nn.Module):
-    """e = (x - mean) / std, feature by feature; `mean` and `std`, (I,), are saved with the weights and not trained."""
+    """e = (x - mean) / std, for each feature; `mean` and `std`, (I,), are saved with the weights but not trained."""
 
     mean: Tensor
     std: Tensor
@@ -43,13 +43,13 @@ def _positive(s: Tensor) -> Tensor:
     return functional.softplus(s, threshold=80)
 
 
-# The front end by its kind; None for one-hot tokens, which the recurrent layers take as they are.
+# What makes each kind of front end. One-hot tokens need none, because the recurrent layers take tokens.
 FRONTS: dict[str, Callable[[Architecture], torch.nn.Module | None]] = {
     "one-hot": lambda arch: None,
     "embedding": lambda arch: torch.nn.Embedding(arch.tokens, arch.inputs),
     "dense": lambda arch: Scale(arch.inputs),
 }
-# The outputs from the head's s: by the kind of the head, and of a distribution by its family.
+# What turns the sums s of each kind of head into its outputs; for a distribution, that of its family.
 HEADS: dict[str, Callable[[Tensor], Tensor]] = {
     "linear": lambda s: s,
     "softmax": lambda s: s.softmax(-1),
@@ -63,15 +63,15 @@ FAMILIES: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class Network(torch.nn.Module):
-    """Front end → recurrent layers → head, by a configuration, which `config` keeps (`unspool.saved.architecture`).
+    """Front end → recurrent layers → head, as a configuration describes them (`unspool.saved.architecture`).
 
         e = front(x);  y, state = recurrent(e, state);  s = head(y)
 
-    Dropout acts in training mode, on the embedding, between recurrent layers, and before the head, never through time
-    (Zaremba, Sutskever & Vinyals 2014).
+    In training mode, dropout acts on the embedding, between the recurrent layers, and before the head, but never
+    through time (Zaremba, Sutskever & Vinyals 2014). The attribute `config` is the configuration.
 
     Raises:
-        UnspoolError: the configuration is not of that form.
+        UnspoolError: the configuration does not have that form.
     """
 
     def __init__(self, config: Mapping[str, Any]):
@@ -90,13 +90,13 @@ class Network(torch.nn.Module):
     def forward(
         self, x: Tensor, state: Any = None, *, lengths: Tensor | None = None, reset: Tensor | None = None
     ) -> tuple[Tensor, Any]:
-        """The head's s, before softmax, σ or the like, as losses want it, and the next state.
+        """The sums s of the head, which losses take, before a softmax, a σ or the like; and the next state.
 
         Args:
-            x: tokens, int64, (T, B), or numbers, (T, B, I).
-            state: as returned, to go on; None at the beginning.
-            lengths: (B,) integers 1..T, or None; behind its end a sequence has s = b.
-            reset: (T, B) bool, where a new sequence begins; None for nowhere.
+            x: tokens, int64 (T, B), or numbers, (T, B, I).
+            state: the state that an earlier call returned; None at the beginning.
+            lengths: (B,) integers 1..T; after its end a sequence has s = b. None if all sequences have T steps.
+            reset: (T, B) bool, True where a new sequence begins; None if none begins.
         Returns:
             s, (T, B, O), and the last state.
         """
@@ -105,7 +105,7 @@ class Network(torch.nn.Module):
         return self.head(self.dropout(y)), state
 
     def predict(self, x: Tensor, state: Any = None, *, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
-        """As `forward`, with probabilities or parameters instead of s: what a stream of the saved network gives."""
+        """As `forward`, but with the outputs of the head instead of s: what a stream of the saved network returns."""
         s, state = self.forward(x, state, lengths=lengths)
         return activate(self.architecture, s), state
 
@@ -122,7 +122,8 @@ class Network(torch.nn.Module):
             or x.numel() < self.inputs
         ):
             return self.recurrent(self.dropout(self.front(x)), state, **options)
-        # Fewer tokens in the vocabulary than in x: W_ih e once for each of those, and x goes in 1-of-k.
+        # The vocabulary has fewer tokens than x. So W_ih e is computed once for each token of the vocabulary, and x is
+        # given to the layers as tokens of these columns.
         names = ["weight_ih_l0", "weight_ih_l0_reverse"][: 1 + self.architecture.bidirectional]
         dtype = self.front.weight.dtype
         w_ih = {name: (getattr(self.recurrent, name) @ self.front.weight.T).to(dtype) for name in names}
@@ -130,17 +131,17 @@ class Network(torch.nn.Module):
 
 
 def activate(arch: Architecture, s: Tensor) -> Tensor:
-    """The head's outputs from its s, (..., O)."""
+    """The outputs of the head from its sums s, (..., O)."""
     if arch.family is None:
         return look_up("head", arch.head, HEADS)(s)
     return look_up("family", arch.family, FAMILIES)(s)
 
 
 def restore(config: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> Network:
-    """The network of a configuration with these weights; nothing is allocated before all their shapes agree.
+    """The network of a configuration with these weights. Nothing is allocated before all shapes agree.
 
     Raises:
-        UnspoolError: weights are missing, too many, of another shape, or neither float32 nor packed.
+        UnspoolError: a weight is missing, unknown, of another shape, or neither float32 nor packed.
     """
     weights = float32(weights)
     with torch.device("meta"):

@@ -1,4 +1,4 @@
-"""Layers: `torch.nn.Module`s that own weights and call `unspool.ops`."""
+"""The layers: `torch.nn.Module`s that own weights and call `unspool.ops`."""
 
 from .feedforward import MLP as MLP
 from .feedforward import TDNN as TDNN

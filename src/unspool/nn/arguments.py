@@ -1,4 +1,4 @@
-"""Arguments of the layers: the checks that need torch or warn, and how a layer shows its arguments."""
+"""The arguments of layers: the checks that need torch or warn, and how a layer shows its arguments."""
 
 import inspect
 import warnings
@@ -11,14 +11,14 @@ from ..arguments import probability
 
 
 def check_tensors(required: bool = True, **tensors: Any) -> None:
-    """Each must be a tensor, or None unless `required`."""
+    """Each argument must be a tensor; it can be None unless it is `required`."""
     for name, value in tensors.items():
         if not isinstance(value, torch.Tensor) and (required or value is not None):
             raise TypeError(f"{name} must be a tensor; got {type(value).__name__}")
 
 
 def layer_dropout(dropout: Any, num_layers: int, stacklevel: int) -> float:
-    """It must be a probability; warns where there are no two layers that it could act between."""
+    """The argument must be a probability. A warning is given if there are no two layers between which it could act."""
     dropout = probability("dropout", dropout)
     if dropout > 0 and num_layers == 1:
         text = f"dropout must be 0 if num_layers=1, as it acts between layers; got {dropout}, which does nothing"
@@ -27,7 +27,7 @@ def layer_dropout(dropout: Any, num_layers: int, stacklevel: int) -> float:
 
 
 def changed(layer: torch.nn.Module, parameters: Iterable[inspect.Parameter]) -> str:
-    """The arguments as they would be written: those with their default value left out."""
+    """The arguments of a layer as a caller writes them, without those that have their default value."""
     shown = []
     for p in parameters:
         value = getattr(layer, p.name, p.default)

@@ -1,4 +1,4 @@
-"""Feed-forward layers: the time-delay network, whose only memory is a window, and the multi-layer perceptron."""
+"""The feed-forward layers: the time-delay network, whose only memory is a window, and the multi-layer perceptron."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -12,7 +12,7 @@ from ..cells import NONLINEARITIES, OUTPUT, Nonlinearity
 from ..ops import check
 from .arguments import check_tensors, layer_dropout
 
-Window = tuple[Tensor, ...]  # of each layer, its last (window - 1)·dilation inputs
+Window = tuple[Tensor, ...]  # for each layer, its last (window - 1)·dilation inputs
 
 
 class TDNN(torch.nn.Module):
@@ -20,8 +20,8 @@ class TDNN(torch.nn.Module):
 
         y[t] = φ(b + Σ_k W[:, :, k] x[t - (K - 1 - k)·d])         k = 0 .. K-1
 
-    that is `torch.nn.Conv1d` over time, with the past, d·(K - 1) steps, in front: zeros or `state`. The layers are such
-    convolutions, `layers.0` ..., with their parameters and initial values, U(-1/√(I·K), 1/√(I·K)).
+    This is `torch.nn.Conv1d` over time, after the past, which has d·(K - 1) steps and is zeros or `state`. The layers
+    `layers.0` ... are such convolutions, whose parameters begin in U(-1/√(I·K), 1/√(I·K)).
 
     >>> import torch, unspool
     >>> tdnn = unspool.nn.TDNN(3, 8, num_layers=2, window=3, dilation=[1, 3])
@@ -30,18 +30,18 @@ class TDNN(torch.nn.Module):
     (torch.Size([20, 4, 8]), [2, 6])
 
     Args:
-        input_size: I, features of the input.
-        hidden_size: H, features of the output of each layer.
-        num_layers: layers, each of which reads the output of the one before.
-        window: K, inputs that a layer sees at a time, or a sequence with one K for each layer.
-        dilation: d, steps from one of these to the next, or a sequence with one d for each layer.
+        input_size: I, the number of features of the input.
+        hidden_size: H, the number of features of the output of each layer.
+        num_layers: the number of layers, each of which reads the output of the one before.
+        window: K, the number of inputs that a layer sees at a time, or a sequence with one K for each layer.
+        dilation: d, the number of steps from one of these inputs to the next, or a sequence with one d for each layer.
         nonlinearity: φ, "tanh", "relu", "sigmoid" or "identity".
-        bias: whether there is b.
-        batch_first: x and y are (B, T, ·) instead of (T, B, ·).
-        dropout: probability that an element is zeroed between two layers, in training mode.
-        device, dtype: of the parameters.
+        bias: whether the layers have b.
+        batch_first: whether x and y are (B, T, ·) instead of (T, B, ·).
+        dropout: the probability that an element is zeroed between two layers, in training mode.
+        device, dtype: those of the parameters.
     Raises:
-        ValueError or TypeError that names the argument, what it must be, and what came.
+        ValueError or TypeError: an argument is wrong. The message names it, what it must be, and what came.
     """
 
     def __init__(
@@ -79,15 +79,15 @@ class TDNN(torch.nn.Module):
     def forward(
         self, x: Tensor, state: Window | None = None, *, lengths: Tensor | None = None
     ) -> tuple[Tensor, Window]:
-        """Run over sequences.
+        """Run the layers over sequences.
 
         Args:
-            x: input, (T, B, I), or (B, T, I) with `batch_first`, or (T, I).
-            state: the past: of each layer its last d·(K - 1) inputs, (d·(K - 1), B, ·), also with `batch_first`, and
-                without B if x has no batch. Zeros if None.
-            lengths: (B,) integers 1..T. Behind its end a sequence has y = 0, and its last state is that at its own end.
+            x: the input, (T, B, I), or (B, T, I) with `batch_first`, or (T, I).
+            state: the past, which has the last d·(K - 1) inputs of each layer: (d·(K - 1), B, ·), also with
+                `batch_first`, and without B if x has no batch. Zeros if None.
+            lengths: (B,) integers 1..T. After its end a sequence has y = 0; its last state is that at its own end.
         Returns:
-            y, as x, with H features, and the last state.
+            y, with the shape of x but H features, and the last state.
         """
         batched = self._check_x(x, lengths)
         if not batched:
@@ -101,7 +101,7 @@ class TDNN(torch.nn.Module):
         return y.transpose(0, 1) if self.batch_first else y, last
 
     def step(self, x: Tensor, state: Window | None = None) -> tuple[Tensor, Window]:
-        """One time step: x, (B, I) or (I,), and the state of `forward`, to y, (B, H) or (H,), and the next state."""
+        """Run one time step: from x, (B, I) or (I,), and a state, to y, (B, H) or (H,), and the next state."""
         time = int(self.batch_first and x.ndim == 2)
         y, state = self.forward(x.unsqueeze(time), state)
         return y.squeeze(time), state
@@ -112,7 +112,7 @@ class TDNN(torch.nn.Module):
         if lengths is not None:
             lengths = check.checked_lengths(lengths, T, B, x.device)
             live = torch.arange(T, device=x.device)[:, None, None] < lengths[:, None]  # (T, B, 1)
-            # Zeros in the padding: a NaN there would reach the weights' gradients as 0 · NaN.
+            # With zeros in the padding; a NaN there would reach the gradients of the weights as 0 · NaN.
             x = torch.where(live, x, 0)
         φ, _ = NONLINEARITIES[self.nonlinearity]
         last = []
@@ -125,7 +125,7 @@ class TDNN(torch.nn.Module):
         return x if live is None else torch.where(live, x, 0), tuple(last)
 
     def _check_x(self, x: Tensor, lengths: Tensor | None) -> bool:
-        """Whether x has a batch."""
+        """Check x and the lengths. Returns whether x has a batch."""
         check_tensors(x=x)
         check_tensors(required=False, lengths=lengths)
         if not x.is_floating_point():
@@ -138,7 +138,7 @@ class TDNN(torch.nn.Module):
         return x.ndim == 3
 
     def _past(self, x: Tensor, state: Window | None) -> Window:
-        """The state, which has the right shapes, or zeros."""
+        """Check the shapes of the state, and return it; zeros if None."""
         shapes = [(steps, x.shape[1], I) for steps, I in self._past_sizes]
         if state is None:
             return tuple(x.new_zeros(shape) for shape in shapes)
@@ -152,25 +152,25 @@ class TDNN(torch.nn.Module):
 
 
 class MLP(torch.nn.Module):
-    """Multi-layer perceptron, a feed-forward network.
+    """The multi-layer perceptron, a feed-forward network.
 
         y = ψ(W_n ... φ(W_2 φ(W_1 x + b_1) + b_2) ... + b_n)
 
-    Its layers are `torch.nn.Linear`, `layers.0` ..., with their initial values, U(-1/√I, 1/√I) for I inputs of a layer.
+    The layers `layers.0` ... are `torch.nn.Linear`, whose parameters begin in U(-1/√I, 1/√I) for a layer with I inputs.
 
     >>> import torch, unspool
     >>> unspool.nn.MLP([5, 16, 1], "tanh")(torch.zeros(32, 5)).shape
     torch.Size([32, 1])
 
     Args:
-        sizes: features of the input, of each hidden layer, and of the output: at least two.
-        nonlinearity: φ, behind each hidden layer: "tanh", "relu", "sigmoid" or "identity".
-        output_nonlinearity: ψ, behind the last layer, one of these.
-        bias: whether there are b.
-        dropout: probability that an element of a hidden layer is zeroed, in training mode.
-        device, dtype: of the parameters.
+        sizes: the numbers of features of the input, of each hidden layer, and of the output; at least two numbers.
+        nonlinearity: φ, after each hidden layer: "tanh", "relu", "sigmoid" or "identity".
+        output_nonlinearity: ψ, after the last layer: one of the same four.
+        bias: whether the layers have b.
+        dropout: the probability that an element of a hidden layer is zeroed, in training mode.
+        device, dtype: those of the parameters.
     Raises:
-        ValueError or TypeError that names the argument, what it must be, and what came.
+        ValueError or TypeError: an argument is wrong. The message names it, what it must be, and what came.
     """
 
     def __init__(
@@ -185,7 +185,7 @@ class MLP(torch.nn.Module):
     ) -> None:
         super().__init__()
         if len(sizes) < 2:
-            raise ValueError(f"sizes must have those of the input and the output at least; got {sizes}")
+            raise ValueError(f"sizes must have at least those of the input and the output; got {sizes}")
         sizes = [integer(f"sizes[{k}]", size, 1) for k, size in enumerate(sizes)]
         bias = flag("bias", bias)
         one_of("nonlinearity", nonlinearity, OUTPUT)
@@ -199,7 +199,7 @@ class MLP(torch.nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """x, (..., I), to y, (..., O)."""
+        """Run the layers: from x, (..., I), to y, (..., O)."""
         check_tensors(x=x)
         if x.ndim == 0 or x.shape[-1] != self.input_size or not x.is_floating_point():
             raise ValueError(f"x must be floats (..., I) with I={self.input_size}; got {tuple(x.shape)} {x.dtype}")
@@ -215,7 +215,7 @@ class MLP(torch.nn.Module):
 
 
 def _ends(seen: Tensor, size: int, lengths: Tensor | None) -> Tensor:
-    """The last `size` rows of seen, (size + T, B, ·), at each sequence's own end."""
+    """The last `size` rows of seen, (size + T, B, ·), before the end of each sequence."""
     if lengths is None:
         return seen[len(seen) - size :]
     rows = torch.arange(size, device=seen.device)[:, None] + lengths  # (size, B)

@@ -1,7 +1,8 @@
-"""The recurrent layers: drop-ins for torch.nn's, and Jordan's.
+"""The recurrent layers: drop-in replacements for those of torch.nn, and Jordan's network.
 
-Their parameters have torch.nn's names, shapes, order and initial values, so that state dicts load both ways and a seed
-gives the same weights. `forward` and `step` are those of `Recurrent`; the further keywords of all are in `Options`.
+Their parameters have the names, shapes, order and initial values of torch.nn's, so that state dicts load both ways and
+the same seed gives the same weights. All layers have the `forward` and `step` of `Recurrent` and the keywords of
+`Options`.
 """
 
 import torch
@@ -15,7 +16,7 @@ from .recurrent import Options, Recurrent, Shared, torch_names
 
 
 class Elman(Recurrent):
-    """Simple recurrent network (Elman 1990); drop-in for `torch.nn.RNN`.
+    """Simple recurrent network (Elman 1990), a drop-in replacement for `torch.nn.RNN`.
 
         h = φ(x[t] W_ih' + b_ih + h W_hh' + b_hh);  y[t] = h
 
@@ -25,18 +26,19 @@ class Elman(Recurrent):
     (torch.Size([20, 4, 8]), torch.Size([1, 4, 8]))
 
     Args:
-        input_size: I, features of the input, or kinds of tokens.
-        hidden_size: H.
-        num_layers: layers, each of which reads the output of the one before.
+        input_size: I, the number of features of the input, or of different tokens.
+        hidden_size: H, the number of hidden units.
+        num_layers: the number of layers, each of which reads the output of the one before.
         nonlinearity: φ, "tanh", "relu" or "sigmoid".
-        bias: whether there are b_ih and b_hh.
-        batch_first: x and y are (B, T, ·) instead of (T, B, ·).
-        dropout: probability that an element is zeroed between two layers, in training mode.
-        bidirectional: a second direction, which starts at the end; y has its features behind the first one's.
-        device, dtype: of the parameters.
-        options: see `unspool.nn.recurrent.Options`.
+        bias: whether the layers have b_ih and b_hh.
+        batch_first: whether x and y are (B, T, ·) instead of (T, B, ·).
+        dropout: the probability that an element is zeroed between two layers, in training mode.
+        bidirectional: whether each layer has a second direction, which starts at the end of a sequence. In y, its
+            features come after those of the first direction.
+        device, dtype: those of the parameters.
+        options: the keywords of `unspool.nn.recurrent.Options`.
     Raises:
-        ValueError or TypeError that names the argument, what it must be, and what came.
+        ValueError or TypeError: an argument is wrong. The message names it, what it must be, and what came.
     """
 
     def __init__(
@@ -59,13 +61,13 @@ class Elman(Recurrent):
 
 
 class Jordan(Recurrent):
-    """Network that feeds its output back (Jordan 1986); state and output are y.
+    """The network that feeds its output back (Jordan 1986). Its state and its output are y.
 
         h = φ(x[t] W_ih' + y W_yh' + b_h)
         y = ψ(h W_hy' + b_y);  y[t] = y
 
-    Its parameters are `weight_ih_l0` (H, I), `weight_yh_l0` (H, O), `bias_h_l0`, `weight_hy_l0` (O, H) and `bias_y_l0`,
-    all from U(-1/√H, 1/√H).
+    Its parameters are `weight_ih_l0` (H, I), `weight_yh_l0` (H, O), `bias_h_l0`, `weight_hy_l0` (O, H) and `bias_y_l0`.
+    All are drawn from U(-1/√H, 1/√H).
 
     >>> import torch, unspool
     >>> y, state = unspool.nn.Jordan(3, 8, 2)(torch.zeros(20, 4, 3))
@@ -73,9 +75,9 @@ class Jordan(Recurrent):
     (torch.Size([20, 4, 2]), torch.Size([1, 4, 2]))
 
     Args:
-        output_size: O, the size of y, which is the state.
+        output_size: O, the number of features of y, which is the state.
         output_nonlinearity: ψ, "tanh", "relu", "sigmoid" or "identity".
-        The others are `Elman`'s.
+        The other arguments are those of `Elman`.
     """
 
     def __init__(
@@ -105,7 +107,7 @@ class Jordan(Recurrent):
 
 
 class GRU(Recurrent):
-    """Gated recurrent unit (Cho et al. 2014); drop-in for `torch.nn.GRU`.
+    """Gated recurrent unit (Cho et al. 2014), a drop-in replacement for `torch.nn.GRU`.
 
         a, u = x[t] W_ih' + b_ih, h W_hh' + b_hh                  gates r z n
         r, z = σ(a_r + u_r), σ(a_z + u_z)
@@ -120,8 +122,8 @@ class GRU(Recurrent):
     (torch.Size([4, 20, 8]), torch.Size([2, 4, 8]))
 
     Args:
-        reset_after: the first n, else the second.
-        The others are `Elman`'s.
+        reset_after: whether n is the first of the two, else it is the second.
+        The other arguments are those of `Elman`.
     """
 
     def __init__(
@@ -146,10 +148,10 @@ class GRU(Recurrent):
 
 
 class LSTM(Recurrent):
-    """Long short-term memory (Hochreiter & Schmidhuber 1997); drop-in for `torch.nn.LSTM`.
+    """Long short-term memory (Hochreiter & Schmidhuber 1997), a drop-in replacement for `torch.nn.LSTM`.
 
         i, f, g, o = x[t] W_ih' + b_ih + h W_hh' + b_hh
-        i, f = σ(i + p_i ∘ c), σ(f + p_f ∘ c)                     f = 1 without forget gate
+        i, f = σ(i + p_i ∘ c), σ(f + p_f ∘ c)                     f = 1 without a forget gate
         c = f ∘ c + i ∘ tanh(g)
         h = σ(o + p_o ∘ c) ∘ tanh(c)                              p = 0 without peepholes
         h = h W_hr'                                               with projection;  y[t] = h
@@ -162,13 +164,14 @@ class LSTM(Recurrent):
     (torch.Size([4, 8]), torch.Size([1, 4, 8]))
 
     Args:
-        proj_size: R, size of the projected h (Sak et al. 2014), less than H; none if 0.
-        peephole: gates see the cell state through `weight_peephole_l0`, (3, H), rows i f o, or without forget gate
-            (2, H), rows i o; zero at first (Gers & Schmidhuber 2000).
-        forget_gate: False for the cell of 1997, whose gates are i g o.
-        forget_bias: at first the forget gate's b_ih is this and its b_hh zero; drawn as the others if None. With 1 the
-            cell remembers from the start (Gers, Schmidhuber & Cummins 2000; Jozefowicz et al. 2015).
-        The others are `Elman`'s.
+        proj_size: R, the size of the projected h, which is less than H; 0 for no projection (Sak et al. 2014).
+        peephole: whether the gates see the cell state through `weight_peephole_l0`, (3, H) with the rows i f o, or
+            without a forget gate (2, H) with the rows i o. It begins at zero (Gers & Schmidhuber 2000).
+        forget_gate: whether the cell has one; without it, it is the cell of 1997, whose gates are i g o.
+        forget_bias: the value at which b_ih of the forget gate begins, while its b_hh begins at zero. If None, both are
+            drawn as all weights are. With 1 the cell remembers from the start (Gers, Schmidhuber & Cummins 2000;
+            Jozefowicz et al. 2015).
+        The other arguments are those of `Elman`.
     """
 
     def __init__(
@@ -195,7 +198,7 @@ class LSTM(Recurrent):
         if proj_size >= hidden_size:
             raise UnspoolError(f"proj_size must be less than hidden_size={hidden_size}, or 0 for none; got {proj_size}")
         if forget_bias is not None and not (bias and forget_gate):
-            raise UnspoolError(f"forget_bias must be None without bias or without forget gate; got {forget_bias}")
+            raise UnspoolError(f"forget_bias must be None without bias or without a forget gate; got {forget_bias}")
         names = torch_names(bias, projected=proj_size > 0, peephole=peephole)
         set_bias = None if forget_bias is None else (1, forget_bias)
         shared = Shared(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device, dtype)

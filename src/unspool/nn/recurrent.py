@@ -1,4 +1,4 @@
-"""What the recurrent layers have in common: the weights of all layers and directions, and the course of a call."""
+"""What the recurrent layers have in common: the weights of all layers and directions, and how a call runs them."""
 
 import math
 from inspect import signature
@@ -17,14 +17,14 @@ from .arguments import changed, check_tensors, layer_dropout
 
 
 class Options(TypedDict, total=False):
-    """Keywords of every recurrent layer, beyond torch.nn's.
+    """The keywords that every recurrent layer has beyond those of torch.nn's.
 
-    recurrent_dropout: probability, in [0, 1), that an element of the state is zeroed where it enters the recurrent
-        product, in training mode; the others are scaled by 1/(1 - probability). One mask for each sequence, layer and
-        direction, the same at all time steps, drawn at each call (Gal & Ghahramani 2016).
-    learn_initial_state: make the state before the first step a parameter, instead of zero: `initial_h_l0` (R,) and the
-        LSTM's `initial_c_l0` (H,), which begin at zero. Used when no state is given, and at resets.
-    backend: what runs it, see `unspool.ops.run`.
+    recurrent_dropout: the probability, in [0, 1), that an element of the state is zeroed where it enters the recurrent
+        product, in training mode; the other elements are scaled by 1/(1 - probability). Each call draws one mask for
+        each sequence, layer and direction, which is the same at all time steps (Gal & Ghahramani 2016).
+    learn_initial_state: whether the state before the first step is a parameter instead of zero: `initial_h_l0` (R,),
+        and the LSTM's `initial_c_l0` (H,). It begins at zero. It is used at resets, and if no state is given.
+    backend: the backend that runs the layer, as for `unspool.ops.run`.
     """
 
     recurrent_dropout: float
@@ -33,7 +33,7 @@ class Options(TypedDict, total=False):
 
 
 def torch_names(bias: bool, projected: bool = False, peephole: bool = False) -> Weights:
-    """The names that torch.nn gives to the parameters, and one for the peepholes."""
+    """The names of the parameters in torch.nn, and a name for the peepholes."""
     return Weights(
         "weight_ih",
         "weight_hh",
@@ -45,7 +45,7 @@ def torch_names(bias: bool, projected: bool = False, peephole: bool = False) -> 
 
 
 class Shared(NamedTuple):
-    """The arguments that the layers share with each other and with torch.nn's."""
+    """The arguments of a layer that all layers share, also those of torch.nn."""
 
     input_size: int
     hidden_size: int
@@ -59,15 +59,15 @@ class Shared(NamedTuple):
 
 
 class Recurrent(torch.nn.Module):
-    """Base of the recurrent layers, which differ in their cell and their parameters' names, and add nothing else.
+    """The base of the recurrent layers, which differ in nothing but their cell and the names of their parameters.
 
     Args:
         cell: the equations.
-        names: the parameters of one layer and direction, without the suffix; None where there is none.
-        shared: the arguments that torch.nn's layers have, too.
+        names: the names of the parameters of one layer and direction, without the suffix; None for absent ones.
+        shared: the arguments that the layers of torch.nn have, too.
         feedback_size: R, the size of the state that is fed back; H if None.
-        set_bias: a gate and the value at which its bias, b_ih + b_hh, begins; drawn as the others if None.
-        The others are `Options`.
+        set_bias: a gate, and the value at which its bias, b_ih + b_hh, begins. If None, all biases are drawn.
+        The other arguments are `Options`.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Recurrent(torch.nn.Module):
         self.reset_parameters()
 
     def _create(self, names: Weights, device: torch.device | str | None, dtype: torch.dtype | None) -> None:
-        """Name and register all parameters, in torch's order, the initial states after them."""
+        """Name and register all parameters, in the order of torch, and after them the initial states."""
         directions = ("", "_reverse") if self.bidirectional else ("",)
         suffixes = [f"_l{layer}{direction}" for layer in range(self.num_layers) for direction in directions]
         initial = [f"initial_{name}" for name in self.cell.facts.states] if self.learn_initial_state else []
@@ -120,7 +120,7 @@ class Recurrent(torch.nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Draw the weights from U(-1/√H, 1/√H), in torch's order; peepholes and initial states are zero."""
+        """Draw the weights from U(-1/√H, 1/√H), in the order of torch; peepholes and initial states become zero."""
         bound = 1 / math.sqrt(self.hidden_size)
         for name, parameter in self.named_parameters():
             if name.startswith(("weight_peephole", "initial")):
@@ -144,25 +144,25 @@ class Recurrent(torch.nn.Module):
         input: Tensor | PackedSequence | None = None,
         hx: Any = None,
     ) -> tuple[Any, Any]:
-        """Run over sequences, in the parameters' dtype, also in a region of torch.autocast.
+        """Run the layer over sequences, in the dtype of the parameters, also in a region of torch.autocast.
 
-        The gradients are made of y, too: where they are wanted, do not change it in place. torch.compile, torch.export
-        and torch.jit.trace see one operator; torch.fx and torch.jit.script cannot read a layer.
+        The backward pass needs y; do not change it in place if you want gradients. torch.compile, torch.export and
+        torch.jit.trace see one operator. torch.fx and torch.jit.script cannot read a layer.
 
         Args:
-            x: input, (T, B, I), or (B, T, I) with `batch_first`, or (T, I), or a PackedSequence; or int64 tokens
+            x: the input, (T, B, I), or (B, T, I) with `batch_first`, or (T, I), or a PackedSequence; or int64 tokens
                 0..I-1, (T, B), (B, T) or (T,), which stand for 1-of-I inputs.
-            state: h, or for the LSTM (h, c), each (layers × directions, B, ·), and without B if x has no batch. The
-                learned state if None, or zero.
-            lengths: (B,) integers 1..T. Behind its end a sequence has y = 0; its last state is that at its own end,
+            state: h, or for the LSTM (h, c), each (layers × directions, B, ·), without B if x has no batch. If None,
+                it is the learned state, or zero.
+            lengths: (B,) integers 1..T. After its end a sequence has y = 0; its last state is that at its own end,
                 where the reverse direction begins.
-            reset: bool, x's shape without I: a new sequence begins at this step, from the learned state or zero. The
-                reverse direction, which comes from behind, begins anew after this step.
-            input, hx: other names for `x` and `state`, torch.nn's.
+            reset: bool, with the shape of x without I; True where a new sequence begins, from the learned state or
+                zero. The reverse direction comes from the end, and begins anew after it has passed this step.
+            input, hx: the names that torch.nn has for `x` and `state`.
         Returns:
-            y, as x, with R features per direction, and the last state, as `state`.
+            y, with the shape of x but R features for each direction, and the last state, in the form of `state`.
         Raises:
-            ValueError or TypeError that names the argument, what it must be, and what came.
+            ValueError or TypeError: an argument is wrong. The message names it, what it must be, and what came.
         """
         x, state = input if x is None else x, hx if state is None else state
         if isinstance(x, PackedSequence):
@@ -184,20 +184,23 @@ class Recurrent(torch.nn.Module):
         return y.transpose(0, 1) if self.batch_first else y, self._join(last)
 
     def step(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        """One time step: `forward` over sequences of length one, with the same weights.
+        """Run one time step: `forward` over sequences of length one, with the same weights.
 
         Args:
-            x: (B, I) or (I,), or tokens, (B,) or ().
-            state: as `forward` takes and returns it, so that steps and sequences can follow each other.
+            x: the input, (B, I) or (I,), or tokens, (B,) or ().
+            state: the state in the form of `forward`, so that steps and sequences can follow each other.
         Returns:
             y, (B, R) or (R,), and the next state.
         Raises:
-            ValueError: if the layer is bidirectional, or drops out state in training mode: neither knows single steps.
+            ValueError: the layer is bidirectional, or it has recurrent dropout and is in training mode. Such layers
+                have no single steps.
         """
         if self.bidirectional:
-            raise ValueError("step needs bidirectional=False, as a reverse direction begins at the end; got True")
+            raise ValueError("step needs bidirectional=False, because a reverse direction begins at the end; got True")
         if self.training and self.recurrent_dropout > 0:
-            raise ValueError("step needs eval(), as recurrent_dropout has one mask for all steps; got training mode")
+            raise ValueError(
+                "step needs eval(), because recurrent_dropout has one mask for all steps; got training mode"
+            )
         batched = x.ndim > x.is_floating_point()
         time = int(self.batch_first and batched)
         y, state = self.forward(x.unsqueeze(time), state)
@@ -206,7 +209,7 @@ class Recurrent(torch.nn.Module):
     def _forward_packed(
         self, packed: PackedSequence, state: Any, lengths: Tensor | None, reset: Tensor | None
     ) -> tuple[PackedSequence, Any]:
-        """Unpack, run with lengths, and pack in the same order."""
+        """Unpack x, run the layer with the lengths, and pack y in the same order."""
         if lengths is not None:
             raise ValueError(f"lengths must be None with a PackedSequence, which has its own; got {lengths}")
         x, lengths = pad_packed_sequence(packed, self.batch_first)
@@ -219,7 +222,7 @@ class Recurrent(torch.nn.Module):
     def _forward_uncast(
         self, x: Tensor, state: Any, lengths: Tensor | None, reset: Tensor | None
     ) -> tuple[Tensor, Any]:
-        """Run in the parameters' dtype, also where torch.autocast has given x and the state another."""
+        """Run in the dtype of the parameters, although torch.autocast gave x and the state another one."""
         dtype = self._weights(0).w_hh.dtype
         with torch.autocast(x.device.type, enabled=False):
             x = x.to(dtype) if x.is_floating_point() else x
@@ -230,7 +233,7 @@ class Recurrent(torch.nn.Module):
     def _through_layers(
         self, x: Tensor, states: State | None, lengths: Tensor | None, reset: Tensor | None
     ) -> tuple[Tensor, State]:
-        """Run all layers over x, (T, B, I) or (T, B)."""
+        """Run all layers over x, (T, B, I) or (T, B): y and the last state."""
         D = 1 + self.bidirectional
         last: list[State] = []
         for k in range(0, len(self._names), D):
@@ -265,15 +268,15 @@ class Recurrent(torch.nn.Module):
         )
 
     def _weights(self, k: int) -> Weights:
-        own = self._parameters  # much faster than getattr, which knows parametrizations, too
+        own = self._parameters  # much faster than getattr, which is needed for parametrizations
         return Weights(*[name and (own[name] if name in own else getattr(self, name)) for name in self._names[k]])
 
     def _join(self, states: State) -> Any:
-        """As the caller has it: h, or (h, c)."""
+        """The state in the form that a caller has: h, or (h, c)."""
         return states[0] if len(states) == 1 else states
 
     def _check_x(self, x: Tensor, lengths: Tensor | None, reset: Tensor | None) -> bool:
-        """Whether x has a batch."""
+        """Check x and what has its shape. Returns whether x has a batch."""
         floats = x.is_floating_point()
         axes = x.ndim - floats
         if axes not in (1, 2) or (floats and x.shape[-1] != self.input_size):
@@ -287,7 +290,7 @@ class Recurrent(torch.nn.Module):
         return axes == 2
 
     def _check_state(self, x: Tensor, state: Any, batched: bool) -> State:
-        """The state as a tuple."""
+        """Check the state, and return it as a tuple."""
         names = self.cell.facts.states
         states = tuple(state) if isinstance(state, tuple | list) else (state,)
         if len(states) != len(names):
@@ -302,15 +305,15 @@ class Recurrent(torch.nn.Module):
         return states
 
     def flatten_parameters(self) -> None:
-        """Nothing; code written for torch.nn's layers calls it."""
+        """Do nothing. Code that was written for the layers of torch.nn calls this method."""
 
     @property
     def all_weights(self) -> list[list[Parameter]]:
-        """The parameters of each of the layers × directions, as torch.nn's layers list them."""
+        """The parameters of each of the layers × directions, in the form that the layers of torch.nn have."""
         return [[getattr(self, name) for name in names if name] for names in self._names]
 
     def extra_repr(self) -> str:
-        """The arguments, without those that have their default value."""
+        """The arguments as a caller writes them, without those that have their default value."""
         options = [p for p in signature(Recurrent).parameters.values() if p.name in Options.__annotations__]
         own = [p for p in signature(type(self)).parameters.values() if p.kind is not p.VAR_KEYWORD]
         return changed(self, own + options)

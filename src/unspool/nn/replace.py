@@ -1,4 +1,4 @@
-"""Other people's models with our layers."""
+"""Put the layers of unspool into a model that was written for those of torch.nn."""
 
 import warnings
 
@@ -7,16 +7,16 @@ import torch
 from .layers import GRU, LSTM, Elman
 from .recurrent import Recurrent
 
-# Our class for each of torch's, and which arguments it has beyond those that all have.
+# Our class for each class of torch.nn, and the arguments that it has beyond those that all layers share.
 OURS = {torch.nn.RNN: (Elman, ["nonlinearity"]), torch.nn.GRU: (GRU, []), torch.nn.LSTM: (LSTM, ["proj_size"])}
 
 
 def replace(model: torch.nn.Module) -> torch.nn.Module:
-    """Swap each torch.nn.RNN, GRU and LSTM in a model for ours, in place.
+    """Replace each torch.nn.RNN, GRU and LSTM in a model by ours, in place.
 
-    The new layers own the very same Parameters, so that an optimiser stays valid, and also the hooks and the training
-    flag. A layer that stands in several places is one afterwards, too. Objects of classes derived from the three stay
-    as they are, with a warning that names them, as their methods may be their own; so do torch.nn's cells.
+    The new layers own the very same Parameters, so that an optimiser stays valid, and the same hooks and training flag.
+    A layer that stands in several places of the model is replaced by one layer. A layer of a class that is derived from
+    one of the three stays, because its methods can be its own, and so does a cell of torch.nn. A warning names each.
 
     >>> import torch, unspool
     >>> model = torch.nn.Sequential(torch.nn.LSTM(3, 4, batch_first=True))
@@ -26,7 +26,7 @@ def replace(model: torch.nn.Module) -> torch.nn.Module:
     )
 
     Returns:
-        model, or the new layer if model is itself one of the three.
+        model; or the new layer if the model itself is one of the three.
     """
     new: dict[torch.nn.Module, Recurrent] = {}
     for path, module in model.named_modules():
@@ -47,7 +47,7 @@ def replace(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def _ours(layer: torch.nn.RNNBase) -> Recurrent:
-    """Our layer of the same options, with everything that torch.nn.Module keeps in `layer`."""
+    """Our layer with the same options, and with everything that torch.nn.Module keeps in `layer`."""
     kind, further = OURS[type(layer)]
     ours = kind(
         layer.input_size,
@@ -59,7 +59,7 @@ def _ours(layer: torch.nn.RNNBase) -> Recurrent:
         device="meta",
         **{name: getattr(layer, name) for name in further},
     )
-    # Not an argument, as that would repeat the warning about dropout in a single layer.
+    # This is not an argument above because the warning about dropout in a single layer would be repeated.
     ours.dropout = layer.dropout
     ours.__dict__.update({name: vars(layer)[name] for name in vars(torch.nn.Module())})
     return ours

@@ -1,16 +1,16 @@
-"""ONNX: a saved network as a graph, of native RNN, GRU and LSTM nodes where the cell has one.
+"""Export a saved network as an ONNX file. The nodes are RNN, GRU or LSTM if the cell is one of these.
 
     inputs     x         tokens, int64 (T, B), or numbers, float32 (T, B, I)
-               lengths   int32 (B,), 1..T: behind its end a sequence has what the head makes of zeros
-               h, c      float32 (layers × directions, B, H); c for an LSTM only. The h of a projected LSTM is what
-                         its projection is made of; that of a Jordan network its output
+               lengths   int32 (B,), 1..T; after its end a sequence has the outputs that the head makes of zeros
+               h, c      float32 (layers × directions, B, H); only an LSTM has c. The h of a projected LSTM is the
+                         vector before the projection; that of a Jordan network is its output
                window_l0 … of a time-delay network, float32 (d·(K - 1), B, ·)
-    outputs    y         float32 (T, B, O): what the network gives, `unspool.saved.architecture`
+    outputs    y         float32 (T, B, O), the outputs of the network (`unspool.saved.architecture`)
                h_next, c_next, window_l0_next …
 
-T and B are dynamic. States begin with zeros, or with the metadata's `initial_h` and `initial_c`. Embeddings, scaling
-and the head are in the graph; what ONNX cannot say, the vocabulary, is in the metadata, as JSON. Before the file is
-written it is run, and compared with our own run.
+T and B are dynamic. The states begin with zeros, or with `initial_h` and `initial_c` of the metadata. The graph has the
+embedding or scaling and the head. The vocabulary, which ONNX cannot express, is in the metadata as JSON. Before a file
+is written, onnxruntime runs the graph, and the outputs are compared with those of our own streams.
 """
 
 import json
@@ -33,17 +33,17 @@ _VOCABULARY = "vocabulary.json"
 
 
 def export(path: str | Path, out: str | Path, *, force: bool = False) -> float:
-    """Write the network of a folder into an ONNX file, after a comparison.
+    """Write the network of a folder into an ONNX file, after a comparison of the two.
 
     Args:
-        path: the folder, of any network.
-        out: the file.
-        force: replace the file. Small weights become float32 again.
+        path: the folder of the network. If its weights are small (`unspool.saved.small`), they become float32 again.
+        out: the file to write.
+        force: whether a file that exists is replaced.
     Returns:
-        The largest difference between its outputs and ours, over batches of 1 and 7, and 1 and 100 steps; by the
-        largest of ours, where that is more than 1.
+        The largest difference between the outputs of the file and ours, over batches of 1 and 7 sequences of 1 and 100
+        steps. If our largest output is more than 1, the difference is divided by it.
     Raises:
-        UnspoolError: the file exists, or the two differ by more than 1e-5.
+        UnspoolError: the file exists, or the difference is more than 1e-5.
     """
     out = Path(out)
     if out.exists() and not force:
@@ -61,7 +61,7 @@ def export(path: str | Path, out: str | Path, *, force: bool = False) -> float:
 
 
 def _metadata(path: str | Path, arch: Architecture, saved: folder.Saved, weights: Weights) -> dict[str, str]:
-    """What is not in the graph, by name."""
+    """What the graph cannot express, by name."""
     data = {"task": json.dumps(saved.config.get("task")), "network": json.dumps(saved.config["network"])}
     if _VOCABULARY in saved.files:
         vocabulary = folder.json_object(saved.files[_VOCABULARY], Path(path) / _VOCABULARY)
@@ -73,7 +73,7 @@ def _metadata(path: str | Path, arch: Architecture, saved: folder.Saved, weights
 
 
 def _compare(arch: Architecture, data: bytes, packed: Loaded, weights: Weights) -> float:
-    """The largest difference between onnxruntime's outputs and ours, each sequence run in two parts."""
+    """The largest difference between the outputs of onnxruntime and ours, where each sequence is run in two parts."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
@@ -122,7 +122,7 @@ def initial_state(arch: Architecture, weights: Weights, B: int) -> dict[str, np.
 
 
 def _write(out: Path, data: bytes) -> None:
-    """Beside the final name, then renamed."""
+    """Write the file beside its final name, then rename it, so that it is whole or absent."""
     try:
         with TemporaryDirectory(prefix=f".{out.name}-", dir=out.absolute().parent) as beside:
             (Path(beside) / "model").write_bytes(data)

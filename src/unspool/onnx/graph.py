@@ -1,4 +1,4 @@
-"""A network as a graph of ONNX nodes: RNN, GRU and LSTM, Conv for a time-delay network, Scan for a Jordan network."""
+"""A network as a graph of ONNX nodes: RNN, GRU or LSTM; Conv for a time-delay network; Scan for a Jordan network."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from ..saved.architecture import Architecture
 
 _OPSET, _IR = 17, 8
 _ACTIVATIONS = {"tanh": "Tanh", "relu": "Relu", "sigmoid": "Sigmoid", "identity": "Identity"}
-_OPEN = 100.0  # σ of it is 1: the forget gate of a cell that has none
+_OPEN = 100.0  # the bias of the forget gate of a cell that has none, since σ(100) = 1
 Weights = Mapping[str, np.ndarray]
 
 
@@ -59,7 +59,7 @@ class _Graph:
         return self.add("Split", [name, sizes], [f"{name}_l{k}" for k in range(count)], axis=0)
 
 
-# The front ends: each adds its nodes, and gives the name of the first layer's input, (T, B, I).
+# The front ends. Each function adds its nodes, and returns the name of the first layer's input, (T, B, I).
 
 
 def _embedding(graph: _Graph, arch: Architecture, weights: Weights) -> str:
@@ -80,9 +80,9 @@ _FRONTS = {"embedding": _embedding, "one-hot": _one_hot, "dense": _dense}
 
 
 def _mark_ends(graph: _Graph, x: str) -> None:
-    """Add what layers need that are not one operator of ONNX: `ends`, (B, 1), and `live`, (T, B, 1).
+    """Add what a layer needs for lengths if no single operator of ONNX runs it.
 
-    A sequence's `ends` is its length, and `live` is whether it still lasts.
+    `ends`, (B, 1), is the length of each sequence, and `live`, (T, B, 1), is true at the steps before its end.
     """
     graph.constant("zero", np.array(0, np.float32))
     none, one = (graph.constant(f"number_{n}", np.array(n)) for n in (0, 1))
@@ -95,7 +95,7 @@ def _mark_ends(graph: _Graph, x: str) -> None:
 
 
 def _delays(graph: _Graph, arch: Architecture, weights: Weights, x: str) -> str:
-    """Add all layers of a time-delay network, convolutions over the past and x: the name of the last one's output."""
+    """Add all layers of a time-delay network, convolutions over the past and x. Returns the name of the output."""
     _mark_ends(graph, x)
     for k, (K, d) in enumerate(zip(arch.options["window"], arch.options["dilation"], strict=True)):
         arrays = {n: weights.get(f"recurrent.layers.{k}.{n}") for n in ("weight", "bias")}
@@ -111,7 +111,7 @@ def _delays(graph: _Graph, arch: Architecture, weights: Weights, x: str) -> str:
 
 
 def _add_window(graph: _Graph, layer: int, past: int, seen: str, features: int) -> None:
-    """Add the layer's next window: of seen, (past + T, B, I), the last `past` rows at each sequence's own end."""
+    """Add the next window of a layer: the last `past` rows of seen, (past + T, B, I), before each sequence's end."""
     steps = graph.constant(f"steps_l{layer}", np.arange(past)[:, None, None])
     rows = graph.add("Add", [steps, "ends"], f"rows_l{layer}")  # (past, B, 1)
     width = graph.constant(f"width_l{layer}", np.array([1, 1, features]))
@@ -122,7 +122,7 @@ def _add_window(graph: _Graph, layer: int, past: int, seen: str, features: int) 
 def _operator(
     graph: _Graph, arch: Architecture, weights: Weights, layer: int, x: str, states: list[str]
 ) -> tuple[str, list[str]]:
-    """Add one layer: the name of its output, (T, B, directions · H), and those of its last states."""
+    """Add one layer. Returns the name of its output, (T, B, directions · H), and those of its last states."""
     directions = suffixes(arch, layer)
     arrays = [_arrays(arch, weights, suffix) for suffix in directions]
     stacked = [np.stack(a) for a in zip(*arrays, strict=True)]
@@ -147,12 +147,13 @@ def _operator(
 
 
 def _arrays(arch: Architecture, weights: Weights, suffix: str) -> list[np.ndarray]:
-    """W, R, B, and P where there are peepholes, of one direction, in the order of ONNX.
+    """W, R and B of one direction in the order of ONNX, and P if the cell has peepholes.
 
-    A projected LSTM is one without whose h is what would be projected: W_hh (W_hr h) = (W_hh W_hr) h.
+    ONNX has no projection. So a projected LSTM becomes an LSTM whose h is the vector before the projection, because
+    W_hh (W_hr h) = (W_hh W_hr) h.
     """
     H, order = arch.hidden_size, FACTS[arch.cell].onnx_gates
-    without_forget = not arch.options.get("forget_gate", True)  # the operator has one forget gate more than the cell
+    without_forget = not arch.options.get("forget_gate", True)  # while ONNX's operator always has a forget gate
 
     def get(name: str) -> np.ndarray | None:
         return weights.get(f"recurrent.{name}{suffix}")
@@ -180,7 +181,7 @@ def _arrays(arch: Architecture, weights: Weights, suffix: str) -> list[np.ndarra
 def _jordan(
     graph: _Graph, arch: Architecture, weights: Weights, layer: int, x: str, states: list[str]
 ) -> tuple[str, list[str]]:
-    """Add one layer of a Jordan network, as `_operator` does: a loop over time for each direction."""
+    """Add one layer of a Jordan network, a loop over time for each direction. Returns the names as `_operator` does."""
     directions = suffixes(arch, layer)
     befores = [states[0]] if len(directions) == 1 else graph.split(states[0], 2, 1)
     ys, ends = [], []
@@ -195,7 +196,7 @@ def _jordan(
 def _jordan_direction(
     graph: _Graph, arch: Architecture, weights: Weights, suffix: str, x: str, before: str
 ) -> tuple[str, str]:
-    """Its outputs, (T, B, R), and its last one at each sequence's own end, (1, B, R)."""
+    """Add one direction. Returns the names of its outputs, (T, B, R), and of the last ones, (1, B, R)."""
 
     def product(to: _Graph, of: str, matrix: str, *biases: str) -> str:
         w = graph.constant(f"{matrix}{suffix}", weights[f"recurrent.{matrix}{suffix}"].T)
@@ -228,12 +229,12 @@ def _jordan_direction(
     return in_order(y), graph.add("Unsqueeze", [after, axis], f"last{suffix}")
 
 
-# What adds one layer of a recurrent cell: the operator that ONNX has for it, or a graph of our own.
+# What adds one layer of each cell: the operator that ONNX has for it, or a graph of our own.
 _LAYER = {name: _operator for name, facts in FACTS.items() if facts.onnx} | {"jordan": _jordan}
 
 
 def _recurrent(graph: _Graph, arch: Architecture, weights: Weights, y: str) -> str:
-    """Add all recurrent layers: the name of the last one's output, (T, B, features)."""
+    """Add all recurrent layers. Returns the name of the output, (T, B, features)."""
     if not FACTS[arch.cell].onnx:
         _mark_ends(graph, y)
     names = list(state_shapes(arch))
@@ -251,11 +252,11 @@ def _recurrent(graph: _Graph, arch: Architecture, weights: Weights, y: str) -> s
 _STACK = dict.fromkeys(_LAYER, _recurrent) | {"tdnn": _delays}
 
 
-# The heads: each adds the nodes that make y of the head's sums s.
+# The heads. Each function adds the nodes that make y from the sums s of the head.
 
 
 def _distribution(graph: _Graph, arch: Architecture) -> None:
-    """A location and a positive scale for each of the outputs."""
+    """Add the locations, and then the scales, which are positive."""
     halves = graph.constant("halves", np.full(2, arch.outputs // 2))
     graph.add("Split", ["s", halves], ["location", "scale"], axis=-1)
     graph.add("Softplus", ["scale"], "positive")
@@ -275,7 +276,7 @@ _FAMILIES: dict[str, Callable[[_Graph, Architecture], Any]] = {
 
 
 def _head(graph: _Graph, arch: Architecture, weights: Weights, y: str) -> None:
-    """Add the head, which makes y of the recurrent layers' output."""
+    """Add the head, which makes the network's output y from the output of the recurrent layers."""
     graph.add("MatMul", [y, graph.constant("head.weight", weights["head.weight"].T)], "product")
     graph.add("Add", ["product", graph.constant("head.bias", weights["head.bias"])], "s")
     if arch.family is None:
@@ -285,7 +286,7 @@ def _head(graph: _Graph, arch: Architecture, weights: Weights, y: str) -> None:
 
 
 def model(arch: Architecture, weights: Weights, metadata: Mapping[str, str]) -> onnx.ModelProto:
-    """The whole network; its inputs and outputs are those of `unspool.onnx.export`."""
+    """The graph of the whole network. `unspool.onnx.export` describes its inputs and outputs."""
     graph = _Graph()
     add_layers = look_up("cell of an ONNX file", arch.cell, _STACK)
     e = look_up("front of an ONNX file", arch.front, _FRONTS)(graph, arch, weights)

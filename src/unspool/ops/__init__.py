@@ -1,9 +1,10 @@
-"""A cell over whole sequences: check once, choose the backend, call.
+"""Run a cell over whole sequences: check the arguments once, choose the backend, and call it.
 
     y, (h, c) = ops.lstm(x, None, Weights(w_ih, w_hh, b_ih, b_hh), lengths=lengths)
 
-One layout everywhere: time first, (T, B, ·). T time steps, B sequences, I inputs, H hidden units, G gates, and R, the
-size of the state that is fed back: H, or the projection's size, or Jordan's outputs.
+There is one layout everywhere, with time first: (T, B, ·). There are T time steps, B sequences, I inputs, H hidden
+units and G gates. R is the size of the state that is fed back: H, the size of the projection, or the number of Jordan's
+outputs.
 """
 
 from typing import Any
@@ -17,7 +18,7 @@ from . import aten, check, eager, native, reference
 from .problem import Problem
 
 BACKENDS = {"reference": reference, "eager": eager, "native": native, "torch": aten}
-PREFERRED = ("native", "torch", "eager")  # "auto" takes the first that can
+PREFERRED = ("native", "torch", "eager")  # "auto" takes the first one that can run the problem
 
 
 def run(
@@ -33,27 +34,30 @@ def run(
     reverse: bool = False,
     backend: str = "auto",
 ) -> tuple[Tensor, State]:
-    """Run a cell over sequences, differentiably.
+    """Run a cell over sequences. The result can be differentiated.
 
         state, y[t] = step(x[t], state), state[0]      for t = 0 .. T-1, or T-1 .. 0 in reverse
 
     Args:
-        x: input, (T, B, I), or tokens, (T, B) int64: 1-of-I inputs.
-        state: (h,) or (h, c), each (B, ·); where None, the sequences begin at `start`.
-        weights: one layer's, one direction's; all of one dtype and on one device, as x and the states are.
-        lengths: (B,) integers 1..T. Behind its end a sequence has y = 0, whatever x is there; its last state is that
+        cell: the equations of one step, a `unspool.cells.Cell`.
+        x: the input, floats (T, B, I), or int64 tokens (T, B), which stand for 1-of-I inputs.
+        state: (h,) or (h, c), each (B, ·); if None, the sequences begin at `start`.
+        weights: those of one layer in one direction; x, the states and the weights have one dtype and one device.
+        lengths: (B,) integers 1..T. After its end a sequence has y = 0, whatever x is there; its last state is that
             at its own end, and in reverse it runs from its own end.
-        reset: (T, B) bool: a new sequence begins at t, so that the state entering step t is `start`; in reverse, that
-            entering step t-1. What stands in the padding, or in reverse at 0, changes nothing.
-        start: state at the beginning of a sequence, shapes (R,) and (H,); zeros if None.
-        mask: (B, R), multiplies the state that is fed back where it enters the recurrent product. A constant.
-        reverse: process from the end; y keeps its place in time.
-        backend: a name in `BACKENDS`, or "auto", the one that `which` names.
+        reset: (T, B) bool, True where a new sequence begins. The state that enters step t is then `start`; in reverse
+            it is the state that enters step t-1. Values in the padding, and in reverse at t = 0, change nothing.
+        start: the state at the beginning of a sequence, of shapes (R,) and (H,); zeros if None.
+        mask: (B, R), a constant by which the state that is fed back is multiplied before the recurrent product.
+        reverse: process the sequences from their ends; y keeps its place in time.
+        backend: a name in `BACKENDS`, or "auto" for the one that `which` names.
     Returns:
         y, (T, B, R), and the last state.
     Raises:
-        TypeError or ValueError that names the argument, or says why the backend that was asked for cannot run this.
+        TypeError or ValueError: an argument is wrong, which the message names, or the chosen backend cannot run the
+            problem, and the message says why.
 
+    >>> import torch
     >>> weights = Weights(w_ih=torch.randn(64, 8), w_hh=torch.randn(64, 16))
     >>> y, (h, c) = run(LSTM(), torch.randn(50, 32, 8), None, weights, lengths=torch.arange(1, 33))
     >>> y.shape, h.shape
@@ -71,7 +75,7 @@ def elman(
     nonlinearity: Nonlinearity = "tanh",
     **through_time: Any,
 ) -> tuple[Tensor, State]:
-    """Simple recurrent network over whole sequences (Elman 1990); arguments as for `run`.
+    """Run a simple recurrent network over whole sequences (Elman 1990); the arguments are those of `run`.
 
     h = φ(x[t] W_ih' + b_ih + h W_hh' + b_hh);  y[t] = h
     """
@@ -87,7 +91,7 @@ def jordan(
     output_nonlinearity: Nonlinearity = "identity",
     **through_time: Any,
 ) -> tuple[Tensor, State]:
-    """The network that feeds its output back (Jordan 1986), over whole sequences; arguments as for `run`.
+    """Run the network that feeds its output back over whole sequences (Jordan 1986); the arguments are those of `run`.
 
     h = φ(x[t] W_ih' + b_ih + y W_yh' + b_hh);  y = ψ(h W_hy' + c);  y[t] = y
     """
@@ -102,7 +106,7 @@ def gru(
     reset_after: bool = True,
     **through_time: Any,
 ) -> tuple[Tensor, State]:
-    """Gated recurrent unit over whole sequences (Cho et al. 2014); arguments as for `run`.
+    """Run a gated recurrent unit over whole sequences (Cho et al. 2014); the arguments are those of `run`.
 
     a, u = x[t] W_ih' + b_ih, h W_hh' + b_hh
     r, z = σ(a_r + u_r), σ(a_z + u_z)
@@ -120,13 +124,13 @@ def lstm(
     forget_gate: bool = True,
     **through_time: Any,
 ) -> tuple[Tensor, State]:
-    """Long short-term memory over whole sequences (Hochreiter & Schmidhuber 1997); arguments as for `run`.
+    """Run a long short-term memory over whole sequences (Hochreiter & Schmidhuber 1997); arguments as for `run`.
 
-    i, f, g, o = split(x[t] W_ih' + b_ih + h W_hh' + b_hh);  f = ∞ without forget gate
+    i, f, g, o = split(x[t] W_ih' + b_ih + h W_hh' + b_hh);  f = ∞ without a forget gate
     c = σ(f + p_f ∘ c) ∘ c + σ(i + p_i ∘ c) ∘ tanh(g)
     h = (σ(o + p_o ∘ c) ∘ tanh(c)) W_hr';  y[t] = h
 
-    The p are there with `weights.peephole`, the projection with `weights.w_hr`.
+    Without `weights.peephole` p = 0, and without `weights.w_hr` there is no projection.
     """
     return run(LSTM(forget_gate), x, state, weights, **through_time)
 
@@ -142,13 +146,13 @@ def which(
     mask: Tensor | None = None,
     reverse: bool = False,
 ) -> str:
-    """The backend that "auto" runs for these arguments of `run`, which checks them likewise."""
+    """The name of the backend that "auto" chooses for these arguments of `run`, which are checked as there."""
     problem = check.complete(Problem(cell, x, None, weights, lengths, reset, start, mask, reverse))
     return next(name for name in PREFERRED if BACKENDS[name].unsupported(problem) is None)
 
 
 def _choose(backend: str, problem: Problem) -> Any:
-    """The backend's module."""
+    """The module of the backend that runs the problem."""
     if backend == "auto":
         for name in PREFERRED:
             if BACKENDS[name].unsupported(problem) is None:

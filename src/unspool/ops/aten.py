@@ -1,4 +1,4 @@
-"""PyTorch's own kernels (oneDNN, cuDNN, MIOpen, ATen), for the cells and options that it has."""
+"""PyTorch's own kernels (oneDNN, cuDNN, MIOpen, ATen), for those cells and options that they have."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from .problem import Problem
 
 
 def unsupported(problem: Problem) -> str | None:
-    """Why torch's kernels cannot run this; None if they can."""
+    """Why torch's kernels cannot run the problem; None if they can."""
     cell, weights = problem.cell, problem.weights
     absent = {"lengths": problem.lengths, "reset": problem.reset, "mask": problem.mask, "peephole": weights.peephole}
     for name, value in absent.items():
@@ -20,14 +20,14 @@ def unsupported(problem: Problem) -> str | None:
     if not variant(cell, cell.facts.torch):
         return f"torch's kernels have no {cell}"
     if (weights.b_ih is None) != (weights.b_hh is None):
-        return "torch's kernels want both biases or neither"
+        return "torch's kernels need both biases or neither"
     if weights.w_hr is not None and weights.w_hr.shape[0] == weights.w_hr.shape[1]:
-        return "torch's kernels know a projection by R < H"
+        return "torch's kernels need a projection with R < H"
     return check.transforms()
 
 
 def recurrence(problem: Problem) -> tuple[Tensor, State]:
-    """Solve the problem; see `unspool.ops.run`. In reverse it runs over flipped copies."""
+    """Solve the problem; see `unspool.ops.run`. The reverse direction runs over flipped copies."""
     cell, x, state, weights, *_, reverse = problem
     if is_tokens(x):
         x = torch.nn.functional.one_hot(x, weights.w_ih.shape[1]).to(weights.w_ih.dtype)
@@ -35,7 +35,7 @@ def recurrence(problem: Problem) -> tuple[Tensor, State]:
         x = x.flip(0)
     flat = [w for w in weights if w is not None]
     layer = [s.unsqueeze(0).contiguous() for s in state]
-    # biases, layers, dropout, training (cuDNN keeps what its backward needs), bidirectional, batch first
+    # Biases, layers, dropout, training (cuDNN then keeps what its backward pass needs), bidirectional, batch first.
     options = (weights.b_ih is not None, 1, 0.0, torch.is_grad_enabled(), False, False)
     kernel: Any = getattr(torch, variant(cell, cell.facts.torch))
     y, *layer = kernel(x, layer if len(layer) > 1 else layer[0], flat, *options)

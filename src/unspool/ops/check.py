@@ -1,6 +1,6 @@
-"""What `unspool.ops.run` refuses, each with one sentence.
+"""The checks of a problem: what `unspool.ops.run` refuses, with one sentence for each complaint.
 
-No tensor's values are read but those of lengths and tokens, and these not while torch compiles.
+The only values that are read are those of lengths and tokens, and while torch compiles not even these.
 """
 
 from typing import Any
@@ -11,11 +11,11 @@ from torch import Tensor
 from ..cells import Cell, State, Weights, weight_shapes
 from .problem import Problem
 
-Kind = tuple[torch.dtype, torch.device]
+Kind = tuple[torch.dtype, torch.device]  # those of the recurrent weight, which all tensors share
 
 
 def complete(p: Problem) -> Problem:
-    """A caller's problem, after it was found to be one, as a backend receives it."""
+    """Check the problem of a caller, and fill in what it leaves out: the problem that a backend receives."""
     cell, x, state, weights, lengths, reset, start, mask, reverse = p
     if not isinstance(cell, Cell):
         raise TypeError(f"cell must be one of unspool.cells, or of a class derived from its Cell; got {cell!r:.80}")
@@ -26,7 +26,7 @@ def complete(p: Problem) -> Problem:
     if state is not None:
         _state("state", cell, state, "B, ", [(B, size) for size in sizes], kind)
         if lengths is reset is start is mask is None and x.dtype is not torch.int64:
-            return p  # the small call, of whose time this check is a part
+            return p  # nothing is left out: in a small call, a second record would cost time that can be measured
     if start is not None:
         _state("start", cell, start, "", [(size,) for size in sizes], kind)
     if lengths is not None:
@@ -46,7 +46,7 @@ def complete(p: Problem) -> Problem:
 
 
 def _cell_and_weights(cell: Cell, x: Tensor, w: Weights, kind: Kind) -> tuple[int, int]:
-    """R and H, after x and the weights were found to fit the cell and each other."""
+    """Check that x and the weights fit the cell and each other: R and H."""
     G = cell.gates
     shape = w.w_hh.shape
     if len(shape) != 2 or shape[0] % G or not kind[0].is_floating_point:
@@ -90,7 +90,7 @@ def _rarer_weights(cell: Cell, w: Weights, H: int, R: int, kind: Kind) -> None:
 
 
 def _state(argument: str, cell: Cell, value: State, batch: str, shapes: list[tuple[int, ...]], kind: Kind) -> None:
-    """`value` has a tensor of each of these shapes; `batch` is how their letters begin."""
+    """Check that `value` has a tensor of each of these shapes, whose letters begin with `batch`."""
     names = cell.facts.states
     if not isinstance(value, tuple) or len(value) != len(names):
         raise TypeError(f"{argument} must be a tuple of tensors ({', '.join(names)},); got {_what(value)}")
@@ -100,7 +100,7 @@ def _state(argument: str, cell: Cell, value: State, batch: str, shapes: list[tup
 
 
 def checked_lengths(value: Tensor, T: int, B: int, device: torch.device) -> Tensor:
-    """The lengths as int64 on the device of x."""
+    """Check the lengths, and return them as int64 on the device of x."""
     rule = f"lengths must be integers in 1..T={T}, one per sequence (B={B})"
     if not isinstance(value, Tensor) or value.is_floating_point() or value.dtype == torch.bool:
         raise TypeError(f"{rule}; got {_what(value)}")
@@ -128,9 +128,9 @@ def _mask(value: Tensor, B: int, R: int, kind: Kind) -> None:
 
 
 def _tokens(x: Tensor, lengths: Tensor | None, w: Weights) -> None:
-    """Tokens are rows of W_ih'; behind a sequence's end they may be anything."""
+    """Check that each token is the number of a row of W_ih'; after the end of a sequence they can be anything."""
     if torch.compiler.is_compiling() or x.device.type != "cpu":
-        return  # there, the look-up itself complains
+        return  # on other devices the look-up itself complains
     I = w.w_ih.shape[1]
     wrong = (x < 0) | (x >= I)
     if lengths is not None:
@@ -144,14 +144,14 @@ def _zeros(w: Weights, sizes: tuple[int, ...], *batch: int) -> State:
 
 
 def _entering(reset: Tensor, lengths: Tensor | None, reverse: bool) -> Tensor:
-    """Where the state entering a step is `start`, in the order of processing, and nowhere in the padding."""
+    """True where the state that enters a step, in the order of processing, is `start`; never in the padding."""
     if lengths is not None:
         reset = reset & (torch.arange(len(reset), device=reset.device)[:, None] < lengths)
     return torch.cat([reset[1:], torch.zeros_like(reset[:1])]) if reverse else reset
 
 
 def transforms() -> str | None:
-    """Why a kernel with a derivative of its own cannot run inside a transform that wants another kind."""
+    """Why a kernel with its own derivative cannot run inside a transform that needs another kind; None if it can."""
     if torch.compiler.is_compiling():
         return None
     if torch.autograd.forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active():
@@ -160,7 +160,7 @@ def transforms() -> str | None:
 
 
 def _tensor(name: str, value: Any, letters: str, shape: tuple[int, ...], kind: Kind) -> None:
-    """A tensor of this shape, and of the dtype and on the device of the recurrent weight."""
+    """Check that it is a tensor of this shape, with the dtype and on the device of the recurrent weight."""
     if not isinstance(value, Tensor):
         raise TypeError(f"{name} must be a tensor of shape ({letters}) = {shape}; got {_what(value)}")
     if value.shape != shape:
@@ -171,7 +171,7 @@ def _tensor(name: str, value: Any, letters: str, shape: tuple[int, ...], kind: K
 
 
 def _what(value: Any) -> str:
-    """A value in few words."""
+    """A description of a value in a few words."""
     if isinstance(value, Tensor):
         return f"{str(value.dtype).removeprefix('torch.')} of shape {tuple(value.shape)}"
     return repr(value) if value is None else type(value).__name__

@@ -1,4 +1,4 @@
-"""The cells as torch operations in a loop over time: any device, any dtype, any derivative."""
+"""The cells as torch operations in a loop over time, for any device, any dtype and any derivative."""
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ def recurrence(problem: Problem) -> tuple[Tensor, State]:
     live = None
     if lengths is not None:
         live = torch.arange(T, device=x.device)[:, None, None] < lengths[:, None]  # (T, B, 1)
-        # Zeros in the padding: a NaN there would reach the weights' gradients as 0 · NaN.
+        # With zeros in the padding; a NaN there would reach the gradients of the weights as 0 · NaN.
         x = torch.where(live.view(T, -1) if x.ndim == 2 else live, x, 0)
     a = project(x, weights).unbind(0)
     y: list[Tensor] = [x] * T

@@ -11,17 +11,17 @@ from ..cells import Cell, State, Weights
 class Problem(NamedTuple):
     """One layer in one direction over a batch of sequences; `unspool.ops.run` says what each part is.
 
-    `unspool.ops.check.complete` makes of a caller's problem the one that a backend receives. The two differ where the
-    comments name both.
+    `unspool.ops.check.complete` turns the problem of a caller into the one that a backend receives. The comments name
+    both where they differ.
     """
 
     cell: Cell
     x: Tensor  # (T, B, I), or tokens (T, B) int64
-    state: Any  # (h,) or (h, c), each (B, ·); a caller's may be None
+    state: Any  # (h,) or (h, c), each (B, ·); a caller's can be None
     weights: Weights
     lengths: Tensor | None = None  # (B,) integers; a backend's are int64 and on the device of x
     reset: Tensor | None = None  # (T, B); a backend's is True where the state entering a step is `start`
-    start: State | None = None  # each (·,); a backend's is there if and only if there is a reset
+    start: State | None = None  # each (·,); a backend's is None if and only if `reset` is
     mask: Tensor | None = None  # (B, R)
     reverse: bool = False
 

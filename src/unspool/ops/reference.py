@@ -36,7 +36,7 @@ def forward(p: Problem) -> tuple[Array, State, list]:
 
 
 def backward(p: Problem, dy: Array, dstate: State, tape: list) -> tuple:
-    """dx (None for tokens), dw, dstate and dstart (None without start): `forward`, line by line, from its end."""
+    """dx (None for tokens), dw, dstate and dstart (None without start): the lines of `forward` from its end."""
     x, *steps = tape
     live, w = _live(p), p.weights
     da = np.zeros((*live.shape, w.w_ih.shape[0]))
@@ -64,7 +64,7 @@ def _times(p: Problem) -> range:
 
 
 def _live(p: Problem) -> Array:
-    """(T, B): whether sequence b has a step t."""
+    """(T, B), True where sequence b has a step t."""
     T, B = p.x.shape[:2]
     return np.ones((T, B), bool) if p.lengths is None else np.arange(T)[:, None] < np.asarray(p.lengths)
 
@@ -101,12 +101,12 @@ class _Recurrence(torch.autograd.Function):
 
 
 def _inputs(p: Problem) -> tuple[Tensor | None, ...]:
-    """What the result can be differentiated by."""
+    """The inputs by which the result can be differentiated."""
     return p.x, *p.weights, *p.state, *(p.start or ())
 
 
 def _array(v: Tensor) -> Array:
-    """A tensor as an array of its own, floats as float64."""
+    """A copy of the tensor as an array, in which floats are float64."""
     return v.detach().to("cpu", torch.float64 if v.is_floating_point() else v.dtype).numpy().copy()
 
 
