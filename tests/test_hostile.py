@@ -353,7 +353,7 @@ def test_python_and_c_say_the_same_of_odd_configurations(program, folders, tmp_p
         return
     came = re.search(r"; got (.*)", from_c)[1]
     assert came.isascii() and "; got " in from_python
-    if "e0" not in came:  # Python has read that number already
+    if came not in ("2e0", "-0", "1e400"):  # which Python's json has read before
         assert came[:60] in from_python
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from unspool import UnspoolError, _native
-from unspool.cells import kernel_of
+from unspool.cells import FACTS, HIDDEN, OUTPUT, kernel_of
 from unspool.ops import native
 from unspool.saved.architecture import parse
 
@@ -59,13 +59,30 @@ def test_the_facts_of_both_languages_agree(case):
     assert set(activations) <= {"identity", "tanh", "sigmoid", "relu"}
 
 
+@pytest.mark.parametrize("name", FACTS)
+def test_the_options_of_both_languages_agree(name):
+    """The reader's options and defaults of a cell are those of its row of facts, and its words those of the cell."""
+    recurrent = {"cell": name, "hidden_size": 5, "num_layers": 2}
+    config = {"front": {"kind": "dense", "size": 3}, "recurrent": recurrent, "head": {"kind": "linear", "size": 1}}
+    options = parse(config).options
+    common = {"bias": True} | ({} if name == "tdnn" else {"bidirectional": False, "learn_initial_state": False})
+    own = {"window": (3, 3), "dilation": (1, 1)} if name == "tdnn" else {"output_size": 5}
+    assert options == common | {key: own.get(key, default) for key, default in FACTS[name].options.items()}
+    hidden = OUTPUT if name == "tdnn" else HIDDEN
+    for option, words in (("nonlinearity", hidden), ("output_nonlinearity", OUTPUT)):
+        for word in words if option in options else ():
+            assert parse(config | {"recurrent": recurrent | {option: word}}).options[option] == word
+
+
 def test_a_cell_without_kernel_is_unsupported_by_name(monkeypatch):
     case = laws.CASES[0]
     problem = laws.make(case).problem
     assert native.unsupported(problem) is None
     monkeypatch.setattr(_native, "CELLS", {})
-    assert native.unsupported(problem) == f"native has no {case.cell}"
-    with pytest.raises(ValueError, match=re.escape(f"backend='native' cannot run this: native has no {case.cell}")):
+    assert native.unsupported(problem) == f"native has no kernel of {case.cell}"
+    with pytest.raises(
+        ValueError, match=re.escape(f"backend='native' cannot run this: native has no kernel of {case.cell}")
+    ):
         laws.make(case).run("native")
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .. import _native
-from ..cells import State, Weights, cell_of, kernel_of
+from ..cells import State, Weights, cell_of, kernel_of, variant
 from . import check, eager
 from .problem import Problem
 
@@ -85,16 +85,15 @@ _GRADIENTS = tuple(f"d{name}" for name in _DIFFERENTIABLE)
 def unsupported(problem: Problem) -> str | None:
     """Why these kernels cannot run it: another device, dtype, cell or kind of derivative than theirs."""
     w = problem.weights.w_hh
-    if w.device.type != "cpu" or w.dtype not in (torch.float32, torch.float64):
+    if not w.is_cpu or w.dtype not in (torch.float32, torch.float64):
         return f"native runs float32 and float64 on the CPU; got {w.dtype} on {w.device.type}"
-    kernel = kernel_of(problem.cell)
-    if kernel is None or kernel[0] not in _native.CELLS:
-        return f"native has no {problem.cell}"
+    if variant(problem.cell, problem.cell.facts.kernels) not in _native.CELLS:
+        return f"native has no kernel of {problem.cell}"
     return check.transforms()
 
 
 def recurrence(problem: Problem) -> tuple[Tensor, State]:
-    """Run the cell over x, (T, B, I) or tokens (T, B); see `unspool.ops.run`."""
+    """Solve the problem; see `unspool.ops.run`."""
     h0, *c0 = problem.state
     start_h, *start_c = problem.start or (None,)
     tensors = (problem.x, h0, c0[0] if c0 else None, *problem.weights, start_h, start_c[0] if start_c else None)
