@@ -13,7 +13,7 @@ build: .venv/.built
 	$(PIP) scikit-build-core nanobind cmake ninja
 	touch $@
 
-.venv/.built: .venv/.tools CMakeLists.txt $(wildcard native/*)
+.venv/.built: .venv/.tools CMakeLists.txt $(shell find native -type f)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) --no-build-isolation --editable '.[train,parquet,track,onnx,dev]'
 	touch $@
 

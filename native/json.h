@@ -1,15 +1,22 @@
-// A reader of JSON for config.json and the header of model.safetensors: bounded in depth, strict, and nothing more than
-// those two need. It throws std::invalid_argument.
+// A reader of JSON (RFC 8259) for configurations and for the header of model.safetensors: strict, bounded in depth, and
+// nothing more than those two need. It throws std::invalid_argument.
+//
+// It agrees with Python's json, which writes these files: NaN and Infinity are numbers, 2 is an integer and 2.0 is
+// none. It is stricter in one thing: a name that comes twice in an object is refused, as readers differ in which one
+// they take. A value keeps what complaints need: `shown` prints it in one line, whatever somebody has put into it.
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <locale>
 #include <map>
 #include <sstream>
-#include <stdexcept>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
+
+#include "words.h"
 
 namespace unspool {
 
@@ -17,7 +24,8 @@ struct Json {
     enum class Kind { null, boolean, number, string, array, object } kind = Kind::null;
     bool boolean = false;
     double number = 0;
-    std::string string;
+    bool whole = false;  // a number that was written as an integer
+    std::string string;  // in UTF-8; of a number, as it was written
     std::vector<Json> array;
     std::map<std::string, Json> object;
 
@@ -25,34 +33,36 @@ struct Json {
         const auto at = object.find(name);
         return at == object.end() ? nullptr : &at->second;
     }
+    bool is_integer(double least, double most) const { return whole && number >= least && number <= most; }
 };
 
 class JsonReader {
-    const char* file_;
+    const char* source_;  // its name, for complaints
     std::string_view text_;
     std::size_t at_ = 0;
     static constexpr int kDepth = 32;
 
   public:
-    static Json read(const char* file, std::string_view text) {
-        JsonReader reader(file, text);
+    static Json read(const char* source, std::string_view text) {
+        JsonReader reader(source, text);
         Json value = reader.value(0);
         reader.space();
-        if (reader.at_ != text.size()) reader.refuse();
+        if (reader.at_ != text.size()) reader.stop();
         return value;
     }
 
   private:
-    JsonReader(const char* file, std::string_view text) : file_(file), text_(text) {}
+    JsonReader(const char* source, std::string_view text) : source_(source), text_(text) {}
 
-    [[noreturn]] void refuse() const {
-        throw std::invalid_argument(std::string(file_) + " is not JSON at byte " + std::to_string(at_));
+    [[noreturn]] void stop(const char* why = "is not JSON") const {
+        refuse(std::string(source_) + " " + why + " at byte " + std::to_string(at_));
     }
+    static bool among(char c, std::string_view set) { return set.find(c) != std::string_view::npos; }
     void space() {
-        while (at_ < text_.size() && std::string_view(" \t\r\n").find(text_[at_]) != std::string_view::npos) ++at_;
+        while (at_ < text_.size() && among(text_[at_], " \t\r\n")) ++at_;
     }
     char peek() const {
-        if (at_ >= text_.size()) refuse();
+        if (at_ >= text_.size()) stop();
         return text_[at_];
     }
     bool take(char wanted) {
@@ -62,7 +72,7 @@ class JsonReader {
         return true;
     }
     void expect(char wanted) {
-        if (!take(wanted)) refuse();
+        if (!take(wanted)) stop();
     }
     bool word(std::string_view wanted) {
         if (text_.substr(at_, wanted.size()) != wanted) return false;
@@ -71,26 +81,19 @@ class JsonReader {
     }
 
     Json value(int depth) {
-        if (depth > kDepth) refuse();
+        if (depth > kDepth) stop("is nested more than 32 deep");
         space();
         Json out;
-        switch (peek()) {
-            case '{': return object(depth);
-            case '[': return array(depth);
-            case '"': out.kind = Json::Kind::string, out.string = string(); return out;
-            case 'n':
-                if (!word("null")) refuse();
-                return out;
-            case 't':
-                if (!word("true")) refuse();
-                out.boolean = true;
-                break;
-            case 'f':
-                if (!word("false")) refuse();
-                break;
-            default: return number();
+        const char c = peek();
+        if (c == '{') return object(depth);
+        if (c == '[') return array(depth);
+        if (c == '"') {
+            out.kind = Json::Kind::string, out.string = string();
+        } else if (word("true") || word("false")) {
+            out.kind = Json::Kind::boolean, out.boolean = c == 't';
+        } else if (!word("null")) {
+            return number();
         }
-        out.kind = Json::Kind::boolean;
         return out;
     }
     Json object(int depth) {
@@ -102,7 +105,7 @@ class JsonReader {
             space();
             std::string name = string();
             expect(':');
-            if (!out.object.emplace(std::move(name), value(depth + 1)).second) refuse();  // twice
+            if (!out.object.emplace(std::move(name), value(depth + 1)).second) stop("has a name twice, the second one");
         } while (take(','));
         expect('}');
         return out;
@@ -117,58 +120,176 @@ class JsonReader {
         expect(']');
         return out;
     }
+
+    bool digits() {
+        const std::size_t begin = at_;
+        while (at_ < text_.size() && text_[at_] >= '0' && text_[at_] <= '9') ++at_;
+        return at_ > begin;
+    }
     Json number() {
         const std::size_t begin = at_;
-        while (at_ < text_.size() && std::string_view("+-0123456789.eE").find(text_[at_]) != std::string_view::npos)
-            ++at_;
-        const std::string digits(text_.substr(begin, at_ - begin));
-        std::istringstream in(digits);
-        in.imbue(std::locale::classic());  // strtod would want a comma where the program's locale does
         Json out;
-        out.kind = Json::Kind::number;
-        if (!(in >> out.number) || in.peek() != std::istringstream::traits_type::eof()) refuse();
+        out.kind = Json::Kind::number, out.whole = true;
+        const bool negative = word("-");
+        if (word("Infinity") || (!negative && word("NaN"))) {
+            out.whole = false, out.string = text_.substr(begin, at_ - begin);
+            const bool nan = text_[begin] == 'N';
+            out.number = nan ? std::numeric_limits<double>::quiet_NaN() : std::numeric_limits<double>::infinity();
+            if (negative) out.number = -out.number;
+            return out;
+        }
+        if (!word("0") && !digits()) stop();
+        if (word(".")) {
+            out.whole = false;
+            if (!digits()) stop();
+        }
+        if (word("e") || word("E")) {
+            out.whole = false;
+            if (!word("+")) word("-");
+            if (!digits()) stop();
+        }
+        out.string = text_.substr(begin, at_ - begin);
+        std::istringstream in(out.string);
+        in.imbue(std::locale::classic());  // strtod would want a comma where the program's locale does
+        in >> out.number;                  // one that is too large becomes the largest
         return out;
     }
-    // Escapes of characters that are not ASCII become '?': no name that is looked up has any.
+
     std::string string() {
-        if (peek() != '"') refuse();
+        if (peek() != '"') stop();
         ++at_;
         std::string out;
         for (;;) {
-            const char c = peek();
+            const unsigned char c = peek();
+            if (c < 0x20) stop();
+            if (c >= 0x80) {
+                const std::size_t begin = at_;
+                character();
+                out += text_.substr(begin, at_ - begin);
+                continue;
+            }
             ++at_;
             if (c == '"') return out;
-            if (static_cast<unsigned char>(c) < 0x20) refuse();
-            out += c == '\\' ? escaped() : c;
+            if (c == '\\') escaped(out);
+            else out += char(c);
         }
     }
-    char escaped() {
+    // Passes over a character of two to four bytes: nothing but UTF-8 gets in.
+    void character() {
+        const unsigned char lead = peek();
+        const int more = lead >= 0xf0 ? 3 : lead >= 0xe0 ? 2 : 1;
+        if (lead < 0xc2 || lead > 0xf4) stop();
+        std::uint32_t code = lead & (0x3f >> more);
+        for (int i = 0; i < more; ++i) {
+            ++at_;
+            const unsigned char next = peek();
+            if (next >> 6 != 2) stop();
+            code = code << 6 | (next & 0x3f);
+        }
+        if (code < (more == 3 ? 0x10000u : more == 2 ? 0x800u : 0x80u) || code > 0x10ffff) stop();
+        ++at_;
+    }
+    std::uint32_t hexadecimal() {
+        std::uint32_t code = 0;
+        for (int i = 0; i < 4; ++i, ++at_) {
+            const std::size_t digit = std::string_view("0123456789abcdef").find(char(peek() | 0x20));
+            if (digit == std::string_view::npos || peek() < '0') stop();
+            code = code * 16 + std::uint32_t(digit);
+        }
+        return code;
+    }
+    void escaped(std::string& out) {
+        constexpr std::string_view letters = "\"\\/bfnrt", meanings = "\"\\/\b\f\n\r\t";
         const char c = peek();
         ++at_;
-        switch (c) {
-            case '"':
-            case '\\':
-            case '/': return c;
-            case 'b': return '\b';
-            case 'f': return '\f';
-            case 'n': return '\n';
-            case 'r': return '\r';
-            case 't': return '\t';
-            case 'u': break;
-            default: refuse();
+        const std::size_t letter = letters.find(c);
+        if (letter != std::string_view::npos) {
+            out += meanings[letter];
+            return;
         }
-        int code = 0;
-        for (int i = 0; i < 4; ++i, ++at_) {
-            const char h = peek();
-            const int digit = h >= '0' && h <= '9'   ? h - '0'
-                              : h >= 'a' && h <= 'f' ? h - 'a' + 10
-                              : h >= 'A' && h <= 'F' ? h - 'A' + 10
-                                                     : -1;
-            if (digit < 0) refuse();
-            code = code * 16 + digit;
+        if (c != 'u') stop();
+        std::uint32_t code = hexadecimal();
+        if (code >> 10 == 0x36 && word("\\u")) {  // the first half of a pair
+            const std::uint32_t second = hexadecimal();
+            if (second >> 10 == 0x37) {
+                code = 0x10000 + ((code & 0x3ff) << 10 | (second & 0x3ff));
+            } else {
+                append(out, code);
+                code = second;
+            }
         }
-        return code < 0x80 ? char(code) : '?';
+        append(out, code);
+    }
+    // Half a pair is kept as it is, as Python does.
+    static void append(std::string& out, std::uint32_t code) {
+        const int more = code < 0x80 ? 0 : code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
+        if (more == 0) {
+            out += char(code);
+            return;
+        }
+        out += char((0xf00 >> (more + 1) & 0xff) | code >> 6 * more);
+        for (int i = more - 1; i >= 0; --i) out += char(0x80 | (code >> 6 * i & 0x3f));
     }
 };
+
+// A string in quotes, in ASCII, so that it is one line that says what is there.
+inline std::string in_quotes(std::string_view text) {
+    std::string out = "'";
+    for (std::size_t i = 0; i < text.size();) {
+        const unsigned char lead = text[i++];
+        std::uint32_t code = lead;
+        if (lead >= 0xc0) {
+            const int more = lead >= 0xf0 ? 3 : lead >= 0xe0 ? 2 : 1;
+            code = lead & (0x3f >> more);
+            for (int k = 0; k < more && i < text.size(); ++k) code = code << 6 | (text[i++] & 0x3f);
+        }
+        const bool plain = code >= 0x20 && code < 0x7f;
+        if (plain && (code == '\'' || code == '\\')) out += '\\';
+        if (plain) {
+            out += char(code);
+            continue;
+        }
+        const bool wide = code > 0xffff;
+        out += wide ? "\\U" : "\\u";
+        for (int shift = wide ? 28 : 12; shift >= 0; shift -= 4) out += "0123456789abcdef"[code >> shift & 15];
+    }
+    return out + "'";
+}
+
+inline void show(const Json& value, std::size_t most, std::string& out) {
+    if (out.size() > most) return;
+    switch (value.kind) {
+        case Json::Kind::null: out += "null"; return;
+        case Json::Kind::boolean: out += value.boolean ? "true" : "false"; return;
+        case Json::Kind::number: out += value.string; return;
+        case Json::Kind::string: out += in_quotes(value.string); return;
+        case Json::Kind::array:
+            out += '[';
+            for (const Json& item : value.array) {
+                if (&item != value.array.data()) out += ", ";
+                show(item, most, out);
+            }
+            out += ']';
+            return;
+        case Json::Kind::object:
+            out += '{';
+            bool first = true;
+            for (const auto& [name, item] : value.object) {
+                out += std::exchange(first, false) ? "" : ", ";
+                out += in_quotes(name) + ": ";
+                show(item, most, out);
+            }
+            out += '}';
+            return;
+    }
+}
+
+// What came, for complaints: at most 80 characters of it.
+inline std::string shown(const Json* value) {
+    if (!value) return "nothing";
+    std::string out;
+    show(*value, 80, out);
+    return out.substr(0, 80);
+}
 
 }  // namespace unspool

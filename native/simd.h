@@ -1,10 +1,36 @@
-// One vector type per instruction set, written with the compilers' vector extensions: the same source becomes
-// AVX-512, AVX2, SSE2 or NEON code according to the flags it is compiled with.
+// One vector type per instruction set, written with the vector extensions of GCC and clang: the same source becomes
+// AVX-512, AVX2, SSE2 or NEON code according to the flags it is compiled with. Every file that uses it is compiled once
+// for each set, in a namespace of the set's name (UNSPOOL_ISA), so that all of them can lie in one library; sets.cpp
+// picks one when the library is loaded. All intrinsics are in this file, and there is one: the extensions have no name
+// for a product of neighbouring pairs.
+//
+//     Vec<float>    16 lanes of AVX-512, 8 of AVX2, 4 of SSE2 and NEON; Vec<double> half as many
+//     load, store   anywhere in memory; with a third argument n only the first n lanes, for the ends of rows
+//
+// A store or load of some lanes is a loop, not a mask: the layouts are padded so that hardly any vector is cut, and the
+// loop is the same code for all sets.
+//
+// tanh and σ come from one exponential in vector registers. A rational tanh of degree 9/8 was faster, but σ made of it
+// was too far off where gates saturate; sharing a division between two gates gained nothing (docs/log.md).
 #pragma once
 
 #include <cstdint>
 #include <cstring>
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+// Files that belong to no set read facts and names from these headers, and use nothing that depends on it.
+#if !defined(UNSPOOL_ISA)
+#define UNSPOOL_ISA no_set
+#endif
+#define UNSPOOL_TEXT_(x) #x
+#define UNSPOOL_TEXT(x) UNSPOOL_TEXT_(x)
+
+// How wide a vector is, and how many the processor can name: a register tile (sequences/product.h) must fit in them.
 #if defined(__AVX512F__)
 #define UNSPOOL_VECTOR_BYTES 64
 #define UNSPOOL_REGISTERS 32
@@ -54,6 +80,9 @@ using Vec = typename VectorOf<T>::Type;
 template <class T>
 constexpr int kLanes = UNSPOOL_VECTOR_BYTES / sizeof(T);
 
+// Sums that a register tile keeps; the other registers hold what is multiplied.
+constexpr int kAccumulators = UNSPOOL_REGISTERS >= 32 ? 24 : 12;
+
 template <class T>
 UNSPOOL_INLINE Vec<T> broadcast(T value) {
     return value - Vec<T>{};
@@ -84,6 +113,35 @@ template <class T>
 UNSPOOL_INLINE void store(T* p, Vec<T> v, int64_t n) {
     if (n >= kLanes<T>) return store(p, v);
     for (int64_t i = 0; i < n; ++i) p[i] = v[i];
+}
+
+// Words of 32 bits, one for each lane of a Vec<float>, and halves of 16, two for each.
+using Floats = Vec<float>;
+using Words = VectorOf<float>::Bits;
+typedef std::int16_t Halves __attribute__((vector_size(UNSPOOL_VECTOR_BYTES)));
+
+UNSPOOL_INLINE Words load_words(const void* p) {
+    Words v;
+    std::memcpy(&v, p, sizeof v);
+    return v;
+}
+
+// Sums of the products of neighbouring halves, one for each word.
+UNSPOOL_INLINE Words multiply_pairs(Halves a, Halves b) {
+#if defined(__AVX512BW__)
+    return (Words)_mm512_madd_epi16((__m512i)a, (__m512i)b);
+#elif defined(__AVX2__)
+    return (Words)_mm256_madd_epi16((__m256i)a, (__m256i)b);
+#elif defined(__SSE2__)
+    return (Words)_mm_madd_epi16((__m128i)a, (__m128i)b);
+#elif defined(__aarch64__)
+    const int16x8_t x = (int16x8_t)a, y = (int16x8_t)b;
+    return (Words)vpaddq_s32(vmull_s16(vget_low_s16(x), vget_low_s16(y)), vmull_high_s16(x, y));
+#else
+    Words sum;
+    for (int i = 0; i < kLanes<float>; ++i) sum[i] = a[2 * i] * b[2 * i] + a[2 * i + 1] * b[2 * i + 1];
+    return sum;
+#endif
 }
 
 // A comparison with NaN is false, so that both keep a NaN in x.

@@ -1,5 +1,10 @@
-// Runs tasks on several threads. PyTorch's OpenMP workers keep spinning after each parallel region and would steal
-// the cores from a pool of ours, so theirs are used where an OpenMP runtime is loaded; otherwise plain threads.
+// Runs tasks on several threads. PyTorch's OpenMP workers keep spinning for a while after each parallel region and
+// would steal the cores from a pool of ours (up to half of the speed on two cores), so theirs are used where an OpenMP
+// runtime is loaded in the process: it is looked up by name at the call and never linked. Otherwise, in a program that
+// only runs streams, the tasks get plain threads, which are begun and joined in each call.
+//
+// Tasks are taken from a counter, so that any number of threads serves: also fewer than tasks, as when the system gives
+// no more. A task must not count on running beside another one; nothing here waits but for the end of all.
 #pragma once
 
 #include <atomic>
@@ -45,8 +50,8 @@ inline void parallel_calls(int tasks, void (*call)(void* self, int i), void* sel
             }
         }
     } shared{tasks, call, self};
-    if (const GompParallel run = openmp()) {
-        run(Shared::work, &shared, tasks, 0);
+    if (const GompParallel region = openmp()) {
+        region(Shared::work, &shared, tasks, 0);
     } else {
         std::vector<std::thread> workers;
         try {

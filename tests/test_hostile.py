@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -18,6 +19,7 @@ from saved import DENSE, EMBEDDING
 
 from unspool import FolderError, load
 from unspool.saved import small
+from unspool.saved.folder import read
 from unspool.tasks.language_model import saved as language_model
 
 ROOT = Path(__file__).parents[1]
@@ -122,10 +124,8 @@ def test_what_was_not_mutated_runs(folders, tmp_path):
 
 def rebuilt(folder, **changes):
     """The configuration, and the file of the weights with some put in, changed, or taken out (None)."""
-    from unspool.saved import folder
-
     config, _ = parts(folder)
-    weights = dict(folders.read(folder).weights) | changes
+    weights = dict(read(folder).weights) | changes
     return config, save({name: w for name, w in weights.items() if w is not None})
 
 
@@ -202,13 +202,13 @@ def program(tmp_path_factory):
     if None in compilers:
         pytest.skip("needs a C and a C++ compiler")
     build = tmp_path_factory.mktemp("asan")
-    flags = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{ROOT / 'native'}", "-c"]
-    plain = ["-std=c++20", "-O1", "-DUNSPOOL_ISA=baseline", "-DUNSPOOL_SETS(set)=set(baseline)"]
-    for name in ("network", "network_sets", "unspool"):
-        source, to = ROOT / "native" / f"{name}.cpp", build / f"{name}.o"
-        subprocess.run([compilers[0], *plain, *flags, source, "-o", to], check=True)
-    subprocess.run([compilers[1], *flags, ROOT / "examples" / "stream.c", "-o", build / "stream.o"], check=True)
-    objects = [build / f"{name}.o" for name in ("stream", "unspool", "network", "network_sets")]
+    flags = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{ROOT / 'native' / 'c'}", "-c"]
+    plain = ["-std=c++20", "-O1", "-DUNSPOOL_ISA=baseline", "-DUNSPOOL_SETS(set)=set(baseline)", "-DUNSPOOL_STEPS_ONLY"]
+    objects = [build / "stream.o"]
+    for name in ("sets", "steps/architecture", "steps/network", "c/folder"):
+        objects.append(build / f"{Path(name).name}.o")
+        subprocess.run([compilers[0], *plain, *flags, ROOT / "native" / f"{name}.cpp", "-o", objects[-1]], check=True)
+    subprocess.run([compilers[1], *flags, ROOT / "examples" / "stream.c", "-o", objects[0]], check=True)
     subprocess.run([compilers[0], "-fsanitize=address,undefined", *objects, "-o", build / "stream"], check=True)
     return build / "stream"
 
@@ -266,6 +266,106 @@ def test_c_complains_in_one_line_that_names_the_file(program, folders, tmp_path)
     assert "has arrays that overlap" in step_from_c(program, same, [1])[2]
 
 
+NETWORK = {"front": {"kind": "dense", "size": 5}, "recurrent": {"cell": "tdnn", "hidden_size": 4, "num_layers": 2}}
+NETWORK |= {"head": {"kind": "linear", "size": 3}}
+
+
+def odd(section, **changes):
+    """A configuration as text; values are JSON, or None for what is to be absent."""
+    values = {name: json.dumps(value) for name, value in NETWORK[section].items()} | changes
+    body = ", ".join(f'"{name}": {value}' for name, value in values.items() if value is not None)
+    sections = {name: json.dumps(value) for name, value in NETWORK.items()} | {section: f"{{{body}}}"}
+    return "{" + ", ".join(f'"{name}": {value}' for name, value in sections.items()) + "}"
+
+
+ODD = [
+    ("null", "network must have a section 'front'"),
+    ("[]", "network must have a section 'front'"),
+    ('{"front": {}, "recurrent": [], "head": {}}', "network must have a section 'recurrent'"),
+    (odd("front", kind="true"), "kind must be one of one-hot, embedding, dense"),
+    (odd("front", kind='"d\\u00e9nse\\n"'), "kind must be one of one-hot, embedding, dense"),
+    (odd("front", kind='"\\ud800"'), "kind must be one of one-hot, embedding, dense"),
+    (odd("front", kind='"dense\\u0000"'), "kind must be one of one-hot, embedding, dense"),
+    (odd("front", kind='["dense"]'), "kind must be one of one-hot, embedding, dense"),
+    (odd("front", kind='"dens\\u0065"'), None),
+    (odd("front", tokens="3"), "front must have kind, size and no more"),
+    (odd("recurrent", bar="3"), "recurrent must have cell, hidden_size, num_layers, dropout, bias, nonlinearity"),
+    (odd("recurrent", peephole="false"), "recurrent must have cell, hidden_size"),
+    (odd("recurrent", cell='"foo"'), "cell must be one of elman, jordan, gru, lstm, tdnn"),
+    (odd("recurrent", cell='"gru_reset_before"'), "cell must be one of elman, jordan, gru, lstm, tdnn"),
+    (odd("recurrent", cell=None), "cell must be one of elman, jordan, gru, lstm, tdnn"),
+    (odd("recurrent", cell='""'), "cell must be one of elman, jordan, gru, lstm, tdnn"),
+    (odd("recurrent", num_layers='"x"'), "num_layers must be an integer from 1 to 1024"),
+    (odd("recurrent", num_layers="true"), "num_layers must be an integer from 1 to 1024"),
+    (odd("recurrent", num_layers="2.0"), "num_layers must be an integer from 1 to 1024"),
+    (odd("recurrent", num_layers="2e0"), "num_layers must be an integer from 1 to 1024"),
+    (odd("recurrent", num_layers="-0"), "num_layers must be an integer from 1 to 1024"),
+    (odd("recurrent", num_layers="NaN"), "num_layers must be an integer from 1 to 1024"),
+    (odd("recurrent", num_layers="9" * 400), "num_layers must be an integer from 1 to 1024"),
+    (odd("recurrent", hidden_size="16777217"), "hidden_size must be an integer from 1 to 16777216"),
+    (odd("recurrent", dropout="1"), "dropout must be a number of at least 0 and less than 1"),
+    (odd("recurrent", dropout="-1e-400"), None),
+    (odd("recurrent", dropout="1e400"), "dropout must be a number of at least 0 and less than 1"),
+    (odd("recurrent", dropout="-Infinity"), "dropout must be a number of at least 0 and less than 1"),
+    (odd("recurrent", dropout="null"), "dropout must be a number of at least 0 and less than 1"),
+    (odd("recurrent", dropout="false"), "dropout must be a number of at least 0 and less than 1"),
+    (odd("recurrent", dropout="0"), None),
+    (odd("recurrent", bias="1"), "bias must be true or false"),
+    (odd("recurrent", bias="null"), "bias must be true or false"),
+    (odd("recurrent", nonlinearity="null"), "nonlinearity must be one of identity, tanh, relu, sigmoid"),
+    (odd("recurrent", window="[3, 3, 3]"), "window must be an integer, or one for each of 2 layers"),
+    (odd("recurrent", window="[3, true]"), "window must be an integer from 1 to 65536"),
+    (odd("recurrent", window="3.0"), "window must be an integer from 1 to 65536"),
+    (odd("recurrent", window="[3, 3]"), None),
+    (odd("recurrent", cell='"jordan"', nonlinearity='"identity"'), "nonlinearity must be one of tanh, relu, sigmoid"),
+    (odd("recurrent", cell='"jordan"', output_size="0"), "output_size must be an integer from 1 to 16777216"),
+    (odd("recurrent", cell='"lstm"', proj_size="4"), "proj_size must be an integer from 0 to 3"),
+    (odd("recurrent", cell='"lstm"', proj_size="null"), "proj_size must be an integer from 0 to 3"),
+    (odd("head", kind='"distribution"'), "family must be one of normal, laplace, poisson"),
+    (odd("head", kind='"distribution"', family='"none"'), "family must be one of normal, laplace, poisson"),
+    (odd("head", family='"normal"'), "head must have kind, size and no more"),
+    (odd("head", size='3, "size": 3'), "twice"),
+    (odd("head", size="03"), "JSON"),
+    (odd("head", size="3."), "JSON"),
+    (odd("head", size="[" * 30 + "]" * 30), "size must be an integer from 1 to 16777216"),
+    (odd("head", size="'3'"), "JSON"),
+]
+
+
+@pytest.mark.parametrize(("network", "complaint"), ODD, ids=lambda value: str(value)[-60:])
+def test_python_and_c_say_the_same_of_odd_configurations(program, folders, tmp_path, network, complaint):
+    config, weights = parts(folders / "tdnn")
+    text = json.dumps(config | {"network": "?", "odd": float("nan")}).replace('"?"', network)
+    path = place(tmp_path / "m", text.encode(), weights)
+    status, _, from_c = step_from_c(program, path, np.zeros((1, 5)))
+    try:
+        load(path)
+        from_python = ""
+    except FolderError as error:
+        from_python = str(error)
+    # A network that is well formed but has other weights than this one is refused later on.
+    if complaint is None:
+        assert all(not said or "shape" in said or "missing" in said for said in (from_c, from_python))
+        return
+    assert status == 2 and from_c.count("\n") == 1
+    assert complaint in from_c and complaint in from_python
+    if complaint.endswith(("JSON", "twice")):
+        return
+    came = re.search(r"; got (.*)", from_c)[1]
+    assert came.isascii() and "; got " in from_python
+    if came not in ("2e0", "-0", "1e400"):  # which Python's json has read before
+        assert came[:60] in from_python
+
+
+def test_a_configuration_that_is_no_utf_8_is_refused_by_both(program, folders, tmp_path):
+    config, weights = parts(folders / "tdnn")
+    for bad in (b"\xff", b"\xc0\x80", b"\xe2\x82", b"\xf4\x90\x80\x80"):
+        path = place(tmp_path / "m", json.dumps(config).encode().replace(b'"test"', b'"' + bad + b'"'), weights)
+        assert "config.json is not JSON at byte" in step_from_c(program, path, np.zeros((1, 5)))[2]
+        with pytest.raises(FolderError, match="is not JSON"):
+            load(path)
+
+
 def test_a_small_file_does_not_make_a_large_state(tmp_path):
     wide = {"kind": "dense", "size": 80}
     config = saved.config(wide, cell="tdnn", window=17, dilation=65535, hidden_size=2, num_layers=1)
@@ -287,7 +387,7 @@ def test_sha256_in_c(tmp_path):
             for (int i = 0; i < 300; data += char(i++ * 37)) std::cout << unspool::Sha256::of(data) << "\\n";
         }
     """)
-    subprocess.run([compiler, "-std=c++20", f"-I{ROOT / 'native'}", source, "-o", tmp_path / "sums"], check=True)
+    subprocess.run([compiler, "-std=c++20", f"-I{ROOT / 'native' / 'c'}", source, "-o", tmp_path / "sums"], check=True)
     sums = subprocess.run([tmp_path / "sums"], capture_output=True, text=True, check=True).stdout.split()
     data = bytes(i * 37 % 256 for i in range(300))
     assert sums == [hashlib.sha256(data[:i]).hexdigest() for i in range(300)]

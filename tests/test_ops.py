@@ -198,7 +198,7 @@ def test_the_operator_refuses_what_would_crash(monkeypatch):
     trial.run("native")
     *inputs, kind, activation, output_activation, reverse, _ = calls[0]
     options = (kind, activation, output_activation, reverse)
-    with pytest.raises(ValueError, match="an LSTM needs c0"):
+    with pytest.raises(ValueError, match="c0 must be given for lstm; got none"):
         operator(*inputs[:2], None, *inputs[3:], *options, False)
     with pytest.raises(TypeError, match=r"x must be torch\.float64, as w_hh is; got torch\.float32"):
         operator(inputs[0].float(), *inputs[1:], *options, False)

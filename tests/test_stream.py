@@ -1,10 +1,13 @@
 """Streams: what a saved network computes without PyTorch is what the training side computes."""
 
+import inspect
 import json
+import pydoc
 import subprocess
 import sys
 import threading
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -233,6 +236,30 @@ def test_a_session_moves_into_a_stream(networks):
     assert_array_equal(sessions.step(xs[:1], np.array([1]))[0], stream.step(xs[0]))
     stream.from_bytes(sessions.to_bytes(1))
     assert_array_equal(sessions.step(xs[:1], np.array([1]))[0], stream.step(xs[0]))
+
+
+def test_help_shows_how_to_call_a_step(networks):
+    """The step is compiled, and has a signature and takes its argument by name all the same."""
+    for method, name in ((Stream.step, "x"), (Stream.run, "xs")):
+        assert list(inspect.signature(method).parameters) == ["self", name]
+        assert f"{method.__name__}(self, /, {name})" in pydoc.render_doc(method, renderer=pydoc.plaintext)
+    path, front = networks["lstm"]
+    xs = saved.inputs(front, 3)
+    assert_array_equal(load(path).step(x=xs[0]), load(path).step(xs[0]))
+    assert_array_equal(load(path).run(xs=xs), load(path).run(xs))
+    stream: Any = load(path)
+    for call, complaint in (
+        (stream.step, "step takes one argument, x; got 0"),
+        (lambda: stream.step(xs[0], 1), "step takes one argument, x; got 2"),
+        (lambda: stream.step(y=xs[0]), "step takes one argument, x; got one named y"),
+        (lambda: stream.run(x=xs), "run takes one argument, xs; got one named x"),
+    ):
+        with pytest.raises(TypeError, match=complaint):
+            call()
+    with pytest.raises(TypeError, match="was not made by its __init__"):
+        Stream.__new__(Stream).step(xs[0])
+    with pytest.raises(TypeError, match=r"requires a '.*Sessions' object"):
+        Stream.step(3, xs[0])
 
 
 def test_outputs_are_the_callers(networks):

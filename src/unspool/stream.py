@@ -19,10 +19,9 @@ from . import _native
 from .arguments import integer
 from .errors import FolderError, UnspoolError
 from .saved import folder
-from .saved.architecture import FAMILIES, FRONTS, HEADS, Architecture, parse
+from .saved.architecture import as_json, parse
 
 State = dict[str, np.ndarray]
-_CELLS = {"elman": 0, "jordan": 1, "gru": 2, "lstm": 4, "tdnn": 0}  # in the order of native/kernels.h
 
 
 class Stream(_native.Sessions):
@@ -154,8 +153,9 @@ class Loaded:
     def __init__(self, saved: folder.Saved, path: str | Path, instruction_set: str = ""):
         self.config = saved.config
         try:
-            self.architecture = parse(saved.config.get("network"))
-            self.native = _native.Network(_plain(self.architecture), saved.weights, instruction_set)
+            network = saved.config.get("network")
+            self.architecture = parse(network)
+            self.native = _native.Network(as_json(network), saved.weights, instruction_set)
         except UnspoolError as error:
             raise FolderError(f"{path}: is not a saved network that can be run ({error}); save it again") from None
         if more := sorted(saved.weights.keys() - self.native.names):
@@ -171,38 +171,6 @@ def load(path: str | Path) -> Stream:
         FolderError: it is not a saved network, a damaged one, or of a newer format.
     """
     return Stream(Loaded(folder.read(path), path))
-
-
-def _plain(arch: Architecture) -> dict[str, Any]:
-    """The architecture in the numbers of native/network.h."""
-    options = arch.options
-    cell = _CELLS[arch.cell] + (not options.get("reset_after", True)) + (not options.get("forget_gate", True))
-    return {
-        "front": FRONTS.index(arch.front),
-        "tokens": arch.tokens,
-        "inputs": arch.inputs,
-        "time_delay": arch.cell == "tdnn",
-        "cell": cell,
-        "activation": _activation(options.get("nonlinearity", "tanh")),
-        "output_activation": _activation(options.get("output_nonlinearity", "identity")),
-        "hidden": arch.hidden_size,
-        "layers": arch.num_layers,
-        "feedback": arch.features // (2 if arch.bidirectional else 1),
-        "bias": options["bias"],
-        "bidirectional": arch.bidirectional,
-        "initial": options.get("learn_initial_state", False),
-        "projection": options.get("proj_size", 0) > 0,
-        "peephole": options.get("peephole", False),
-        "window": tuple(options.get("window", ())),
-        "dilation": tuple(options.get("dilation", ())),
-        "head": HEADS.index(arch.head),
-        "family": 0 if arch.family is None else 1 + list(FAMILIES).index(arch.family),
-        "outputs": arch.outputs,
-    }
-
-
-def _activation(name: str) -> int:
-    return ("identity", "tanh", "sigmoid", "relu").index(name)
 
 
 def _read(sessions: Stream | Streams, session: int) -> State:

@@ -30,32 +30,14 @@ model.safetensors has the weights by the names of `unspool.network.Network`'s st
 as in `head.weight`. They are float32; the matrices of recurrent and head may all be packed (`unspool.saved.small`).
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ..arguments import integer, number, one_of
+import numpy as np
+
+from .. import _native
 from ..errors import UnspoolError
-
-CELLS = ("elman", "jordan", "gru", "lstm", "tdnn")
-FRONTS = ("one-hot", "embedding", "dense")
-HEADS = ("linear", "softmax", "logistic", "distribution")
-FAMILIES = {"normal": 2, "laplace": 2, "poisson": 1}  # parameters of each
-HIDDEN, OUTPUT = ("tanh", "relu", "sigmoid"), ("identity", "tanh", "relu", "sigmoid")
-_SIZE = 2**24
-
-_COMMON: dict[str, Any] = {"bias": True}
-_RECURRENT = _COMMON | {"bidirectional": False, "learn_initial_state": False}
-OPTIONS: dict[str, dict[str, Any]] = {
-    "elman": _RECURRENT | {"nonlinearity": "tanh"},
-    "jordan": _RECURRENT | {"nonlinearity": "tanh", "output_size": None, "output_nonlinearity": "identity"},
-    "gru": _RECURRENT | {"reset_after": True},
-    "lstm": _RECURRENT | {"proj_size": 0, "peephole": False, "forget_gate": True},
-    "tdnn": _COMMON | {"nonlinearity": "tanh", "window": 3, "dilation": 1},
-}
-_SECTIONS = {
-    "front": {"one-hot": ("size",), "embedding": ("tokens", "size"), "dense": ("size",)},
-    "head": {"linear": ("size",), "softmax": ("size",), "logistic": ("size",), "distribution": ("family", "size")},
-}
 
 
 class Architecture(NamedTuple):
@@ -85,79 +67,28 @@ class Architecture(NamedTuple):
 
 
 def parse(config: Any) -> Architecture:
-    """Check a configuration.
+    """Check a configuration; the compiled core reads it, for Python and C alike (native/steps/architecture.cpp).
 
     Raises:
         UnspoolError: it is not of the form above.
     """
-    front, recurrent, head = (_section(config, name) for name in ("front", "recurrent", "head"))
-    kind, cell, head_kind = _word(front, "kind", FRONTS), _word(recurrent, "cell", CELLS), _word(head, "kind", HEADS)
-    _known("front", front, ("kind", *_SECTIONS["front"][kind]))
-    _known("recurrent", recurrent, ("cell", "hidden_size", "num_layers", "dropout", *OPTIONS[cell]))
-    _known("head", head, ("kind", *_SECTIONS["head"][head_kind]))
-    inputs, hidden = _size(front, "size"), _size(recurrent, "hidden_size")
-    layers = integer("num_layers", recurrent.get("num_layers"), 1, 2**10)
-    dropout = number("dropout", recurrent.get("dropout", 0.0), below=1)
-    options = _options(cell, recurrent, hidden, layers)
-    feedback = options.get("output_size") or options.get("proj_size") or hidden
-    family = _word(head, "family", tuple(FAMILIES)) if head_kind == "distribution" else None
-    return Architecture(
-        kind,
-        {"one-hot": inputs, "embedding": _size(front, "tokens") if kind == "embedding" else 0, "dense": 0}[kind],
-        inputs,
-        cell,
-        hidden,
-        layers,
-        dropout,
-        options,
-        feedback * (2 if options.get("bidirectional") else 1),
-        head_kind,
-        family,
-        _size(head, "size") * (FAMILIES[family] if family else 1),
-    )
+    return Architecture(**_native.architecture(as_json(config)))
 
 
-def _options(cell: str, section: Mapping[str, Any], hidden: int, layers: int) -> dict[str, Any]:
-    options = {name: section.get(name, default) for name, default in OPTIONS[cell].items()}
-    for name, default in OPTIONS[cell].items():
-        if isinstance(default, bool) and not isinstance(options[name], bool):
-            raise UnspoolError(f"{name} must be true or false; got {options[name]!r:.80}")
-    if "nonlinearity" in options:
-        one_of("nonlinearity", options["nonlinearity"], OUTPUT if cell == "tdnn" else HIDDEN)
-    if cell == "jordan":
-        one_of("output_nonlinearity", options["output_nonlinearity"], OUTPUT)
-        size = options["output_size"]
-        options["output_size"] = integer("output_size", hidden if size is None else size, 1, _SIZE)
-    if cell == "lstm":
-        integer("proj_size", options["proj_size"], 0, hidden - 1)
-    if cell == "tdnn":
-        options |= {name: _per_layer(name, options[name], layers) for name in ("window", "dilation")}
-    return options
+def as_json(config: Any) -> str:
+    """A configuration as the compiled core takes it.
+
+    Raises:
+        UnspoolError: it is nothing that JSON can have.
+    """
+    try:
+        return json.dumps(config, default=_plain)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UnspoolError(f"network must be what JSON can have; got {type(config).__name__} ({error!s:.80})") from None
 
 
-def _per_layer(name: str, value: Any, layers: int) -> tuple[int, ...]:
-    values = value if isinstance(value, list | tuple) else [value] * layers
-    if len(values) != layers:
-        raise UnspoolError(f"{name} must be an integer, or one for each of {layers} layers; got {value!r:.80}")
-    return tuple(integer(name, v, 1, 2**16) for v in values)
-
-
-def _section(config: Any, name: str) -> Mapping[str, Any]:
-    if not isinstance(config, Mapping) or not isinstance(config.get(name), Mapping):
-        raise UnspoolError(f"network must have a section {name!r}; got {config!r:.80}")
-    return config[name]
-
-
-def _word(section: Mapping[str, Any], name: str, words: tuple[str, ...]) -> str:
-    one_of(name, section.get(name), words)
-    return section[name]
-
-
-def _known(name: str, section: Mapping[str, Any], names: tuple[str, ...]) -> None:
-    """An option that nobody reads would silently make another network."""
-    if more := [key for key in section if key not in names]:
-        raise UnspoolError(f"{name} must have {', '.join(names)} and no more; got {more[0]!r:.80}")
-
-
-def _size(section: Mapping[str, Any], name: str) -> int:
-    return integer(name, section.get(name), 1, _SIZE)
+def _plain(value: Any) -> Any:
+    """A number of NumPy's, as a search over parameters may give, or any mapping; what else it is, for the complaint."""
+    if isinstance(value, np.generic):
+        return value.item()
+    return dict(value) if isinstance(value, Mapping) else f"{value!r:.60} of type {type(value).__name__}"

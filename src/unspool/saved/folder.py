@@ -145,12 +145,21 @@ def read_as(path: str | Path, task: str) -> Iterator[None]:
 def json_object(data: bytes, name: str | Path) -> dict[str, Any]:
     """The JSON object that a file of this name holds; raise FolderError if it does not hold one."""
     try:
-        value = json.loads(data)
+        value = json.loads(data, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise FolderError(f"{name}: is not JSON ({error}); save the network again") from None
     if not isinstance(value, dict):
         raise FolderError(f"{name}: must be a JSON object; save the network again")
     return value
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object's values by name; readers differ in which of two they take."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"it has a name twice, {next(n for n in names if names.count(n) > 1)!r:.80}")
+    return values
 
 
 def _read_file(path: Path) -> bytes:

@@ -1,18 +1,22 @@
 // Saved networks as Python objects: checks of what comes in, and one call into the core for each step.
+//
+// Network has the weights, packed, and Sessions the states of some sessions; unspool.stream makes Stream and Streams of
+// Sessions. A step must cost less than the smallest network does, so that it is one call of the interpreter: the input
+// is read through the buffer protocol, the output is an array that nobody holds any more, and what is wrong is found by
+// looking at each number once. Whatever is refused is refused before the state is touched.
+#include "../steps/network.h"
+
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 
 #include <cstring>
 #include <map>
-#include <stdexcept>
-
-#include "network.h"
 
 namespace nb = nanobind;
 
 namespace unspool {
 
-[[noreturn]] static void refuse(const std::string& message) {
+[[noreturn]] static void complain(const std::string& message) {
     const nb::object type = nb::module_::import_("unspool.errors").attr("UnspoolError");
     PyErr_SetString(type.ptr(), message.c_str());
     throw nb::python_error();
@@ -20,7 +24,8 @@ namespace unspool {
 
 static std::string text(nb::handle value) { return nb::cast<std::string>(nb::str(value)); }
 
-// A contiguous array of somebody else's, for as long as this lives.
+// A contiguous array of somebody else's, for as long as this lives. The buffer protocol is the one interface to arrays
+// that is in Python's stable ABI and needs no header of NumPy's.
 class View {
   public:
     Py_buffer buffer;
@@ -59,6 +64,8 @@ static std::string shape_text(const std::vector<std::int64_t>& shape, const char
     return out + (shape.size() == 1 ? ",)" : ")");
 }
 
+// The exponent of NaN and infinity is all ones. A maximum of integers is a vector instruction, where a test of each
+// number would not be.
 static bool finite(const float* x, std::int64_t size) {
     std::uint32_t most = 0;
     for (std::int64_t i = 0; i < size; ++i) {
@@ -69,27 +76,31 @@ static bool finite(const float* x, std::int64_t size) {
     return most < 0x7f800000u;
 }
 
+// What came, for complaints: the type and shape of an array, or the beginning of anything else.
 static std::string described(nb::handle x) {
     if (nb::hasattr(x, "dtype") && nb::hasattr(x, "shape")) return text(x.attr("dtype")) + " " + text(x.attr("shape"));
     const nb::str all = nb::repr(x);
-    return text(nb::steal<nb::str>(PyUnicode_Substring(all.ptr(), 0, 40))) + " of type " + text(x.type().attr("__name__"));
+    return text(nb::steal<nb::str>(PyUnicode_Substring(all.ptr(), 0, 40))) + " of type " +
+           text(x.type().attr("__name__"));
 }
 
+// The network of a configuration and the arrays of a folder, by name. `names` are those that it asked for, so that the
+// caller can tell which ones it has in vain.
 class BoundNetwork {
   public:
     std::unique_ptr<Network> network;
     std::map<std::string, bool> names;  // that were asked for
 
-    BoundNetwork(const nb::dict& architecture, const nb::dict& weights, const std::string& set_name) {
-        const NetworkSet* set = nullptr;
-        for (const NetworkSet* candidate : network_sets())
+    BoundNetwork(const std::string& architecture, const nb::dict& weights, const std::string& set_name) {
+        const Networks* set = nullptr;
+        for (const Networks* candidate : network_sets())
             if (!set && (set_name.empty() || set_name == candidate->name)) set = candidate;
-        if (!set) refuse("instruction_set must be one that this machine has; got " + set_name);
+        if (!set) complain("instruction_set must be one that this machine has; got " + set_name);
         std::vector<std::unique_ptr<View>> held;
         const Tensors tensors = [&](const std::string& name) { return tensor(name, weights, held); };
         try {
             network = set->make(read_architecture(architecture), tensors);
-        } catch (const std::invalid_argument& error) { refuse(error.what()); }
+        } catch (const std::invalid_argument& error) { complain(error.what()); }
     }
 
   private:
@@ -105,38 +116,24 @@ class BoundNetwork {
         if (array.holds('f', 4)) out.number = Number::float32;
         else if (array.holds('H', 2)) out.number = Number::bfloat16;
         else if (array.holds('b', 1)) out.number = Number::int8;
-        else throw std::invalid_argument(name + " has numbers of an unknown type");
+        else refuse(name + " has numbers of an unknown type");
         out.shape.assign(array.buffer.shape, array.buffer.shape + array.buffer.ndim);
         if (out.number == Number::int8) {
             const std::string scale = name + ".scale";
             names[scale] = true;
-            if (!weights.contains(scale.c_str())) throw std::invalid_argument(scale + " is missing");
+            if (!weights.contains(scale.c_str())) refuse(scale + " is missing");
             const View& scales = view(scale);
             if (out.shape.empty() || !scales.holds('f', 4) || !scales.has_shape({out.shape[0]}))
-                throw std::invalid_argument(scale + " must have a number for each row");
+                refuse(scale + " must have a number for each row");
             out.scale = scales.data<float>();
         }
         out.data = array.data<void>();
         return out;
     }
-    static Architecture read_architecture(const nb::dict& d) {
-        const auto integer = [&](const char* name) { return nb::cast<std::int64_t>(d[name]); };
-        const auto flag = [&](const char* name) { return nb::cast<bool>(d[name]); };
-        Architecture a{};
-        a.front = Front(integer("front")), a.tokens = integer("tokens"), a.inputs = integer("inputs");
-        a.time_delay = flag("time_delay"), a.cell = Cell(integer("cell"));
-        a.activation = Activation(integer("activation"));
-        a.output_activation = Activation(integer("output_activation"));
-        a.hidden = integer("hidden"), a.layers = integer("layers"), a.feedback = integer("feedback");
-        a.bias = flag("bias"), a.bidirectional = flag("bidirectional"), a.initial = flag("initial");
-        a.projection = flag("projection"), a.peephole = flag("peephole");
-        for (nb::handle item : nb::cast<nb::tuple>(d["window"])) a.window.push_back(nb::cast<std::int64_t>(item));
-        for (nb::handle item : nb::cast<nb::tuple>(d["dilation"])) a.dilation.push_back(nb::cast<std::int64_t>(item));
-        a.head = Head(integer("head")), a.family = Family(integer("family")), a.outputs = integer("outputs");
-        return a;
-    }
 };
 
+// The sessions of a network. `busy_` is set while a run has let go of the interpreter's lock: meanwhile another thread
+// could step the same states, which is refused. A single step keeps the lock, as it is over sooner than that takes.
 class BoundSessions {
     nb::object owner_;
     const Network& net_;
@@ -149,7 +146,7 @@ class BoundSessions {
   public:
     BoundSessions(nb::object owner, std::int64_t count, int threads)
         : owner_(owner), net_(*nb::cast<BoundNetwork&>(owner).network) {
-        if (count < 1) refuse("n must be at least 1 session; got " + std::to_string(count));
+        if (count < 1) complain("n must be at least 1 session; got " + std::to_string(count));
         sessions_ = net_.sessions(count, threads);
         const nb::module_ numpy = nb::module_::import_("numpy");
         empty_ = numpy.attr("empty"), float32_ = numpy.attr("dtype")("float32");
@@ -159,13 +156,13 @@ class BoundSessions {
     }
     std::int64_t count() const { return sessions_->count(); }
     void check_idle() const {
-        if (busy_) refuse("the stream is running in another thread; give each thread a stream of its own");
+        if (busy_) complain("the stream is running in another thread; give each thread a stream of its own");
     }
     void check_one_way(const char* verb) const {
         if (net_.architecture.bidirectional)
-            refuse(std::string(verb) +
-                   " needs a network of one direction, and this one is bidirectional, so that its "
-                   "outputs depend on what is still to come; give run whole sequences");
+            complain(std::string(verb) +
+                     " needs a network of one direction, and this one is bidirectional, so that its "
+                     "outputs depend on what is still to come; give run whole sequences");
     }
 
     nb::object step(nb::handle x) {
@@ -189,6 +186,8 @@ class BoundSessions {
         const View indices = integers(which, "sessions", "(rows,)");
         const std::int64_t rows = indices.size();
         const std::int64_t* index = indices.data<std::int64_t>();
+        // Each session is marked in seen_, and the marks are taken away again, which costs as many steps as there are
+        // rows.
         std::string complaint;
         std::int64_t marked = 0;
         for (; marked < rows && complaint.empty(); ++marked) {
@@ -199,9 +198,10 @@ class BoundSessions {
         }
         for (std::int64_t k = 0; k < marked; ++k)
             if (index[k] >= 0 && index[k] < count()) seen_[index[k]] = 0;
-        if (!complaint.empty()) refuse(complaint);
+        if (!complaint.empty()) complain(complaint);
         return steps(x, index, rows);
     }
+    nb::object run_many(nb::handle xs) { return run(xs, true); }
     nb::object run(nb::handle xs, bool many) {
         check_idle();
         const std::int64_t n = count();
@@ -296,65 +296,135 @@ class BoundSessions {
             View view = contiguous(x, [&] { return rule(name, "float32", shape_text(shape, "T")); });
             if (view.holds('f', 4) && view.has_shape(shape)) {
                 if (!finite(view.data<float>(), view.size()))
-                    refuse(std::string(name) + " must be finite numbers; got NaN or infinity: the state is as it was");
+                    complain(std::string(name) +
+                             " must be finite numbers; got NaN or infinity: the state is as it was");
                 return view;
             }
         }
-        refuse(rule(name, "float32", shape_text(shape, "T")) + "; got " + described(x));
+        complain(rule(name, "float32", shape_text(shape, "T")) + "; got " + described(x));
     }
     View integers(nb::handle x, const char* name, const std::string& shape) const {
         if (PyObject_CheckBuffer(x.ptr())) {
             View view = contiguous(x, [&] { return rule(name, "int64", shape); });
             if (view.holds('q', 8)) return view;
         }
-        refuse(rule(name, "int64", shape) + "; got " + described(x));
+        complain(rule(name, "int64", shape) + "; got " + described(x));
     }
     template <class Rule>
     static View contiguous(nb::handle x, const Rule& rule) {
         Py_buffer probe;
         if (PyObject_GetBuffer(x.ptr(), &probe, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS) != 0) {
             PyErr_Clear();
-            refuse(rule() + "; got one that is not contiguous, or not of numbers, " + described(x));
+            complain(rule() + "; got one that is not contiguous, or not of numbers, " + described(x));
         }
         return View(probe);
     }
     View tokens_of(nb::handle x, const std::vector<std::int64_t>& shape, const char* name) const {
         View view = integers(x, name, shape_text(shape, "T"));
-        if (!view.has_shape(shape)) refuse(rule(name, "int64", shape_text(shape, "T")) + "; got " + described(x));
+        if (!view.has_shape(shape)) complain(rule(name, "int64", shape_text(shape, "T")) + "; got " + described(x));
         for (std::int64_t i = 0; i < view.size(); ++i) check_token(view.data<std::int64_t>()[i]);
         return view;
     }
     void check_token(std::int64_t token) const {
         if (token < 0 || token >= net_.architecture.tokens)
-            refuse("x must be a token in 0.." + std::to_string(net_.architecture.tokens - 1) + "; got " +
-                   std::to_string(token));
+            complain("x must be a token in 0.." + std::to_string(net_.architecture.tokens - 1) + "; got " +
+                     std::to_string(token));
     }
     std::int64_t one_token(nb::handle x) const {
-        const auto complain = [&] {
+        const auto no_token = [&] {
             PyErr_Clear();
-            refuse("x must be a token, an integer in 0.." + std::to_string(net_.architecture.tokens - 1) + "; got " +
-                   described(x));
+            complain("x must be a token, an integer in 0.." + std::to_string(net_.architecture.tokens - 1) + "; got " +
+                     described(x));
         };
-        if (PyBool_Check(x.ptr())) complain();
+        if (PyBool_Check(x.ptr())) no_token();
         PyObject* index = PyNumber_Index(x.ptr());
-        if (!index) complain();
+        if (!index) no_token();
         const long long token = PyLong_AsLongLong(index);
         Py_DECREF(index);
-        if (token == -1 && PyErr_Occurred()) complain();
+        if (token == -1 && PyErr_Occurred()) no_token();
         check_token(token);
         return token;
     }
     void check_session(std::int64_t session) const {
         if (session < 0 || session >= count())
-            refuse("session must be in 0.." + std::to_string(count() - 1) + "; got " + std::to_string(session));
+            complain("session must be in 0.." + std::to_string(count() - 1) + "; got " + std::to_string(session));
     }
     void check_field(std::int64_t session, std::int64_t field, const View& view) const {
         check_session(session);
-        if (field < 0 || field >= std::int64_t(net_.fields.size())) refuse("the state has no such array");
+        if (field < 0 || field >= std::int64_t(net_.fields.size())) complain("the state has no such array");
         if (!view.holds('f', 4) || !view.has_shape(net_.fields[field].shape))
-            refuse(net_.fields[field].name + " must be float32 of shape " + shape_text(net_.fields[field].shape, ""));
+            complain(net_.fields[field].name + " must be float32 of shape " + shape_text(net_.fields[field].shape, ""));
     }
 };
+
+// A configuration's architecture, as the fields of unspool.saved.architecture.Architecture.
+static nb::dict architecture(const std::string& text) {
+    Architecture a;
+    try {
+        a = read_architecture(std::string_view(text));
+    } catch (const std::invalid_argument& error) { complain(error.what()); }
+    const auto value = [](const auto& v) -> nb::object {
+        if constexpr (requires { v.begin() != v.end(), v.c_str(); }) return nb::str(v.c_str());
+        else if constexpr (requires { v.begin(); }) {
+            nb::list items;
+            for (const std::int64_t item : v) items.append(item);
+            return nb::tuple(items);
+        } else {
+            return nb::cast(v);
+        }
+    };
+    nb::dict options, out;
+    for (const Option& option : a.options) options[option.name] = std::visit(value, option.value);
+    out["front"] = name_of(kFronts, a.front), out["tokens"] = a.tokens, out["inputs"] = a.inputs;
+    out["cell"] = a.cell_name, out["hidden_size"] = a.hidden, out["num_layers"] = a.layers;
+    out["dropout"] = a.dropout, out["options"] = options, out["features"] = a.feedback * a.directions();
+    out["head"] = name_of(kHeads, a.head), out["outputs"] = a.outputs;
+    out["family"] = a.family == Family::none ? nb::none() : nb::cast(name_of(kFamilies, a.family));
+    return out;
+}
+
+// A method of one argument as the interpreter itself has them, and not as nanobind makes them: it costs no more, it
+// takes its argument by place or by name, and help() and inspect.signature() see its signature.
+struct Step {
+    static constexpr const char *name = "step", *argument = "x";
+    static constexpr const char* about =
+        "step($self, x)\n--\n\nOne time step of one session: x is a token or (I,), out is (O,).";
+    static nb::object call(BoundSessions& sessions, nb::handle x) { return sessions.step(x); }
+};
+struct Run {
+    static constexpr const char *name = "run", *argument = "xs";
+    static constexpr const char* about =
+        "run($self, xs)\n--\n\nT time steps of one session: xs is (T,) or (T, I), out is (T, O).";
+    static nb::object call(BoundSessions& sessions, nb::handle xs) { return sessions.run(xs, false); }
+};
+
+template <class Method>
+static PyObject* method(PyObject* self, PyObject* const* arguments, Py_ssize_t count, PyObject* names) {
+    const Py_ssize_t all = count + (names ? PyTuple_Size(names) : 0);
+    if (all != 1)
+        return PyErr_Format(PyExc_TypeError, "%s takes one argument, %s; got %zd", Method::name, Method::argument, all);
+    PyObject* const given = count ? nullptr : PyTuple_GetItem(names, 0);
+    if (given && PyUnicode_CompareWithASCIIString(given, Method::argument) != 0)
+        return PyErr_Format(PyExc_TypeError, "%s takes one argument, %s; got one named %U", Method::name,
+                            Method::argument, given);
+    if (!nb::inst_ready(self)) return PyErr_Format(PyExc_TypeError, "the stream was not made by its __init__");
+    // Nothing that C++ throws may pass through the interpreter.
+    try {
+        return Method::call(*nb::inst_ptr<BoundSessions>(self), arguments[0]).release().ptr();
+    } catch (nb::python_error& error) { error.restore(); } catch (const std::bad_alloc&) {
+        PyErr_NoMemory();
+    } catch (const std::exception& error) { PyErr_SetString(PyExc_RuntimeError, error.what()); }
+    return nullptr;
+}
+template <class Method>
+static void add_method(nb::object type) {
+    static PyMethodDef definition{Method::name,
+                                  reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(method<Method>)),
+                                  METH_FASTCALL | METH_KEYWORDS, Method::about};
+    PyObject* made = PyDescr_NewMethod(reinterpret_cast<PyTypeObject*>(type.ptr()), &definition);
+    if (!made) throw nb::python_error();
+    type.attr(Method::name) = nb::steal(made);
+}
 
 void bind_network(nb::module_& m) {
     m.def(
@@ -365,7 +435,7 @@ void bind_network(nb::module_& m) {
         },
         nb::arg("bytes"), nb::arg("seconds"), "Bytes a second that one core reads of an array of this size, measured.");
     nb::class_<BoundNetwork>(m, "Network", "The packed weights of a saved network.")
-        .def(nb::init<const nb::dict&, const nb::dict&, const std::string&>(), nb::arg("architecture"),
+        .def(nb::init<const std::string&, const nb::dict&, const std::string&>(), nb::arg("architecture"),
              nb::arg("weights"), nb::arg("instruction_set") = "")
         .def_prop_ro("bytes", [](const BoundNetwork& n) { return n.network->bytes(); })
         .def_prop_ro("names",
@@ -383,18 +453,20 @@ void bind_network(nb::module_& m) {
             }
             return nb::tuple(out);
         });
-    nb::class_<BoundSessions>(m, "Sessions", "Sessions of a network, and their states.")
-        .def(nb::init<nb::object, std::int64_t, int>(), nb::arg("network"), nb::arg("count"), nb::arg("threads") = 1)
-        .def_prop_ro("count", &BoundSessions::count)
-        .def("step", &BoundSessions::step, nb::arg("x").none())
-        .def("step_many", &BoundSessions::step_many, nb::arg("x").none(), nb::arg("sessions").none())
-        .def(
-            "run", [](BoundSessions& s, nb::handle xs) { return s.run(xs, false); }, nb::arg("xs").none())
-        .def(
-            "run_many", [](BoundSessions& s, nb::handle xs) { return s.run(xs, true); }, nb::arg("xs").none())
-        .def("reset", &BoundSessions::reset, nb::arg("session"))
-        .def("read", &BoundSessions::read, nb::arg("session"), nb::arg("field"), nb::arg("to"))
-        .def("write", &BoundSessions::write);
+    m.def("architecture", architecture, nb::arg("text"),
+          "What a network is made of, from its configuration in JSON: checked, every option with its default.");
+    const nb::class_<BoundSessions> sessions =
+        nb::class_<BoundSessions>(m, "Sessions", "Sessions of a network, and their states.")
+            .def(nb::init<nb::object, std::int64_t, int>(), nb::arg("network"), nb::arg("count"),
+                 nb::arg("threads") = 1)
+            .def_prop_ro("count", &BoundSessions::count)
+            .def("step_many", &BoundSessions::step_many, nb::arg("x").none(), nb::arg("sessions").none())
+            .def("run_many", &BoundSessions::run_many, nb::arg("xs").none())
+            .def("reset", &BoundSessions::reset, nb::arg("session"))
+            .def("read", &BoundSessions::read, nb::arg("session"), nb::arg("field"), nb::arg("to"))
+            .def("write", &BoundSessions::write);
+    add_method<Step>(sessions);
+    add_method<Run>(sessions);
 }
 
 }  // namespace unspool

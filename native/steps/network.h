@@ -1,5 +1,5 @@
-// A saved network, ready to be stepped: what it is made of, its weights as a folder has them, and the functions that
-// run it, compiled once for each instruction set. Knows neither Python nor files.
+// A saved network, ready to be stepped: its weights as a folder has them, its sessions, and the functions that run it,
+// compiled once for each instruction set. It knows neither Python nor files.
 #pragma once
 
 #include <cstdint>
@@ -8,41 +8,12 @@
 #include <string>
 #include <vector>
 
-#include "kernels.h"
+#include "../words.h"
+#include "architecture.h"
 
 namespace unspool {
 
-// As in src/unspool/architecture.py, where the names and their meanings are.
-enum class Front : int { one_hot, embedding, dense };
-enum class Head : int { linear, softmax, logistic, distribution };
-enum class Family : int { none, normal, laplace, poisson };
-
-struct Architecture {
-    Front front;
-    std::int64_t tokens, inputs;  // K or 0, I
-    bool time_delay;              // a TDNN instead of a cell
-    Cell cell;
-    Activation activation, output_activation;
-    std::int64_t hidden, layers, feedback;  // H, L, R: features that a layer hands on in one direction
-    bool bias, bidirectional, initial, projection, peephole;
-    std::vector<std::int64_t> window, dilation;  // of each layer of a TDNN
-    Head head;
-    Family family;
-    std::int64_t outputs;
-
-    int directions() const { return bidirectional ? 2 : 1; }
-};
-
-enum class Number : int { float32, bfloat16, int8 };
-
-// An array of the folder, contiguous. int8 is times `scale`, one for each of the first axis.
-struct Tensor {
-    const void* data = nullptr;
-    Number number = Number::float32;
-    std::vector<std::int64_t> shape;
-    const float* scale = nullptr;
-};
-// The tensor of a name; data is null where there is none.
+// The tensor of a name; its data is null where there is none.
 using Tensors = std::function<Tensor(const std::string&)>;
 
 // An array of a session's state: its name and shape, as `unspool.nn` has them without the batch.
@@ -78,15 +49,15 @@ class Network {
     virtual std::int64_t bytes() const = 0;  // of the weights that a step reads
 };
 
-// Throws std::invalid_argument where weights are missing or have other shapes.
-struct NetworkSet {
+// `make` throws std::invalid_argument where weights are missing or have other shapes.
+struct Networks {
     const char* name;
     bool (*supported)();
     std::unique_ptr<Network> (*make)(const Architecture&, const Tensors&);
     double (*read_bandwidth)(std::int64_t bytes, double seconds);  // bytes a second of one core, over so many again
 };
 
-// The instruction sets that this machine can run, best first.
-const std::vector<const NetworkSet*>& network_sets();
+// Those that this machine can run, best first; sets.cpp has the list.
+const std::vector<const Networks*>& network_sets();
 
 }  // namespace unspool

@@ -1,17 +1,19 @@
-// What the kernels offer to the rest: one table of functions for each instruction set, and the argument they take.
+// What the training kernels offer to the rest: one table of functions for each instruction set, and the problem that
+// they solve. All arrays are the caller's, contiguous, in the one layout that there is, time first: (T, B, ·), so that
+// the step of one sequence is one row and the steps of all sequences are rows of one matrix. docs/notation.md has the
+// letters; a null pointer is an absent option, or a gradient that nobody asked for.
 #pragma once
 
 #include <cstdint>
+#include <vector>
+
+#include "../words.h"
 
 namespace unspool {
 
-enum class Cell : int { elman, jordan, gru, gru_reset_before, lstm, lstm_without_forget };
-enum class Activation : int { identity, tanh, sigmoid, relu };
-
-// One recurrent layer in one direction over B sequences of up to T steps. Every array is contiguous; layouts as in
-// docs/notation.md. A null pointer is an absent option, or a gradient that nobody asked for.
+// One recurrent layer in one direction over B sequences of up to T steps: the kernels' side of unspool.ops.problem.
 template <class T>
-struct Sequences {
+struct Problem {
     Cell cell;
     Activation activation, output_activation;
     std::int64_t steps, batch, inputs, hidden, state;  // T B I H R
@@ -39,11 +41,14 @@ struct Sequences {
 struct Kernels {
     const char* name;
     bool (*supported)();
-    void (*forward_f32)(const Sequences<float>&);
-    void (*forward_f64)(const Sequences<double>&);
-    void (*backward_f32)(const Sequences<float>&);
-    void (*backward_f64)(const Sequences<double>&);
+    void (*forward_f32)(const Problem<float>&);
+    void (*forward_f64)(const Problem<double>&);
+    void (*backward_f32)(const Problem<float>&);
+    void (*backward_f64)(const Problem<double>&);
     double (*fma_peak)(double seconds);  // float32 operations a second of one core
 };
+
+// Those that this machine can run, best first; sets.cpp has the list.
+const std::vector<const Kernels*>& kernel_sets();
 
 }  // namespace unspool

@@ -1,23 +1,38 @@
 // The layers of a saved network, a step at a time, for any number of sessions: each makes the pre-activations of a
-// panel of units from its input and its state, and hands them to the cell.
+// panel of units from its input and its state, and hands them to the cell, the same code as in training (cells.h).
+//
+//     feed[r].x or .token   -> Input::add -+
+//                                          +-> pre-activations of a panel -> cell -> outs[r], and the state
+//     states[r] = h, then c -> hidden_    -+
+//
+// Sessions are rows. Up to kRows of them go through the whole network before the next ones come, so that their features
+// stay in the L2 cache while every panel of weights is read once for a tile of them.
+//
+// One session alone is bound by two things, and the order of `sweep` answers both. The weights: panels are gone through
+// there and back in turn (`Scratch::backwards`), so that the last ones of a step, still in the L1 cache, are the first
+// ones of the next. And latency: a cell is a chain of some forty dependent operations, so that all products come first,
+// and the cells of all panels after them, where several are under way at once.
+//
+// A new state goes into `outs` first and is copied into the state when the whole layer is done, as every panel reads
+// all of the old one. All features are padded to kPad with zeros, which the products then need not treat apart.
 #pragma once
 
 #include <utility>
 
-#include "cells.h"
+#include "../cells.h"
 #include "panels.h"
 
 namespace unspool::UNSPOOL_ISA {
 
-constexpr std::int64_t kRows =
-    96;  // sessions that go through the network together: their features stay in the L2 cache
+constexpr std::int64_t kRows = 96;  // sessions that go through the network together
 
 struct Feed {
     const float* x;      // padded features, or null for
     std::int64_t token;  // a token
 };
 
-// Vectors as a product wants them.
+// The vectors that a product multiplies, as its kind of weights wants them: int8 wants copies in 16 bits, which are
+// made here once a step, for all panels.
 template <class W>
 class Sources {
     Buffer<std::int16_t> copies_;
@@ -46,18 +61,18 @@ struct Scratch {
 };
 
 // The cell of a vector of units, in both of its stages, where it has two.
-template <class CellOf>
-UNSPOOL_INLINE Floats whole(const CellOf& cell, const Row<float>& row, Floats* a, std::int64_t u) {
-    if constexpr (requires { cell.carry(row, a, u, kVector, false); }) cell.carry(row, a, u, kVector, false);
-    return cell.forward(row, a, u, kVector, false);
+template <class Pointwise>
+UNSPOOL_INLINE Floats whole(const Pointwise& cell, const Place<float>& at, Floats* a, std::int64_t u) {
+    if constexpr (requires { cell.carry(at, a, u, kVector, false); }) cell.carry(at, a, u, kVector, false);
+    return cell.forward(at, a, u, kVector, false);
 }
 
-// For all panels and rows, product<R>(part, p, r, acc) makes pre-activations and cell(p, r, acc[r]) uses them. The
+// For all panels and rows, product<R>(part, p, r, acc) makes pre-activations and finish(p, r, acc[r]) uses them. The
 // parts follow each other, for all rows, so that the weights of each stay in the L1 cache. Of a single row all products
 // come first and then the cells, whose long chains of operations hide each other.
-template <int Parts, class W, int NV, class Product, class CellStep>
+template <int Parts, class W, int NV, class Product, class Finish>
 UNSPOOL_INLINE void sweep(std::int64_t rows, std::int64_t panels, Scratch<W>& scratch, const Product& product,
-                          const CellStep& cell) {
+                          const Finish& finish) {
     constexpr int tile = kAccumulators / NV;
     const auto panel = [&](std::int64_t i) { return scratch.backwards ? panels - 1 - i : i; };
     const auto sums = [&](std::int64_t i, int v) { return &scratch.sums[(i * NV + v) * kVector]; };
@@ -72,7 +87,7 @@ UNSPOOL_INLINE void sweep(std::int64_t rows, std::int64_t panels, Scratch<W>& sc
                 product.template operator()<tile>(part, panel(i), r, acc);
                 if (part + 1 == Parts) {
 #pragma GCC unroll 1
-                    for (int k = 0; k < tile; ++k) cell(panel(i), r + k, acc[k]);
+                    for (int k = 0; k < tile; ++k) finish(panel(i), r + k, acc[k]);
                 } else {
                     for (int k = 0; k < tile; ++k)
                         for (int v = 0; v < NV; ++v) store(sums(r + k, v), acc[k][v]);
@@ -86,14 +101,14 @@ UNSPOOL_INLINE void sweep(std::int64_t rows, std::int64_t panels, Scratch<W>& sc
         }
         for (std::int64_t p = 0; p < panels; ++p) {
             for (int v = 0; v < NV; ++v) acc[0][v] = load(sums(p, v));
-            cell(p, r, acc[0]);
+            finish(p, r, acc[0]);
         }
     }
 }
 
 // Where the rows of a matrix of G gates of H units go: `Each` vectors of every gate in a panel.
 template <int G, int Each>
-struct UnitRows {
+struct UnitOrder {
     std::int64_t H, first = 0;
     std::int64_t panels() const { return (H + Each * kVector - 1) / (Each * kVector); }
     std::int64_t operator()(std::int64_t p, int v, int lane) const {
@@ -109,35 +124,36 @@ template <int NV>
 struct Starts {
     Buffer<float> data;
 
-    template <class Row>
-    void pack(const Row& row, const float* a, const float* b) {
-        const std::int64_t count = row.panels() * NV * kVector;
+    template <class Order>
+    void pack(const Order& order, const float* a, const float* b) {
+        const std::int64_t count = order.panels() * NV * kVector;
         data.resize(count);
         for (std::int64_t j = 0; j < count; ++j) {
-            const std::int64_t r = row(j / (NV * kVector), j / kVector % NV, j % kVector);
+            const std::int64_t r = order(j / (NV * kVector), j / kVector % NV, j % kVector);
             data[j] = r < 0 ? 0 : (a ? a[r] : 0) + (b ? b[r] : 0);
         }
     }
     UNSPOOL_INLINE Floats operator()(std::int64_t p, int v) const { return load(&data[(p * NV + v) * kVector]); }
 };
 
-// The product of a layer's input: of features, or the rows of a table, one for each token.
+// The product of a layer's input: of features; or the rows of a table, one for each token, which was made when the
+// network was loaded (W_ih times its embedding), so that a step has no product at all there.
 template <class W, int NV>
 struct Input {
-    Panels<W, NV> weights;
+    WeightPanels<W, NV> weights;
     Buffer<float> table;
     std::int64_t stride = 0;
 
-    template <class Row>
-    void pack(const Tensor& matrix, std::int64_t inputs, const Row& row, const std::vector<float>* products,
+    template <class Order>
+    void pack(const Tensor& matrix, std::int64_t inputs, const Order& order, const std::vector<float>* products,
               std::int64_t rows) {
-        if (!products) return weights.pack(matrix, inputs, 1, 0, row.panels(), row);
+        if (!products) return weights.pack(matrix, inputs, 1, 0, order.panels(), order);
         const std::int64_t tokens = std::int64_t(products->size()) / rows;
         Starts<NV> one;
-        stride = row.panels() * NV * kVector;
+        stride = order.panels() * NV * kVector;
         table.resize(tokens * stride);
         for (std::int64_t token = 0; token < tokens; ++token) {
-            one.pack(row, products->data() + token * rows, nullptr);
+            one.pack(order, products->data() + token * rows, nullptr);
             std::copy_n(one.data.data(), stride, &table[token * stride]);
         }
     }
@@ -169,7 +185,7 @@ UNSPOOL_INLINE void begin(const Starts<NV>& start, std::int64_t p, Floats (&acc)
         for (int v = 0; v < NV; ++v) acc[r][v] = start(p, v);
 }
 
-// The weights of one layer in one direction, as the folder has them; absent ones are null.
+// What a layer is made of: the weights of one layer in one direction, as the folder has them; absent ones are null.
 struct LayerWeights {
     std::int64_t I, H, R;
     Tensor w_ih, w_hh, w_hr;
@@ -178,6 +194,7 @@ struct LayerWeights {
     std::int64_t rows;                   // G·H
 };
 
+// A layer in one direction. Its weights do not change, so that threads may step sessions of their own with it.
 template <class W>
 class Layer {
   public:
@@ -190,25 +207,25 @@ class Layer {
                       Scratch<W>& scratch) const = 0;
 };
 
-// y = φ(W x + b)
+// y = φ(W x + b): the head, and the second product of a step.
 template <class W>
 struct Linear {
-    UnitRows<1, 2> rows{};
-    Panels<W, 2> weights;
+    UnitOrder<1, 2> order{};
+    WeightPanels<W, 2> weights;
     Starts<2> bias;
     Activation activation = Activation::identity;
 
     void pack(const Tensor& matrix, std::int64_t inputs, std::int64_t outputs, const float* b, Activation phi) {
-        rows.H = outputs, activation = phi;
-        weights.pack(matrix, inputs, 1, 0, rows.panels(), rows);
-        bias.pack(rows, b, nullptr);
+        order.H = outputs, activation = phi;
+        weights.pack(matrix, inputs, 1, 0, order.panels(), order);
+        bias.pack(order, b, nullptr);
     }
-    std::int64_t size() const { return rows.panels() * 2 * kVector; }
+    std::int64_t size() const { return order.panels() * 2 * kVector; }
     template <class From>
     void operator()(std::int64_t count, Scratch<W>& scratch, const From& from, float* const* outs) const {
         const auto* x = scratch.mid.prepare(count, weights.depth(), from);
         sweep<1, W, 2>(
-            count, rows.panels(), scratch,
+            count, order.panels(), scratch,
             [&]<int R>(int, std::int64_t p, std::int64_t r0, Floats(&acc)[R][2]) {
                 begin(bias, p, acc);
                 weights.template multiply<R>(p, x + r0, acc);
@@ -216,7 +233,7 @@ struct Linear {
             [&](std::int64_t p, std::int64_t r, Floats* a) {
                 for (int v = 0; v < 2; ++v) store(outs[r] + (2 * p + v) * kVector, activate<float>(activation, a[v]));
             });
-        clear_tails(count, [&](std::int64_t r) { return outs[r]; }, rows.H, padded(size()));
+        clear_tails(count, [&](std::int64_t r) { return outs[r]; }, order.H, padded(size()));
     }
 };
 
@@ -224,9 +241,9 @@ struct Linear {
 template <class W>
 class PlainLayer final : public Layer<W> {
     static constexpr int NV = kEach;
-    UnitRows<1, NV> rows_;
+    UnitOrder<1, NV> order_;
     Input<W, NV> input_;
-    Panels<W, NV> hidden_;
+    WeightPanels<W, NV> hidden_;
     Starts<NV> bias_;
     Linear<W> readout_;
     ElmanCell<float> cell_;
@@ -235,10 +252,10 @@ class PlainLayer final : public Layer<W> {
 
   public:
     PlainLayer(const LayerWeights& w, Activation phi, Activation psi, bool jordan)
-        : rows_{w.H}, cell_{w.H, phi}, size_(rows_.panels() * NV * kVector), jordan_(jordan) {
-        input_.pack(w.w_ih, w.I, rows_, w.products, w.rows);
-        hidden_.pack(w.w_hh, w.R, 1, 0, rows_.panels(), rows_);
-        bias_.pack(rows_, w.b_ih, w.b_hh);
+        : order_{w.H}, cell_{w.H, phi}, size_(order_.panels() * NV * kVector), jordan_(jordan) {
+        input_.pack(w.w_ih, w.I, order_, w.products, w.rows);
+        hidden_.pack(w.w_hh, w.R, 1, 0, order_.panels(), order_);
+        bias_.pack(order_, w.b_ih, w.b_hh);
         if (jordan) readout_.pack(w.w_hr, w.H, w.R, w.b_hr, psi);
         this->state = this->out = padded(jordan ? readout_.size() : size_);
     }
@@ -253,7 +270,7 @@ class PlainLayer final : public Layer<W> {
         const auto* x = input_.prepare(scratch.x, rows, feed);
         const auto* h = scratch.h.prepare(rows, hidden_.depth(), [&](std::int64_t r) { return states[r]; });
         sweep<2, W, NV>(
-            rows, rows_.panels(), scratch,
+            rows, order_.panels(), scratch,
             [&]<int R>(int part, std::int64_t p, std::int64_t r0, Floats(&acc)[R][NV]) {
                 if (part) return hidden_.template multiply<R>(p, h + r0, acc);
                 begin(bias_, p, acc);
@@ -262,21 +279,22 @@ class PlainLayer final : public Layer<W> {
             [&](std::int64_t p, std::int64_t r, Floats* a) {
                 for (int v = 0; v < NV; ++v) {
                     const std::int64_t u = (NV * p + v) * kVector;
-                    store(target(r) + u, whole(cell_, Row<float>{}, a + v, u));
+                    store(target(r) + u, whole(cell_, Place<float>{}, a + v, u));
                 }
             });
-        clear_tails(rows, target, rows_.H, stride);
+        clear_tails(rows, target, order_.H, stride);
         if (jordan_) readout_(rows, scratch, target, outs);
         for (std::int64_t r = 0; r < rows; ++r) std::copy_n(outs[r], this->state, states[r]);
     }
 };
 
+// LSTM, of which the gates of a vector of units are one panel; with a projection the cells' outputs go to `middle`.
 template <class W, bool Forget>
 class LstmLayer final : public Layer<W> {
     static constexpr int G = Forget ? 4 : 3;
-    UnitRows<G, 1> rows_;
+    UnitOrder<G, 1> order_;
     Input<W, G> input_;
-    Panels<W, G> hidden_;
+    WeightPanels<W, G> hidden_;
     Starts<G> bias_;
     Linear<W> projection_;
     Buffer<float> peephole_;
@@ -286,10 +304,10 @@ class LstmLayer final : public Layer<W> {
 
   public:
     explicit LstmLayer(const LayerWeights& w)
-        : rows_{w.H}, cell_{0, nullptr}, size_(rows_.panels() * kVector), projects_(w.w_hr.data != nullptr) {
-        input_.pack(w.w_ih, w.I, rows_, w.products, w.rows);
-        hidden_.pack(w.w_hh, w.R, 1, 0, rows_.panels(), rows_);
-        bias_.pack(rows_, w.b_ih, w.b_hh);
+        : order_{w.H}, cell_{0, nullptr}, size_(order_.panels() * kVector), projects_(w.w_hr.data != nullptr) {
+        input_.pack(w.w_ih, w.I, order_, w.products, w.rows);
+        hidden_.pack(w.w_hh, w.R, 1, 0, order_.panels(), order_);
+        bias_.pack(order_, w.b_ih, w.b_hh);
         if (projects_) projection_.pack(w.w_hr, w.H, w.R, nullptr, Activation::identity);
         if (w.peephole) {
             peephole_.resize((G - 1) * size_);
@@ -311,16 +329,16 @@ class LstmLayer final : public Layer<W> {
         const auto* x = input_.prepare(scratch.x, rows, feed);
         const auto* h = scratch.h.prepare(rows, hidden_.depth(), [&](std::int64_t r) { return states[r]; });
         sweep<2, W, G>(
-            rows, rows_.panels(), scratch,
+            rows, order_.panels(), scratch,
             [&]<int R>(int part, std::int64_t p, std::int64_t r0, Floats(&acc)[R][G]) {
                 if (part) return hidden_.template multiply<R>(p, h + r0, acc);
                 begin(bias_, p, acc);
                 input_.template add<R>(p, feed, x, r0, acc);
             },
             [&](std::int64_t p, std::int64_t r, Floats* a) {
-                Row<float> row{};
-                row.c_prev = row.c = states[r] + this->out;
-                store(target(r) + p * kVector, whole(cell_, row, a, p * kVector));
+                Place<float> at{};
+                at.c_prev = at.c = states[r] + this->out;
+                store(target(r) + p * kVector, whole(cell_, at, a, p * kVector));
             });
         clear_tails(rows, target, size_, stride);
         if (projects_) projection_(rows, scratch, target, outs);
@@ -328,22 +346,24 @@ class LstmLayer final : public Layer<W> {
     }
 };
 
+// GRU. The part of n that x makes and q, which r multiplies, are different sums: after the input's part the first one
+// is put away, and its registers go on with q.
 template <class W>
 class GruLayer final : public Layer<W> {
-    UnitRows<3, 1> rows_;
+    UnitOrder<3, 1> order_;
     Input<W, 3> input_;
-    Panels<W, 3> hidden_;
+    WeightPanels<W, 3> hidden_;
     Starts<3> bias_, bias_q_;  // of r, z, n; and of q alone
     GruCell<float> cell_;
 
   public:
-    explicit GruLayer(const LayerWeights& w) : rows_{w.H}, cell_{rows_.panels() * kVector, nullptr} {
-        input_.pack(w.w_ih, w.I, rows_, w.products, w.rows);
-        hidden_.pack(w.w_hh, w.R, 1, 0, rows_.panels(), rows_);
+    explicit GruLayer(const LayerWeights& w) : order_{w.H}, cell_{order_.panels() * kVector, nullptr} {
+        input_.pack(w.w_ih, w.I, order_, w.products, w.rows);
+        hidden_.pack(w.w_hh, w.R, 1, 0, order_.panels(), order_);
         std::vector<float> start(w.rows);
         for (std::int64_t r = 0; w.b_ih && r < w.rows; ++r) start[r] = w.b_ih[r] + (r < 2 * w.H ? w.b_hh[r] : 0);
-        bias_.pack(rows_, start.data(), nullptr);
-        bias_q_.pack(rows_, w.b_hh, nullptr);
+        bias_.pack(order_, start.data(), nullptr);
+        bias_q_.pack(order_, w.b_hh, nullptr);
         this->state = this->out = padded(cell_.H);
     }
     std::int64_t bytes() const override { return input_.bytes() + hidden_.bytes(); }
@@ -353,7 +373,7 @@ class GruLayer final : public Layer<W> {
         const auto* h = scratch.h.prepare(rows, hidden_.depth(), [&](std::int64_t r) { return states[r]; });
         scratch.gates.resize(kRows * this->out);
         sweep<2, W, 3>(
-            rows, rows_.panels(), scratch,
+            rows, order_.panels(), scratch,
             [&]<int R>(int part, std::int64_t p, std::int64_t r0, Floats(&acc)[R][3]) {
                 if (part) return hidden_.template multiply<R>(p, h + r0, acc);
                 begin(bias_, p, acc);
@@ -364,9 +384,9 @@ class GruLayer final : public Layer<W> {
                 }
             },
             [&](std::int64_t p, std::int64_t r, Floats* a) {
-                Row<float> row{};
-                row.gates = &scratch.gates[r * this->out], row.h = states[r];
-                store(outs[r] + p * kVector, whole(cell_, row, a, p * kVector));
+                Place<float> at{};
+                at.gates = &scratch.gates[r * this->out], at.h = states[r];
+                store(outs[r] + p * kVector, whole(cell_, at, a, p * kVector));
             });
         clear_tails(rows, [&](std::int64_t r) { return outs[r]; }, cell_.H, this->out);
         for (std::int64_t r = 0; r < rows; ++r) std::copy_n(outs[r], this->out, states[r]);
@@ -376,22 +396,22 @@ class GruLayer final : public Layer<W> {
 // The GRU that resets before the product, in two sweeps.
 template <class W>
 class GruResetLayer final : public Layer<W> {
-    UnitRows<2, 1> rows_;
-    UnitRows<1, 2> new_rows_;
+    UnitOrder<2, 1> order_;
+    UnitOrder<1, 2> new_order_;
     Input<W, 2> input_, new_input_;
-    Panels<W, 2> hidden_, new_hidden_;
+    WeightPanels<W, 2> hidden_, new_hidden_;
     Starts<2> bias_, new_bias_;
     std::int64_t size_;
 
   public:
     explicit GruResetLayer(const LayerWeights& w)
-        : rows_{w.H}, new_rows_{w.H, 2 * w.H}, size_(new_rows_.panels() * 2 * kVector) {
-        input_.pack(w.w_ih, w.I, rows_, w.products, w.rows);
-        new_input_.pack(w.w_ih, w.I, new_rows_, w.products, w.rows);
-        hidden_.pack(w.w_hh, w.R, 1, 0, rows_.panels(), rows_);
-        new_hidden_.pack(w.w_hh, w.R, 1, 0, new_rows_.panels(), new_rows_);
-        bias_.pack(rows_, w.b_ih, w.b_hh);
-        new_bias_.pack(new_rows_, w.b_ih, w.b_hh);
+        : order_{w.H}, new_order_{w.H, 2 * w.H}, size_(new_order_.panels() * 2 * kVector) {
+        input_.pack(w.w_ih, w.I, order_, w.products, w.rows);
+        new_input_.pack(w.w_ih, w.I, new_order_, w.products, w.rows);
+        hidden_.pack(w.w_hh, w.R, 1, 0, order_.panels(), order_);
+        new_hidden_.pack(w.w_hh, w.R, 1, 0, new_order_.panels(), new_order_);
+        bias_.pack(order_, w.b_ih, w.b_hh);
+        new_bias_.pack(new_order_, w.b_ih, w.b_hh);
         this->state = this->out = padded(size_);
     }
     std::int64_t bytes() const override {
@@ -403,10 +423,10 @@ class GruResetLayer final : public Layer<W> {
         scratch.gates.resize(kRows * 2 * stride);
         scratch.middle.resize(kRows * stride);
         const auto middle = [&](std::int64_t r) { return &scratch.middle[r * stride]; };
-        const auto row_of = [&](std::int64_t r) {
-            Row<float> row{};
-            row.gates = &scratch.gates[r * 2 * stride], row.h = row.fed = states[r];
-            return row;
+        const auto place_of = [&](std::int64_t r) {
+            Place<float> at{};
+            at.gates = &scratch.gates[r * 2 * stride], at.h = at.fed = states[r];
+            return at;
         };
         // The first sweep may end before the second: what is between must be numbers.
         std::fill_n(scratch.gates.data(), rows * 2 * stride, 0.0f);
@@ -416,18 +436,18 @@ class GruResetLayer final : public Layer<W> {
         const auto* x = input_.prepare(scratch.x, rows, feed);
         const auto* h = scratch.h.prepare(rows, hidden_.depth(), [&](std::int64_t r) { return states[r]; });
         sweep<2, W, 2>(
-            rows, rows_.panels(), scratch,
+            rows, order_.panels(), scratch,
             [&]<int R>(int part, std::int64_t p, std::int64_t r0, Floats(&acc)[R][2]) {
                 if (part) return hidden_.template multiply<R>(p, h + r0, acc);
                 begin(bias_, p, acc);
                 input_.template add<R>(p, feed, x, r0, acc);
             },
             [&](std::int64_t p, std::int64_t r, Floats* a) {
-                store(middle(r) + p * kVector, whole(reset, row_of(r), a, p * kVector));
+                store(middle(r) + p * kVector, whole(reset, place_of(r), a, p * kVector));
             });
         const auto* s = scratch.mid.prepare(rows, new_hidden_.depth(), middle);
         sweep<2, W, 2>(
-            rows, new_rows_.panels(), scratch,
+            rows, new_order_.panels(), scratch,
             [&]<int R>(int part, std::int64_t p, std::int64_t r0, Floats(&acc)[R][2]) {
                 if (part) return new_hidden_.template multiply<R>(p, s + r0, acc);
                 begin(new_bias_, p, acc);
@@ -436,7 +456,7 @@ class GruResetLayer final : public Layer<W> {
             [&](std::int64_t p, std::int64_t r, Floats* a) {
                 for (int v = 0; v < 2; ++v) {
                     const std::int64_t u = (2 * p + v) * kVector;
-                    store(outs[r] + u, whole(next, row_of(r), a + v, u));
+                    store(outs[r] + u, whole(next, place_of(r), a + v, u));
                 }
             });
         clear_tails(rows, [&](std::int64_t r) { return outs[r]; }, size_, this->out);
@@ -447,8 +467,8 @@ class GruResetLayer final : public Layer<W> {
 // A time-delay layer: its state is a ring of past inputs, behind the place of the oldest, which is kept in an integer.
 template <class W>
 class TimeDelayLayer final : public Layer<W> {
-    UnitRows<1, 2> rows_;
-    std::vector<Panels<W, 2>> taps_;
+    UnitOrder<1, 2> order_;
+    std::vector<WeightPanels<W, 2>> taps_;
     Starts<2> bias_;
     Activation activation_;
     std::int64_t inputs_, dilation_;
@@ -458,11 +478,11 @@ class TimeDelayLayer final : public Layer<W> {
 
     // w: (H, I, K)
     TimeDelayLayer(const Tensor& w, const float* bias, Activation phi, std::int64_t dilation)
-        : rows_{w.shape[0]}, taps_(w.shape[2]), activation_(phi), inputs_(padded(w.shape[1])), dilation_(dilation) {
+        : order_{w.shape[0]}, taps_(w.shape[2]), activation_(phi), inputs_(padded(w.shape[1])), dilation_(dilation) {
         for (std::size_t k = 0; k < taps_.size(); ++k)
-            taps_[k].pack(w, w.shape[1], w.shape[2], std::int64_t(k), rows_.panels(), rows_);
-        bias_.pack(rows_, bias, nullptr);
-        this->out = padded(rows_.panels() * 2 * kVector);
+            taps_[k].pack(w, w.shape[1], w.shape[2], std::int64_t(k), order_.panels(), order_);
+        bias_.pack(order_, bias, nullptr);
+        this->out = padded(order_.panels() * 2 * kVector);
         this->state = kPlace + past() * inputs_;
     }
     std::int64_t past() const { return std::int64_t(taps_.size() - 1) * dilation_; }
@@ -475,6 +495,7 @@ class TimeDelayLayer final : public Layer<W> {
     }
     void step(std::int64_t rows, const Feed* feed, float* const* states, float* const* outs,
               Scratch<W>& scratch) const override {
+        // Tap k sees the input of `ahead` steps after the oldest that is kept, and the last one sees the new input.
         if (scratch.taps.size() < taps_.size()) scratch.taps = std::vector<Sources<W>>(taps_.size());
         auto& x = scratch.tap_lists;
         x.resize(std::max(x.size(), taps_.size()));
@@ -486,7 +507,7 @@ class TimeDelayLayer final : public Layer<W> {
             });
         }
         sweep<1, W, 2>(
-            rows, rows_.panels(), scratch,
+            rows, order_.panels(), scratch,
             [&]<int R>(int, std::int64_t p, std::int64_t r0, Floats(&acc)[R][2]) {
                 begin(bias_, p, acc);
                 for (std::size_t k = 0; k < taps_.size(); ++k) taps_[k].template multiply<R>(p, x[k] + r0, acc);
@@ -494,7 +515,8 @@ class TimeDelayLayer final : public Layer<W> {
             [&](std::int64_t p, std::int64_t r, Floats* a) {
                 for (int v = 0; v < 2; ++v) store(outs[r] + (2 * p + v) * kVector, activate<float>(activation_, a[v]));
             });
-        clear_tails(rows, [&](std::int64_t r) { return outs[r]; }, rows_.H, this->out);
+        clear_tails(rows, [&](std::int64_t r) { return outs[r]; }, order_.H, this->out);
+        // The new input takes the place of the oldest.
         for (std::int64_t r = 0; past() && r < rows; ++r) {
             const std::int64_t oldest = place(states[r]), next = (oldest + 1) % past();
             std::copy_n(feed[r].x, inputs_, states[r] + kPlace + oldest * inputs_);

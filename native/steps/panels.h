@@ -1,6 +1,25 @@
-// Matrix-vector products for single steps. A matrix lies in panels of NV vectors of rows, [panel][k][NV][lanes], so
-// that one pass over k, straight through memory, finishes all gates of a vector of units. Weights are float32, bfloat16
-// with two k in a word, or int8 with four: `group` of them make one lane of 32 bits.
+// Matrix-vector products for single steps.
+//
+// A step of one sequence reads every weight once and does two operations with it: it is bound by the bandwidth of the
+// cache that holds the weights. So the weights are packed once, when the network is loaded, in the order in which a
+// step reads them, and may be smaller than float32. A matrix lies in panels of NV vectors of its rows:
+//
+//     [panel][k][NV][lane]      one pass over k, straight through memory, finishes NV vectors of sums:
+//
+//     panel p:   k=0 | i i i i i i i i | f f f f f f f f | g g g g g g g g | o o o o o o o o |
+//                k=1 | i i i i i i i i | f ...                                                    times x[k] each
+//
+// of which `UnitOrder` (layers.h) makes all gates of a vector of units. Small weights keep that picture: `group`
+// neighbours in k share a lane of 32 bits, so that a vector of them is one load of the same width.
+//
+//     float32    group 1    w                             one multiply-add
+//     bfloat16   group 2    w[2k] | w[2k+1] << 16         both halves become floats by a shift and a mask
+//     int8       group 4    w[4k] ... w[4k+3]             16-bit products, summed in 32-bit integers
+//
+// For int8 x is rounded to 16 bits once a step. Even and odd k are taken apart by a mask and a shift, which is why x is
+// kept in the order 0 2 1 3. Sums are exact integers, so that their order changes nothing.
+//
+// The same products serve many sessions: `multiply` takes R of them at a time, which read each weight once.
 #pragma once
 
 #include <algorithm>
@@ -8,51 +27,20 @@
 #include <stdexcept>
 #include <type_traits>
 
-#include "network.h"
-#include "product.h"
-#include "simd.h"
-#if defined(__x86_64__)
-#include <immintrin.h>
-#elif defined(__aarch64__)
-#include <arm_neon.h>
-#endif
+#include "../memory.h"
+#include "../simd.h"
+#include "../words.h"
 
 namespace unspool::UNSPOOL_ISA {
 
-using Floats = Vec<float>;
-using Words = VectorOf<float>::Bits;
-typedef std::int16_t Halves __attribute__((vector_size(UNSPOOL_VECTOR_BYTES)));
 constexpr int kVector = kLanes<float>;
 constexpr std::int64_t kPad = 16;  // features of a row are padded with zeros to a multiple of it, in every set
 
 constexpr std::int64_t padded(std::int64_t n, std::int64_t to = kPad) { return (n + to - 1) / to * to; }
 
-UNSPOOL_INLINE Words load_words(const void* p) {
-    Words v;
-    std::memcpy(&v, p, sizeof v);
-    return v;
-}
-
-// Sums of the products of neighbouring halves, one for each word.
-UNSPOOL_INLINE Words multiply_pairs(Halves a, Halves b) {
-#if defined(__AVX512BW__)
-    return (Words)_mm512_madd_epi16((__m512i)a, (__m512i)b);
-#elif defined(__AVX2__)
-    return (Words)_mm256_madd_epi16((__m256i)a, (__m256i)b);
-#elif defined(__SSE2__)
-    return (Words)_mm_madd_epi16((__m128i)a, (__m128i)b);
-#elif defined(__aarch64__)
-    const int16x8_t x = (int16x8_t)a, y = (int16x8_t)b;
-    return (Words)vpaddq_s32(vmull_s16(vget_low_s16(x), vget_low_s16(y)), vmull_high_s16(x, y));
-#else
-    Words sum;
-    for (int i = 0; i < kVector; ++i) sum[i] = a[2 * i] * b[2 * i] + a[2 * i + 1] * b[2 * i + 1];
-    return sum;
-#endif
-}
-
 // What the three kinds of weights differ in. `Source` is a vector that they are multiplied with, as their product
-// wants it; k counts groups.
+// wants it; k counts groups. A kind has `factor`, what is needed of x for one k, `weights`, a vector of them as floats
+// or pairs, and `add`, which multiplies the two and adds to a sum.
 struct Float32 {
     static constexpr Number number = Number::float32;
     static constexpr int group = 1;
@@ -161,9 +149,9 @@ struct Int8 {
     }
 };
 
-// Rows of a matrix, packed. `row(panel, v, lane)` says which row goes where; -1 is a row of zeros.
+// A matrix of a network in panels. `order(panel, v, lane)` says which row goes where; -1 is a row of zeros.
 template <class W, int NV>
-class Panels {
+class WeightPanels {
     Buffer<typename W::Stored> data_;
     Buffer<float> scales_;
     std::int64_t panels_ = 0, groups_ = 0;
@@ -172,9 +160,9 @@ class Panels {
     static constexpr int width = NV * kVector;
     static constexpr int tile = kAccumulators / NV;  // rows that share a pass over the weights
 
-    template <class Row>
+    template <class Order>
     void pack(const Tensor& matrix, std::int64_t columns, std::int64_t stride, std::int64_t offset, std::int64_t panels,
-              const Row& row) {
+              const Order& order) {
         panels_ = panels, groups_ = padded(columns) / W::group;
         data_.resize(panels * groups_ * W::group * width);
         data_.zero();
@@ -185,7 +173,7 @@ class Panels {
         const std::int64_t length = matrix_columns(matrix);
         for (std::int64_t p = 0; p < panels; ++p)
             for (int j = 0; j < width; ++j) {
-                const std::int64_t r = row(p, j / kVector, j % kVector);
+                const std::int64_t r = order(p, j / kVector, j % kVector);
                 if (r < 0) continue;
                 if (W::number == Number::int8) scales_[p * width + j] = matrix.scale[r];
                 for (std::int64_t k = 0; k < columns; ++k)

@@ -1,5 +1,35 @@
-// The loop over time, forward and backward, for any cell: a packed product, then the cell on its result while it is
-// still in registers. Sequences are independent, so each thread takes some of them from the first step to the last.
+// The loop over time, forward and backward, for any cell.
+//
+//     forward    weights into panels; then every thread, for its own sequences:
+//                    for chunks of time steps:  pre-activations = x W_ih' + b       one product for all of the chunk
+//                        for each step:         tile of pre-activations += h W_hh'  and the cell on the tile,
+//                                               which writes h, c, and the gates that backward wants
+//     backward   weights into panels of the transposed; then every thread, for its own sequences:
+//                    for each step from the end:  the cell's derivative makes dgates;  dh = dgates W_hh
+//                    dx = dgates W_ih             one product for all steps
+//                then, all threads together:      dW = sum over the steps of dgates' x   (WeightGradient)
+//
+// Threads take sequences, not units. The sequences of a batch are independent, so that a thread runs its own from the
+// first step to the last and waits for nobody; libraries that divide the units must wait for each other at every step.
+// With lengths the sequences are dealt out longest first, and the rows of a step are those that still last, a prefix.
+//
+// The cell sits on the product. A tile ends with the pre-activations of all gates of some units of some sequences in
+// registers; the cell is applied there, and what goes to memory is h. For that the columns of W_hh' are put in the
+// order [panel][unit vector][gate][lane], so that one tile has all gates of its units (`Fused`).
+//
+// x and h in one product. With x beside h in the left-hand side and W_ih' above W_hh' in the panels, the step needs no
+// pre-activations from memory: they are never written. That gains 10 % at small sizes and loses where the weights of
+// both no longer stay in the cache, since then each step reads W_ih again: it is done for I + R up to kStepDepth / 2,
+// and for some rows at least (`joined`).
+//
+// Chunks. Without that, the projection is made for about 192 rows at a time, so that it is still in the L2 cache when
+// the steps read it.
+//
+// Weight gradients are never added up in the loop over time, where each step would read and write all of dW: dgates of
+// all steps are kept, and dW is one product over T·B, of which each thread makes some rows.
+//
+// A cell that needs a second product in its step (a projection, Jordan's output, the GRU that resets before the
+// product) is two pointwise parts, First and Second; what lies between them is `mid`.
 #pragma once
 
 #include <algorithm>
@@ -7,19 +37,26 @@
 #include <type_traits>
 #include <vector>
 
-#include "cells.h"
+#include "../cells.h"
+#include "../threads.h"
+#include "kernels.h"
 #include "product.h"
-#include "threads.h"
 
 namespace unspool::UNSPOOL_ISA {
 
-struct None {};  // the second product of a cell that has only one
+struct None {};  // the second part of a cell that has only one
 
-// Columns of a recurrent product in the order its register tile wants them: [panel][unit vector][gate][lane].
-template <class T, class Cell>
+// Columns of a recurrent product in the order its register tile wants them: [panel][unit vector][gate][lane]. Of the
+// LSTM a panel is one vector of units times four gates:
+//
+//     | i i i i i i i i | f f f f f f f f | g g g g g g g g | o o o o o o o o |     units u0 ... u0 + 7 (AVX2)
+//
+// A cell of one gate has two vectors of units in a panel instead, as a tile one vector wide would need as many loads of
+// the left-hand side as multiplications.
+template <class T, class Pointwise>
 struct Fused {
-    static constexpr int unit_vectors = Cell::gates == 1 ? 2 : 1;
-    static constexpr int vectors = unit_vectors * Cell::gates;
+    static constexpr int unit_vectors = Pointwise::gates == 1 ? 2 : 1;
+    static constexpr int vectors = unit_vectors * Pointwise::gates;
     static constexpr int width = vectors * kLanes<T>;
     static constexpr int units = unit_vectors * kLanes<T>;
 
@@ -27,7 +64,7 @@ struct Fused {
         std::vector<const T*> out;
         for (int64_t u0 = 0; u0 < H; u0 += units)
             for (int v = 0; v < unit_vectors; ++v)
-                for (int g = 0; g < Cell::gates; ++g)
+                for (int g = 0; g < Pointwise::gates; ++g)
                     for (int lane = 0; lane < kLanes<T>; ++lane) {
                         const int64_t u = u0 + v * kLanes<T> + lane;
                         out.push_back(u < H ? w + (g * H + u) * depth : nullptr);
@@ -36,8 +73,9 @@ struct Fused {
     }
 };
 
+// Packs a matrix on several threads, where it is worth waking them. With `few` rows to come it only notes the columns.
 template <class T>
-void pack_all_columns(Packed<T>& out, std::vector<const T*> columns, int64_t depth, int width, bool few, int threads) {
+void pack_all_columns(Panels<T>& out, std::vector<const T*> columns, int64_t depth, int width, bool few, int threads) {
     if (few) {
         out.columns = columns.size(), out.depth = depth, out.width = width;
         out.unpacked = std::move(columns);
@@ -50,9 +88,9 @@ void pack_all_columns(Packed<T>& out, std::vector<const T*> columns, int64_t dep
     });
 }
 
-// The columns of two matrices, one below the other.
+// The columns of two matrices, one below the other: of W_ih' and W_hh', for the product of [x h].
 template <class T>
-void pack_all_columns(Packed<T>& out, const std::vector<const T*>& above, int64_t depth_above,
+void pack_all_columns(Panels<T>& out, const std::vector<const T*>& above, int64_t depth_above,
                       const std::vector<const T*>& below, int64_t depth_below, int width, int threads) {
     out.resize(above.size(), depth_above + depth_below, width);
     const int tasks = out.columns * out.depth < 65536 ? 1 : threads;
@@ -65,7 +103,7 @@ void pack_all_columns(Packed<T>& out, const std::vector<const T*>& above, int64_
 }
 
 template <class T>
-void pack_all_rows(Packed<T>& out, const std::vector<const T*>& rows, int64_t columns, int threads) {
+void pack_all_rows(Panels<T>& out, const std::vector<const T*>& rows, int64_t columns, int threads) {
     out.resize(columns, rows.size(), kPlainWidth<T>);
     const int tasks = columns * out.depth < 65536 ? 1 : threads;
     parallel(tasks, [&](int task) {
@@ -82,69 +120,76 @@ std::vector<const T*> rows_of(const T* matrix, int64_t rows, int64_t columns) {
 
 constexpr int64_t kStepDepth = 2 * kDepth;  // few rows leave a panel more of the cache
 
-// One product of one time step and the cell on top of it, for all rows: operand[r] W', then Cell::forward. The first
-// `inputs` columns of the operand are x.
-template <class T, class Cell>
-void step_forward(const Cell& cell, const std::vector<Row<T>>& rows, int64_t count, const T* const* operand,
-                  const Packed<T>& w, bool save, int64_t inputs) {
-    using F = Fused<T, Cell>;
+// One product of one time step and the cell on top of it, for all rows: operand[r] W', then the cell's forward. The
+// first `inputs` columns of the operand are x, or none.
+//
+// The loop over panels is outside, so that a panel is read from memory once and serves all rows. Where the depth is
+// more than kStepDepth it is cut, and between its parts the sums wait in the rows' gates.
+//
+// The GRU's q must not be added to the part of n that x makes. Where x and h are in one product (`divided`), the tile
+// stops after x; `between` puts a_n away and begins q in its register.
+template <class T, class Pointwise>
+void step_forward(const Pointwise& cell, const std::vector<Place<T>>& places, int64_t count, const T* const* operand,
+                  const Panels<T>& w, bool save, int64_t inputs) {
+    using F = Fused<T, Pointwise>;
     constexpr int lanes = kLanes<T>;
-    constexpr bool divided = requires(Vec<T>* a) { cell.between(rows[0], a, 0, 0); };
+    constexpr bool divided = requires(Vec<T>* a) { cell.between(places[0], a, 0, 0); };
     const int64_t H = cell.H;
     for (int64_t p = 0; p < w.panels(); ++p) {
         for (int64_t k0 = 0; k0 < w.depth; k0 += kStepDepth) {
             const int64_t depth = std::min(kStepDepth, w.depth - k0);
             const bool last = k0 + depth == w.depth;
             for_tiles<kTileRows<F::vectors>>(0, count, [&]<int R>(int64_t r0) {
-                const Row<T>* row = &rows[r0];
-                const auto slot = [&](int r, int g) { return row[r].gates + (Cell::first + g) * H; };
+                const Place<T>* at = &places[r0];
+                const auto slot = [&](int r, int g) { return at[r].gates + (Pointwise::first + g) * H; };
                 Vec<T> acc[R][F::vectors];
                 for (int r = 0; r < R; ++r)
                     for (int v = 0; v < F::vectors; ++v) {
-                        const int g = v % Cell::gates;
-                        const int64_t u = p * F::units + v / Cell::gates * lanes, n = H - u;
+                        const int g = v % Pointwise::gates;
+                        const int64_t u = p * F::units + v / Pointwise::gates * lanes, n = H - u;
                         acc[r][v] = n <= 0    ? Vec<T>{}
-                                    : k0 == 0 ? cell.start(row[r], g, u, n)
+                                    : k0 == 0 ? cell.start(at[r], g, u, n)
                                               : load<T>(slot(r, g) + u, n);
                         if constexpr (divided)
-                            if (inputs) acc[r][v] = load(row[r].start + Cell::input_slot(g) * H + u, n);
+                            if (inputs) acc[r][v] = load(at[r].start + Pointwise::input_slot(g) * H + u, n);
                     }
                 int64_t k = k0;
                 if constexpr (divided)
                     if (inputs) {
                         multiply_panel<T, R, F::vectors>(w, p, 0, inputs, LeftRows<T, R>(operand + r0, 0), acc);
-                        for (int r = 0; r < R; ++r) cell.between(row[r], acc[r], p * F::units, H - p * F::units);
+                        for (int r = 0; r < R; ++r) cell.between(at[r], acc[r], p * F::units, H - p * F::units);
                         k = inputs;
                     }
                 multiply_panel<T, R, F::vectors>(w, p, k, k0 + depth - k, LeftRows<T, R>(operand + r0, k), acc);
-                if constexpr (F::unit_vectors == 1 && requires { cell.carry(row[0], acc[0], 0, 0, save); })
+                if constexpr (F::unit_vectors == 1 && requires { cell.carry(at[0], acc[0], 0, 0, save); })
                     if (last) {
 #pragma GCC unroll 12
-                        for (int r = 0; r < R; ++r) cell.carry(row[r], acc[r], p * F::units, H - p * F::units, save);
+                        for (int r = 0; r < R; ++r) cell.carry(at[r], acc[r], p * F::units, H - p * F::units, save);
                     }
 #pragma GCC unroll 12
                 for (int r = 0; r < R; ++r)
                     for (int i = 0; i < F::unit_vectors; ++i) {
                         const int64_t u = p * F::units + i * lanes, n = H - u;
                         if (n <= 0) continue;
-                        const Vec<T>* a = acc[r] + i * Cell::gates;
+                        const Vec<T>* a = acc[r] + i * Pointwise::gates;
                         if (!last) {
-                            for (int g = 0; g < Cell::gates; ++g) store(slot(r, g) + u, a[g], n);
+                            for (int g = 0; g < Pointwise::gates; ++g) store(slot(r, g) + u, a[g], n);
                             continue;
                         }
-                        const Vec<T> out = cell.forward(row[r], a, u, n, save);
-                        store(row[r].out + u, out, n);
-                        if (row[r].fed_next) store(row[r].fed_next + u, out * load(row[r].mask + u, n), n);
+                        const Vec<T> out = cell.forward(at[r], a, u, n, save);
+                        store(at[r].out + u, out, n);
+                        if (at[r].fed_next) store(at[r].fed_next + u, out * load(at[r].mask + u, n), n);
                     }
             });
         }
     }
 }
 
-template <class T, class Cell>
-void step_backward(const Cell& cell, const std::vector<Row<T>>& rows, int64_t count) {
+// The cell's derivative for all rows. It is no tile: what it reads is in memory, and the product comes after it.
+template <class T, class Pointwise>
+void step_backward(const Pointwise& cell, const std::vector<Place<T>>& places, int64_t count) {
     for (int64_t r = 0; r < count; ++r)
-        for (int64_t u = 0; u < cell.H; u += kLanes<T>) cell.backward(rows[r], u, cell.H - u);
+        for (int64_t u = 0; u < cell.H; u += kLanes<T>) cell.backward(places[r], u, cell.H - u);
 }
 
 // One layer over whole sequences. First and Second are the cell's one or two products of a time step.
@@ -156,7 +201,7 @@ class Recurrence {
     static constexpr bool kCarries = First::carries;
     static constexpr int kInputGates = kGru || (kTwo && !kReadout) ? 3 : First::gates;
 
-    const Sequences<T>& p;
+    const Problem<T>& p;
     First first;
     Second second;
     int workers;
@@ -181,7 +226,8 @@ class Recurrence {
     const T* previous_c(int64_t b, int64_t s) const { return previous(b, s, p.cells, p.c0, p.start_c, p.hidden); }
 
   public:
-    Recurrence(const Sequences<T>& problem, First f, Second g) : p(problem), first(f), second(g) {
+    // Small problems are for one thread: to wake a second one takes as long as 400,000 operations.
+    Recurrence(const Problem<T>& problem, First f, Second g) : p(problem), first(f), second(g) {
         const double work = 2.0 * p.steps * p.batch * First::gates * p.hidden * (p.inputs + p.state);
         workers = work < 4e5 ? 1 : int(std::min<int64_t>(p.threads, p.batch));
         std::vector<int64_t> order(p.batch);
@@ -203,7 +249,7 @@ class Recurrence {
 
   private:
     struct Weights {
-        Packed<T> x, h, mid;
+        Panels<T> x, h, mid;
         Buffer<T> bias, table;
     };
     // The projected input of a step with a token; step: its place in (T, B).
@@ -267,7 +313,7 @@ void Recurrence<T, First, Second>::forward() {
     Weights w;
     const auto inputs = input_columns();
     const bool few = steps <= 4;
-    const auto pack = [&](Packed<T>& out, std::vector<const T*> columns, int64_t depth, int width) {
+    const auto pack = [&](Panels<T>& out, std::vector<const T*> columns, int64_t depth, int width) {
         pack_all_columns(out, std::move(columns), depth, width, few, p.threads);
     };
     input_bias(w.bias);
@@ -287,6 +333,14 @@ void Recurrence<T, First, Second>::forward() {
     parallel(workers, [&](int worker) { forward_rows(w, rows_of_worker[worker]); });
 }
 
+// All time steps of a thread's sequences. With `save` the gates and cell states go where backward will find them;
+// without, they live in buffers of one chunk and one step. Rows are in the order of `rows`, the longest first; s counts
+// steps in the order of processing, and `at` finds the place of a step in (T, B).
+//
+//     fed    h times the dropout mask, as the product reads it: two rows for each sequence, for this step and the next
+//            one in turn, and a third one for the state at a reset
+//     both   [x h] side by side, where one product multiplies both. Reading the two from where they lie cost more than
+//            the copy, as each tile then has two loops.
 template <class T, class First, class Second>
 void Recurrence<T, First, Second>::forward_rows(const Weights& w, const std::vector<int64_t>& rows) const {
     const int64_t n = rows.size(), H = p.hidden, R = p.state, gate_row = First::slots * H;
@@ -296,7 +350,7 @@ void Recurrence<T, First, Second>::forward_rows(const Weights& w, const std::vec
     const int64_t depth = joined ? p.inputs + R : 0;
     Buffer<T> scratch, both(n * depth), gates(save ? 0 : chunk * n * gate_row), cells(save || !p.c0 ? 0 : n * H);
     Buffer<T> mid(kTwo && !save ? n * H : 0), fed(p.mask ? 3 * n * R : 0);
-    std::vector<Row<T>> row(n), next(n);
+    std::vector<Place<T>> first_place(n), second_place(n);
     std::vector<const T*> operand(n), a(chunk * n);
     std::vector<T*> c(chunk * n);
     if (p.mask)
@@ -310,6 +364,7 @@ void Recurrence<T, First, Second>::forward_rows(const Weights& w, const std::vec
         const auto gates_at = [&](int64_t r, int64_t s) {
             return save ? p.gates + at(rows[r], s) * gate_row : gates.data() + ((s - s0) * n + r) * gate_row;
         };
+        // The pre-activations of the chunk, for the sequences that last so long.
         int64_t projected = 0;
         for (int64_t s = s0; s < std::min(s0 + chunk, longest); ++s)
             for (int64_t r = 0; r < n && s < length(rows[r]) && !joined; ++r, ++projected) {
@@ -320,47 +375,50 @@ void Recurrence<T, First, Second>::forward_rows(const Weights& w, const std::vec
         if (!p.tokens && !joined) product(projected, a.data(), w.x, c.data(), w.bias.data(), false, scratch);
 
         for (int64_t s = s0; s < std::min(s0 + chunk, longest); ++s) {
+            // Where each sequence that still lasts has its vectors at this step.
             int64_t count = 0;
             for (; count < n && s < length(rows[count]); ++count) {
                 const int64_t r = count, b = rows[r], here = at(b, s);
-                Row<T>& step = row[r] = Row<T>{};
-                step.gates = gates_at(r, s);
-                step.start = joined ? w.bias.data() : step.gates;
-                step.h = step.fed = previous_h(b, s);
-                step.out = p.y + here * R;
+                Place<T>& place = first_place[r] = Place<T>{};
+                place.gates = gates_at(r, s);
+                place.start = joined ? w.bias.data() : place.gates;
+                place.h = place.fed = previous_h(b, s);
+                place.out = p.y + here * R;
                 if (p.mask) {
-                    step.mask = p.mask + b * R;
-                    step.fed = &fed[(resets(b, s) ? 2 * n + r : s % 2 * n + r) * R];
-                    step.fed_next = &fed[((s + 1) % 2 * n + r) * R];
+                    place.mask = p.mask + b * R;
+                    place.fed = &fed[(resets(b, s) ? 2 * n + r : s % 2 * n + r) * R];
+                    place.fed_next = &fed[((s + 1) % 2 * n + r) * R];
                 }
-                operand[r] = step.fed;
+                operand[r] = place.fed;
                 if (joined) {
                     operand[r] = &both[r * depth];
                     std::copy_n(p.x + here * p.inputs, p.inputs, &both[r * depth]);
-                    std::copy_n(step.fed, R, &both[r * depth + p.inputs]);
+                    std::copy_n(place.fed, R, &both[r * depth + p.inputs]);
                 }
                 if (p.c0) {
                     const bool kept = save || s == 0 || resets(b, s);
-                    step.c_prev = kept ? previous_c(b, s) : &cells[r * H];
-                    step.c = save ? p.cells + here * H : &cells[r * H];
+                    place.c_prev = kept ? previous_c(b, s) : &cells[r * H];
+                    place.c = save ? p.cells + here * H : &cells[r * H];
                 }
+                // The first part then gives what the second one reads, and the second gives y. A readout's only gate is
+                // y.
                 if constexpr (kTwo) {
-                    next[r] = step;
-                    if (kReadout) next[r].gates = step.out;
-                    step.out = save ? p.mid + here * H : &mid[r * H];
-                    step.fed_next = nullptr;
+                    second_place[r] = place;
+                    if (kReadout) second_place[r].gates = place.out;
+                    place.out = save ? p.mid + here * H : &mid[r * H];
+                    place.fed_next = nullptr;
                 }
             }
-            step_forward(first, row, count, operand.data(), w.h, save, joined ? p.inputs : 0);
+            step_forward(first, first_place, count, operand.data(), w.h, save, joined ? p.inputs : 0);
             if constexpr (kTwo) {
-                for (int64_t r = 0; r < count; ++r) operand[r] = row[r].out;
-                step_forward(second, next, count, operand.data(), w.mid, save, 0);
+                for (int64_t r = 0; r < count; ++r) operand[r] = first_place[r].out;
+                step_forward(second, second_place, count, operand.data(), w.mid, save, 0);
             }
             for (int64_t r = 0; r < count; ++r) {
-                const int64_t b = rows[r];
+                const int64_t b = rows[r];  // its last state, where it ends here
                 if (s + 1 < length(b)) continue;
                 std::copy_n(p.y + at(b, s) * R, R, p.h_n + b * R);
-                if (p.c0) std::copy_n(row[r].c, H, p.c_n + b * H);
+                if (p.c0) std::copy_n(first_place[r].c, H, p.c_n + b * H);
             }
         }
     }
@@ -368,6 +426,7 @@ void Recurrence<T, First, Second>::forward_rows(const Weights& w, const std::vec
         for (int64_t t = length(b); t < p.steps; ++t) std::fill_n(p.y + (t * p.batch + b) * R, R, T(0));
 }
 
+// The transposed weights are packed from their rows, which are contiguous: dh = dgates W_hh has the depth G·H.
 template <class T, class First, class Second>
 void Recurrence<T, First, Second>::backward() {
     const int64_t H = p.hidden, R = p.state;
@@ -395,7 +454,12 @@ void Recurrence<T, First, Second>::backward() {
     if (p.dpeephole) peephole_gradient();
 }
 
-// dmid: gradients of the readout's pre-activations, (T, B, R), kept for its weights.
+// All time steps of a thread's sequences, from the last one of each. dh and dc hold, for every row, the gradient of the
+// state that the step gave, and then of the one that it began with. The rows are the longest sequences first, so that
+// sequences join at the end of the list when the loop comes to their last step.
+//
+// dmid: gradients of the readout's pre-activations, (T, B, R), kept for its weights. dstart: this thread's sum of the
+// gradients of the state at a reset, (R + H).
 template <class T, class First, class Second>
 void Recurrence<T, First, Second>::backward_rows(const Weights& w, const std::vector<int64_t>& rows, T* dmid,
                                                  T* dstart) const {
@@ -404,7 +468,7 @@ void Recurrence<T, First, Second>::backward_rows(const Weights& w, const std::ve
     Buffer<T> scratch, dh(n * R), dc(p.c0 ? n * H : 0), middle(kTwo ? n * H : 0), dfed(p.mask ? n * R : 0);
     dh.zero();
     dc.zero();
-    std::vector<Row<T>> row(n), next(n);
+    std::vector<Place<T>> first_place(n), second_place(n);
     std::vector<const T*> left(n);
     std::vector<T*> right(n);
     int64_t count = 0;
@@ -415,46 +479,48 @@ void Recurrence<T, First, Second>::backward_rows(const Weights& w, const std::ve
         }
         for (int64_t r = 0; r < count; ++r) {
             const int64_t b = rows[r], here = at(b, s);
-            Row<T>& step = row[r] = Row<T>{};
-            step.gates = p.gates + here * gate_row;
-            step.dgates = p.dgates + here * gate_row;
-            step.h = step.fed = previous_h(b, s);
-            step.dout = p.dy ? p.dy + here * R : nullptr;
-            step.dh = &dh[r * R];
-            step.mask = p.mask ? p.mask + b * R : nullptr;
-            if (p.c0) step.c_prev = previous_c(b, s), step.c = p.cells + here * H, step.dc = &dc[r * H];
+            Place<T>& place = first_place[r] = Place<T>{};
+            place.gates = p.gates + here * gate_row;
+            place.dgates = p.dgates + here * gate_row;
+            place.h = place.fed = previous_h(b, s);
+            place.dout = p.dy ? p.dy + here * R : nullptr;
+            place.dh = &dh[r * R];
+            place.mask = p.mask ? p.mask + b * R : nullptr;
+            if (p.c0) place.c_prev = previous_c(b, s), place.c = p.cells + here * H, place.dc = &dc[r * H];
             if constexpr (kTwo) {
-                next[r] = step;
-                step.dout = &middle[r * H];
+                second_place[r] = place;
+                place.dout = &middle[r * H];
                 if (kReadout) {
-                    step.dh = nullptr;
-                    next[r].gates = p.y + here * R;
-                    next[r].dgates = dmid + here * R;
+                    place.dh = nullptr;
+                    second_place[r].gates = p.y + here * R;
+                    second_place[r].dgates = dmid + here * R;
                 } else if (p.mask) {
-                    step.fed = &dfed[r * R];
-                    for (int64_t u = 0; u < R; ++u) dfed[r * R + u] = step.h[u] * step.mask[u];
+                    place.fed = &dfed[r * R];
+                    for (int64_t u = 0; u < R; ++u) dfed[r * R + u] = place.h[u] * place.mask[u];
                 }
             }
         }
         if constexpr (kTwo) {
-            step_backward(second, next, count);
+            step_backward(second, second_place, count);
             for (int64_t r = 0; r < count; ++r) {
-                left[r] = next[r].dgates + Second::first * second.H;
+                left[r] = second_place[r].dgates + Second::first * second.H;
                 right[r] = &middle[r * H];
             }
             product(count, left.data(), w.mid, right.data(), (const T*)nullptr, false, scratch);
         }
-        step_backward(first, row, count);
+        step_backward(first, first_place, count);
         for (int64_t r = 0; r < count; ++r) {
-            left[r] = row[r].dgates + First::first * H;
+            left[r] = first_place[r].dgates + First::first * H;
             right[r] = p.mask ? &dfed[r * R] : &dh[r * R];
         }
         product(count, left.data(), w.h, right.data(), (const T*)nullptr, kCarries && !p.mask, scratch);
         for (int64_t r = 0; r < count; ++r) {
             const int64_t b = rows[r];
             T *dh_r = &dh[r * R], *dc_r = p.c0 ? &dc[r * H] : nullptr;
+            // What went through the mask is in dfed, and what went past the product is in dh already.
             for (int64_t u = 0; p.mask && u < R; ++u)
-                dh_r[u] = (kCarries ? dh_r[u] : T(0)) + dfed[r * R + u] * row[r].mask[u];
+                dh_r[u] = (kCarries ? dh_r[u] : T(0)) + dfed[r * R + u] * first_place[r].mask[u];
+            // Nothing flows over a reset: it goes to the state that the step began with instead.
             if (resets(b, s)) {
                 for (int64_t u = 0; p.dstart_h && u < R; ++u) dstart[u] += dh_r[u];
                 for (int64_t u = 0; p.dstart_h && dc_r && u < H; ++u) dstart[R + u] += dc_r[u];
@@ -466,6 +532,7 @@ void Recurrence<T, First, Second>::backward_rows(const Weights& w, const std::ve
             if (dc_r) std::copy_n(dc_r, H, p.dc0 + b * H);
         }
     }
+    // dx of all steps in one product; padding gets zeros.
     if (!p.dx) return;
     std::vector<const T*> a;
     std::vector<T*> c;
@@ -482,7 +549,9 @@ void Recurrence<T, First, Second>::backward_rows(const Weights& w, const std::ve
     product(a.size(), a.data(), w.x, c.data(), (const T*)nullptr, false, scratch);
 }
 
-constexpr int64_t kGradientDepth = 128;  // time steps of a block, so that both sides of it stay in the L1 cache
+// Time steps of a block of a weight gradient, so that both sides of it stay in the L1 cache: 256 were slower (80 -> 84
+// GF/s), and so was all of x packed at once, as each block then fetches it from the L3 cache again.
+constexpr int64_t kGradientDepth = 128;
 
 // dW = sum over all steps of d' x: `count` rows of d, from `offset` on, into as many rows of dw and db, row i into row
 // (i + shift) % count.
@@ -495,10 +564,11 @@ struct WeightGradient {
     int64_t columns;
     T *dw, *db;  // (count, columns), (count); null if not wanted
 
-    // The rows of d in [begin, end).
-    void run(int64_t begin, int64_t end) const {
+    // The rows of d in [begin, end): blocks of time steps outside, so that a block of x, packed once, serves all of
+    // them. The biases' gradients are sums over the same blocks.
+    void add_up(int64_t begin, int64_t end) const {
         const int64_t steps = d.size();
-        Packed<T> packed;
+        Panels<T> packed;
         Buffer<T> left(kBlockRows * kGradientDepth), sums(db ? end - begin : 0);
         std::vector<T*> c(kBlockRows);
         sums.zero();
@@ -530,7 +600,8 @@ struct WeightGradient {
     }
 };
 
-// dW_ih' of tokens: the gradients d of all steps, each added to the row of its token.
+// dW_ih' of tokens: the gradients d of all steps, each added to the row of its token. A thread takes 64 columns of d at
+// a time, so that the sums of all tokens for them stay in the cache.
 template <class T, class First, class Second>
 void Recurrence<T, First, Second>::token_gradient(const std::vector<const T*>& d) const {
     const int64_t H = p.hidden, width = kInputGates * H;
@@ -557,6 +628,8 @@ void Recurrence<T, First, Second>::token_gradient(const std::vector<const T*>& d
     });
 }
 
+// The rows of all steps that there are, and one job for each weight; every thread makes its part of every job, rows of
+// dW from the same to the same, so that no two of them write the same number.
 template <class T, class First, class Second>
 void Recurrence<T, First, Second>::weight_gradients(const T* dmid) const {
     const int64_t H = p.hidden, R = p.state;
@@ -590,12 +663,13 @@ void Recurrence<T, First, Second>::weight_gradients(const T* dmid) const {
     const double work = 2.0 * d.size() * First::gates * H * (p.inputs + R);
     const int tasks = work < 1e6 ? 1 : p.threads;
     parallel(tasks, [&](int task) {
-        for (const auto& job : jobs) job.run(job.count * task / tasks, job.count * (task + 1) / tasks);
+        for (const auto& job : jobs) job.add_up(job.count * task / tasks, job.count * (task + 1) / tasks);
     });
     if (same) std::copy_n(p.db_ih, First::gates * H, p.db_hh);
     if (p.tokens && p.dw_ih) token_gradient(d);
 }
 
+// dp_i and dp_f see c[t-1], dp_o sees c[t].
 template <class T, class First, class Second>
 void Recurrence<T, First, Second>::peephole_gradient() const {
     const int64_t H = p.hidden, peeps = First::gates - 1;
@@ -614,9 +688,9 @@ void Recurrence<T, First, Second>::peephole_gradient() const {
         }
 }
 
-// Calls body with the recurrence of p's cell.
+// Calls body with the recurrence of p's cell: the only place where a cell's name becomes its code.
 template <class T, class Body>
-void with_recurrence(const Sequences<T>& p, Body&& body) {
+void with_recurrence(const Problem<T>& p, Body&& body) {
     const int64_t H = p.hidden;
     const auto one = [&](auto cell) { body(Recurrence<T, decltype(cell), None>(p, cell, None{})); };
     const auto read = [&](auto cell) {

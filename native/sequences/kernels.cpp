@@ -8,12 +8,12 @@
 namespace unspool::UNSPOOL_ISA {
 
 template <class T>
-void forward(const Sequences<T>& p) {
+void forward(const Problem<T>& p) {
     with_recurrence(p, [](auto&& recurrence) { recurrence.forward(); });
 }
 
 template <class T>
-void backward(const Sequences<T>& p) {
+void backward(const Problem<T>& p) {
     with_recurrence(p, [](auto&& recurrence) { recurrence.backward(); });
 }
 
@@ -37,8 +37,6 @@ double fma_peak(double seconds) {
     return sum[0] > 0 ? best : 0;
 }
 
-#define UNSPOOL_TEXT_(x) #x
-#define UNSPOOL_TEXT(x) UNSPOOL_TEXT_(x)
 extern const Kernels kernels;
 const Kernels kernels{UNSPOOL_TEXT(UNSPOOL_ISA), supported,        forward<float>, forward<double>,
                       backward<float>,           backward<double>, fma_peak};

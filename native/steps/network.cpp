@@ -1,12 +1,17 @@
-// Compiled once for each instruction set, as kernels.cpp is: networks made of layers.
+// Compiled once for each instruction set, as sequences/kernels.cpp is: networks made of layers, and their sessions.
+//
+// A session's state is one array: of each layer h and then c, padded, or the ring of a TDNN's past inputs. `fields` is
+// how others see it, by the names and shapes of unspool.nn. A step is front end -> layers -> head, for at most kRows
+// sessions at a time; more are shared among threads, each with a Room of intermediate results. Results never depend on
+// the cut of a sequence, on the number of threads, or on where panels begin: each sum is made in the same order.
 #include "network.h"
 
 #include <chrono>
 #include <cmath>
-#include <stdexcept>
 
+#include "../cells.h"
+#include "../threads.h"
 #include "layers.h"
-#include "threads.h"
 
 namespace unspool::UNSPOOL_ISA {
 
@@ -26,69 +31,91 @@ class Reader {
   private:
     Tensor get(const std::string& name, const std::vector<std::int64_t>& shape, Number number) const {
         const Tensor found = tensors_(name);
-        if (!found.data) throw std::invalid_argument(name + " is missing");
-        if (found.shape != shape) throw std::invalid_argument(name + " has another shape than the network");
+        if (!found.data) refuse(name + " is missing");
+        if (found.shape != shape) refuse(name + " has another shape than the network");
         if (found.number != number || (number == Number::int8 && !found.scale))
-            throw std::invalid_argument(name + " has another type of numbers than the network");
+            refuse(name + " has another type of numbers than the network");
         return found;
     }
 };
 
-static std::vector<float> as_floats(const Tensor& matrix, std::int64_t rows, std::int64_t columns) {
-    std::vector<float> out(rows * columns);
-    for (std::int64_t i = 0; i < rows * columns; ++i) {
-        if (matrix.number == Number::float32) {
-            out[i] = static_cast<const float*>(matrix.data)[i];
-        } else if (matrix.number == Number::bfloat16) {
+// Number i of a matrix of any kind, for the tables of tokens.
+static float as_float(const Tensor& matrix, std::int64_t i, std::int64_t columns) {
+    switch (matrix.number) {
+        case Number::float32: return static_cast<const float*>(matrix.data)[i];
+        case Number::bfloat16: {
             const std::uint32_t bits = std::uint32_t(static_cast<const std::uint16_t*>(matrix.data)[i]) << 16;
-            std::memcpy(&out[i], &bits, sizeof bits);
-        } else {
-            out[i] = static_cast<const std::int8_t*>(matrix.data)[i] * matrix.scale[i / columns];
+            float out;
+            std::memcpy(&out, &bits, sizeof out);
+            return out;
         }
+        case Number::int8: return static_cast<const std::int8_t*>(matrix.data)[i] * matrix.scale[i / columns];
     }
-    return out;
+    __builtin_unreachable();
 }
 
-// x, (rows, padded O), becomes the head's outputs.
-static void finish(const Architecture& a, float* s, float* y) {
-    const std::int64_t O = a.outputs, size = padded(O, kVector);
-    if (a.head == Head::softmax) {
-        float most = s[0], total = 0;
-        for (std::int64_t i = 1; i < O; ++i) most = std::max(most, s[i]);
-        for (std::int64_t i = 0; i < size; i += kVector) {
-            const auto [power, fraction] = exponential(clamp<Floats>(load(s + i) - most, Floats{} - 87, Floats{}), 1);
-            store(s + i, power * fraction + power);
-        }
-        for (std::int64_t i = 0; i < O; ++i) total += s[i];
-        for (std::int64_t i = 0; i < O; ++i) y[i] = s[i] / total;
-        return;
+// e^(s - largest), so that nothing overflows. The total is added in order, by itself: the result must not depend on the
+// width of a vector more than rounding makes it.
+static void softmax(float* s, std::int64_t size, std::int64_t O, float* y) {
+    float most = s[0], total = 0;
+    for (std::int64_t i = 1; i < O; ++i) most = std::max(most, s[i]);
+    for (std::int64_t i = 0; i < size; i += kVector) {
+        const auto [power, fraction] = exponential(clamp<Floats>(load(s + i) - most, Floats{} - 87, Floats{}), 1);
+        store(s + i, power * fraction + power);
     }
-    if (a.head == Head::logistic)
-        for (std::int64_t i = 0; i < size; i += kVector) store(s + i, sigmoid(load(s + i)));
-    const std::int64_t positive = a.family == Family::none ? O : a.family == Family::poisson ? 0 : O / 2;
-    for (std::int64_t i = positive; i < O; ++i) s[i] = std::max(s[i], 0.0f) + std::log1p(std::exp(-std::fabs(s[i])));
+    for (std::int64_t i = 0; i < O; ++i) total += s[i];
+    for (std::int64_t i = 0; i < O; ++i) y[i] = s[i] / total;
+}
+
+// How many of the head's outputs come before those that must be positive.
+static std::int64_t locations(Family family, std::int64_t O) {
+    switch (family) {
+        case Family::none: return O;
+        case Family::normal:
+        case Family::laplace: return O / 2;
+        case Family::poisson: return 0;
+    }
+    __builtin_unreachable();
+}
+
+// The head's outputs y, (O), from its sums s, (padded O), of which nothing is left.
+static void apply_head(const Architecture& a, float* s, float* y) {
+    const std::int64_t O = a.outputs, size = padded(O, kVector);
+    switch (a.head) {
+        case Head::softmax: return softmax(s, size, O, y);
+        case Head::logistic:
+            for (std::int64_t i = 0; i < size; i += kVector) store(s + i, sigmoid(load(s + i)));
+            break;
+        case Head::distribution:
+            for (std::int64_t i = locations(a.family, O); i < O; ++i)
+                s[i] = std::max(s[i], 0.0f) + std::log1p(std::exp(-std::fabs(s[i])));
+            break;
+        case Head::linear: break;
+    }
     std::copy_n(s, O, y);
 }
 
 template <class W>
-class PackedNetwork;
+class LoadedNetwork;
 
+// The states of some sessions. `which` picks among them, `tokens` or `x` are their inputs of one step, one after
+// another.
 template <class W>
-class PackedSessions final : public Sessions {
-    // Intermediate results of a thread.
+class LoadedSessions final : public Sessions {
+    // Intermediate results of a thread: features of the layers in turn, in a and b; pointers for the rows of a step.
     struct Room {
         Buffer<float> a, b, head, inputs;
         std::vector<Feed> feed;
         std::vector<float*> state, out;
         Scratch<W> scratch;
     };
-    const PackedNetwork<W>& net_;
+    const LoadedNetwork<W>& net_;
     std::int64_t count_, features_;
     Buffer<float> states_;
     std::vector<Room> rooms_;
 
   public:
-    PackedSessions(const PackedNetwork<W>& net, std::int64_t count, int threads);
+    LoadedSessions(const LoadedNetwork<W>& net, std::int64_t count, int threads);
     std::int64_t count() const override { return count_; }
     void reset(std::int64_t session) override;
     void read(std::int64_t session, std::size_t field, float* to) const override;
@@ -111,9 +138,10 @@ class PackedSessions final : public Sessions {
                  std::int64_t stride, const std::int64_t* tokens, float* initial, float* to);
 };
 
+// The weights of all layers, in panels of one kind of numbers.
 template <class W>
-class PackedNetwork final : public Network {
-    friend class PackedSessions<W>;
+class LoadedNetwork final : public Network {
+    friend class LoadedSessions<W>;
     std::vector<std::unique_ptr<Layer<W>>> layers_;  // those of one direction, then of the other, in every layer
     std::vector<std::int64_t> offsets_;              // of each in a session's state
     std::vector<std::int64_t> inner_;                // of c in a layer's state
@@ -125,7 +153,7 @@ class PackedNetwork final : public Network {
     std::int64_t state = 0, width = 0;  // numbers of a session's state; of the widest features
     bool tokens_to_layer = false;       // the first layer has a table
 
-    PackedNetwork(const Architecture& a, const Reader& reader) {
+    LoadedNetwork(const Architecture& a, const Reader& reader) {
         architecture = a;
         const std::vector<float> products = front(reader);
         if (a.time_delay) make_delays(reader);
@@ -136,7 +164,7 @@ class PackedNetwork final : public Network {
         set_fields();
     }
     std::unique_ptr<Sessions> sessions(std::int64_t count, int threads) const override {
-        return std::make_unique<PackedSessions<W>>(*this, count, threads);
+        return std::make_unique<LoadedSessions<W>>(*this, count, threads);
     }
     std::int64_t bytes() const override {
         std::int64_t sum = head_.weights.bytes();
@@ -145,54 +173,52 @@ class PackedNetwork final : public Network {
     }
 
   private:
-    static constexpr std::int64_t kPast = 1 << 20;  // steps that a small file could otherwise make memory of
-    static constexpr std::int64_t kState = 1 << 26;  // numbers of a session
-    static constexpr std::int64_t kTable = 1 << 20, kWork = 1 << 27;  // numbers of a table, and products to make it
+    // A configuration of a few bytes could otherwise claim any memory: steps back, and numbers of a session's state.
+    static constexpr std::int64_t kPast = 1 << 20, kState = 1 << 26;
+    // A table of all tokens is made if it has at most so many numbers, and takes at most so many products to make.
+    static constexpr std::int64_t kTable = 1 << 20, kWork = 1 << 27;
 
-    // Reads the front end; decides on a table for tokens.
+    // Reads the front end, and decides on a table for tokens; the embedding, where one is to be made of it.
     std::vector<float> front(const Reader& reader) {
         const Architecture& a = architecture;
-        if (a.front == Front::dense) {
-            const float *mean = reader.floats("front.mean", {a.inputs}), *std = reader.floats("front.std", {a.inputs});
-            mean_.assign(padded(a.inputs), 0), inverse_std_.assign(padded(a.inputs), 0);
-            for (std::int64_t i = 0; i < a.inputs; ++i) {
-                mean_[i] = mean[i], inverse_std_[i] = 1 / std[i];
-                if (!(std[i] > 0 && std::isfinite(inverse_std_[i])))
-                    throw std::invalid_argument("front.std must have positive numbers");
-            }
-            return {};
+        switch (a.front) {
+            case Front::dense: scaling(reader); return {};
+            case Front::one_hot: tokens_to_layer = !a.time_delay; return {};
+            case Front::embedding: return embedding(reader);
         }
-        tokens_to_layer = a.front == Front::one_hot && !a.time_delay;
-        if (a.front == Front::one_hot) return {};
+        __builtin_unreachable();
+    }
+    void scaling(const Reader& reader) {
+        const std::int64_t I = architecture.inputs;
+        const float *mean = reader.floats("front.mean", {I}), *std = reader.floats("front.std", {I});
+        mean_.assign(padded(I), 0), inverse_std_.assign(padded(I), 0);
+        for (std::int64_t i = 0; i < I; ++i) {
+            mean_[i] = mean[i], inverse_std_[i] = 1 / std[i];
+            if (!(std[i] > 0 && std::isfinite(inverse_std_[i]))) refuse("front.std must have positive numbers");
+        }
+    }
+    std::vector<float> embedding(const Reader& reader) {
+        const Architecture& a = architecture;
         const std::int64_t rows = gates() * a.hidden;
         const float* embedding = reader.floats("front.weight", {a.tokens, a.inputs});
         tokens_to_layer = !a.time_delay && a.tokens * rows <= kTable && a.tokens * a.inputs * rows <= kWork;
-        if (!tokens_to_layer) {
-            embedding_.assign(a.tokens * padded(a.inputs), 0);
-            for (std::int64_t t = 0; t < a.tokens; ++t)
-                std::copy_n(embedding + t * a.inputs, a.inputs, &embedding_[t * padded(a.inputs)]);
-            return {};
-        }
-        return {embedding, embedding + a.tokens * a.inputs};
+        if (tokens_to_layer) return {embedding, embedding + a.tokens * a.inputs};
+        embedding_.assign(a.tokens * padded(a.inputs), 0);
+        for (std::int64_t t = 0; t < a.tokens; ++t)
+            std::copy_n(embedding + t * a.inputs, a.inputs, &embedding_[t * padded(a.inputs)]);
+        return {};
     }
-    std::int64_t gates() const {
-        switch (architecture.cell) {
-            case Cell::elman:
-            case Cell::jordan: return 1;
-            case Cell::lstm: return 4;
-            default: return 3;
-        }
-    }
+    std::int64_t gates() const { return facts(architecture.cell).gates; }
+    bool has_c() const { return facts(architecture.cell).states == 2; }
 
     // W_ih e for the embedding e of every token, or for 1-of-I inputs: (tokens, rows).
     std::vector<float> products_of(const Tensor& w_ih, std::int64_t rows, const std::vector<float>* embedding) const {
         const std::int64_t I = architecture.inputs, K = architecture.tokens;
-        const std::vector<float> w = as_floats(w_ih, rows, I);
         std::vector<float> out(K * rows);
         std::vector<double> sum(rows);
         std::vector<float> columns(rows * I);
         for (std::int64_t r = 0; r < rows; ++r)
-            for (std::int64_t i = 0; i < I; ++i) columns[i * rows + r] = w[r * I + i];
+            for (std::int64_t i = 0; i < I; ++i) columns[i * rows + r] = as_float(w_ih, r * I + i, I);
         for (std::int64_t t = 0; t < K; ++t) {
             if (!embedding) {
                 std::copy_n(&columns[t * rows], rows, &out[t * rows]);
@@ -207,6 +233,7 @@ class PackedNetwork final : public Network {
         return out;
     }
 
+    // Of every layer and direction: its weights by their names, its panels, and its place in a session's state.
     void make_layers(const Reader& reader, const std::vector<float>* embedding) {
         const Architecture& a = architecture;
         const std::int64_t G = gates(), H = a.hidden, R = a.feedback;
@@ -235,14 +262,12 @@ class PackedNetwork final : public Network {
                 inner_.push_back(layers_.back()->out);
                 if (a.initial) {
                     std::copy_n(reader.floats(name("initial_h"), {R}), R, &initial_[offsets_.back()]);
-                    if (lstm())
+                    if (has_c())
                         std::copy_n(reader.floats(name("initial_c"), {H}), H,
                                     &initial_[offsets_.back() + inner_.back()]);
                 }
             }
     }
-    bool lstm() const { return architecture.cell == Cell::lstm || architecture.cell == Cell::lstm_without_forget; }
-
     std::unique_ptr<Layer<W>> make_layer(const LayerWeights& w) const {
         const Architecture& a = architecture;
         switch (a.cell) {
@@ -250,9 +275,11 @@ class PackedNetwork final : public Network {
             case Cell::gru_reset_before: return std::make_unique<GruResetLayer<W>>(w);
             case Cell::lstm: return std::make_unique<LstmLayer<W, true>>(w);
             case Cell::lstm_without_forget: return std::make_unique<LstmLayer<W, false>>(w);
-            default:
+            case Cell::elman:
+            case Cell::jordan:
                 return std::make_unique<PlainLayer<W>>(w, a.activation, a.output_activation, a.cell == Cell::jordan);
         }
+        __builtin_unreachable();
     }
     void make_delays(const Reader& reader) {
         const Architecture& a = architecture;
@@ -261,9 +288,9 @@ class PackedNetwork final : public Network {
             const std::int64_t I = l ? a.hidden : a.inputs;
             const Tensor w = reader.matrix(name + ".weight", {a.hidden, I, a.window[l]});
             if ((a.window[l] - 1) * a.dilation[l] > kPast)
-                throw std::invalid_argument("window and dilation reach more than 2^20 steps back");
+                refuse("window and dilation reach more than 2^20 steps back");
             if (state + (a.window[l] - 1) * a.dilation[l] * padded(I) > kState)
-                throw std::invalid_argument("window and dilation reach back over more than 2^26 numbers");
+                refuse("window and dilation reach back over more than 2^26 numbers");
             auto layer = std::make_unique<TimeDelayLayer<W>>(
                 w, a.bias ? reader.floats(name + ".bias", {a.hidden}) : nullptr, a.activation, a.dilation[l]);
             delays_.push_back({layer.get(), I});
@@ -277,6 +304,7 @@ class PackedNetwork final : public Network {
         initial_.resize(state);
         layers_.push_back(std::move(layer));
     }
+    // What a session's state is for others.
     void set_fields() {
         const Architecture& a = architecture;
         if (a.bidirectional) return;
@@ -284,13 +312,15 @@ class PackedNetwork final : public Network {
             fields.push_back({"window_l" + std::to_string(l), {delays_[l].first->past(), delays_[l].second}});
         if (a.time_delay) return;
         fields.push_back({"h", {a.layers, a.feedback}});
-        if (lstm()) fields.push_back({"c", {a.layers, a.hidden}});
+        if (has_c()) fields.push_back({"c", {a.layers, a.hidden}});
     }
 };
 
 template <class W>
-PackedSessions<W>::PackedSessions(const PackedNetwork<W>& net, std::int64_t count, int threads)
-    : net_(net), count_(count), features_(net.width),
+LoadedSessions<W>::LoadedSessions(const LoadedNetwork<W>& net, std::int64_t count, int threads)
+    : net_(net),
+      count_(count),
+      features_(net.width),
       rooms_(std::clamp<std::int64_t>((count + kRows - 1) / kRows, 1, threads)) {
     const std::int64_t rows = net.architecture.bidirectional ? 1 : std::min(count, kRows);
     states_.resize(count * std::max<std::int64_t>(net.state, 1));
@@ -303,12 +333,13 @@ PackedSessions<W>::PackedSessions(const PackedNetwork<W>& net, std::int64_t coun
 }
 
 template <class W>
-void PackedSessions<W>::reset(std::int64_t session) {
+void LoadedSessions<W>::reset(std::int64_t session) {
     std::copy(net_.initial_.begin(), net_.initial_.end(), state(session));
 }
 
+// A TDNN's ring is given from the oldest input on, wherever that lies, so that equal states are equal arrays.
 template <class W>
-void PackedSessions<W>::read(std::int64_t session, std::size_t field, float* to) const {
+void LoadedSessions<W>::read(std::int64_t session, std::size_t field, float* to) const {
     const float* from = &states_[session * std::max<std::int64_t>(net_.state, 1)];
     if (net_.architecture.time_delay) {
         const auto [layer, inputs] = net_.delays_[field];
@@ -325,7 +356,7 @@ void PackedSessions<W>::read(std::int64_t session, std::size_t field, float* to)
 }
 
 template <class W>
-void PackedSessions<W>::write(std::int64_t session, std::size_t field, const float* from) {
+void LoadedSessions<W>::write(std::int64_t session, std::size_t field, const float* from) {
     float* to = state(session);
     if (net_.architecture.time_delay) {
         const auto [layer, inputs] = net_.delays_[field];
@@ -342,7 +373,7 @@ void PackedSessions<W>::write(std::int64_t session, std::size_t field, const flo
 
 // Fills the feed: the first layer's inputs.
 template <class W>
-void PackedSessions<W>::front(Room& room, std::int64_t rows, const float* x, const std::int64_t* tokens) {
+void LoadedSessions<W>::front(Room& room, std::int64_t rows, const float* x, const std::int64_t* tokens) {
     const Architecture& a = net_.architecture;
     for (std::int64_t r = 0; r < rows; ++r) {
         float* to = &room.inputs[r * features_];
@@ -363,17 +394,17 @@ void PackedSessions<W>::front(Room& room, std::int64_t rows, const float* x, con
 }
 
 template <class W>
-void PackedSessions<W>::head(Room& room, std::int64_t rows, float* y) {
+void LoadedSessions<W>::head(Room& room, std::int64_t rows, float* y) {
     const std::int64_t stride = padded(net_.head_.size());
     std::vector<float*>& outs = room.state;
     for (std::int64_t r = 0; r < rows; ++r) outs[r] = &room.head[r * stride];
     net_.head_(rows, room.scratch, [&](std::int64_t r) { return room.feed[r].x; }, outs.data());
-    for (std::int64_t r = 0; r < rows; ++r) finish(net_.architecture, outs[r], y + r * net_.architecture.outputs);
+    for (std::int64_t r = 0; r < rows; ++r) apply_head(net_.architecture, outs[r], y + r * net_.architecture.outputs);
 }
 
 template <class W>
 template <class Body>
-void PackedSessions<W>::share(std::int64_t rows, std::int64_t steps, const Body& body) {
+void LoadedSessions<W>::share(std::int64_t rows, std::int64_t steps, const Body& body) {
     const std::int64_t blocks = (rows + kRows - 1) / kRows;
     const double work = double(rows) * double(steps) * double(net_.bytes());
     // A thread is begun in the time of some ten million products.
@@ -386,7 +417,7 @@ void PackedSessions<W>::share(std::int64_t rows, std::int64_t steps, const Body&
 
 // One step of the rows begin ... end.
 template <class W>
-void PackedSessions<W>::some(Room& room, std::int64_t begin, std::int64_t end, const std::int64_t* which,
+void LoadedSessions<W>::some(Room& room, std::int64_t begin, std::int64_t end, const std::int64_t* which,
                              const float* x, const std::int64_t* tokens, float* y) {
     const Architecture& a = net_.architecture;
     room.scratch.backwards = !room.scratch.backwards;
@@ -407,16 +438,15 @@ void PackedSessions<W>::some(Room& room, std::int64_t begin, std::int64_t end, c
 }
 
 template <class W>
-void PackedSessions<W>::step(std::int64_t rows, const std::int64_t* which, const float* x, const std::int64_t* tokens,
+void LoadedSessions<W>::step(std::int64_t rows, const std::int64_t* which, const float* x, const std::int64_t* tokens,
                              float* y) {
     if (rows <= kRows) return some(rooms_[0], 0, rows, which, x, tokens, y);
-    share(rows, 1, [&](Room& room, std::int64_t begin, std::int64_t end) {
-        some(room, begin, end, which, x, tokens, y);
-    });
+    share(rows, 1,
+          [&](Room& room, std::int64_t begin, std::int64_t end) { some(room, begin, end, which, x, tokens, y); });
 }
 
 template <class W>
-void PackedSessions<W>::run(std::int64_t steps, const float* x, const std::int64_t* tokens, float* y) {
+void LoadedSessions<W>::run(std::int64_t steps, const float* x, const std::int64_t* tokens, float* y) {
     const Architecture& a = net_.architecture;
     if (a.bidirectional) return both_directions(steps, x, tokens, y);
     share(count_, steps, [&](Room& room, std::int64_t begin, std::int64_t end) {
@@ -428,7 +458,7 @@ void PackedSessions<W>::run(std::int64_t steps, const float* x, const std::int64
 
 // One layer in one direction over a sequence whose features are `stride` apart, or over tokens.
 template <class W>
-void PackedSessions<W>::one_way(const Layer<W>& layer, std::int64_t steps, bool reverse, const std::vector<float>& from,
+void LoadedSessions<W>::one_way(const Layer<W>& layer, std::int64_t steps, bool reverse, const std::vector<float>& from,
                                 std::int64_t stride, const std::int64_t* tokens, float* initial, float* to) {
     const Architecture& a = net_.architecture;
     Room& room = rooms_[0];
@@ -442,8 +472,9 @@ void PackedSessions<W>::one_way(const Layer<W>& layer, std::int64_t steps, bool 
     }
 }
 
+// Whole sequences, layer by layer: each layer needs the outputs of both directions of the one below at every step.
 template <class W>
-void PackedSessions<W>::both_directions(std::int64_t steps, const float* x, const std::int64_t* tokens, float* y) {
+void LoadedSessions<W>::both_directions(std::int64_t steps, const float* x, const std::int64_t* tokens, float* y) {
     const Architecture& a = net_.architecture;
     Room& room = rooms_[0];
     std::vector<float> from(steps * features_), to(steps * features_);
@@ -466,16 +497,19 @@ void PackedSessions<W>::both_directions(std::int64_t steps, const float* x, cons
     }
 }
 
+// The kind of the head's matrix is that of all matrices.
 static std::unique_ptr<Network> make(const Architecture& a, const Tensors& tensors) {
     const Number number = tensors("head.weight").number;
     const Reader reader(tensors, number);
     switch (number) {
-        case Number::bfloat16: return std::make_unique<PackedNetwork<Bfloat16>>(a, reader);
-        case Number::int8: return std::make_unique<PackedNetwork<Int8>>(a, reader);
-        default: return std::make_unique<PackedNetwork<Float32>>(a, reader);
+        case Number::bfloat16: return std::make_unique<LoadedNetwork<Bfloat16>>(a, reader);
+        case Number::int8: return std::make_unique<LoadedNetwork<Int8>>(a, reader);
+        case Number::float32: return std::make_unique<LoadedNetwork<Float32>>(a, reader);
     }
+    __builtin_unreachable();
 }
 
+// Reads the same array again and again into sixteen sums: what the cache that holds it can give.
 static double read_bandwidth(std::int64_t bytes, double seconds) {
     using Clock = std::chrono::steady_clock;
     constexpr std::int64_t block = 16 * kVector;
@@ -499,9 +533,7 @@ static double read_bandwidth(std::int64_t bytes, double seconds) {
     return sum > 0 ? best : 0;
 }
 
-#define UNSPOOL_TEXT_(x) #x
-#define UNSPOOL_TEXT(x) UNSPOOL_TEXT_(x)
-extern const NetworkSet network_set;
-const NetworkSet network_set{UNSPOOL_TEXT(UNSPOOL_ISA), supported, make, read_bandwidth};
+extern const Networks networks;
+const Networks networks{UNSPOOL_TEXT(UNSPOOL_ISA), supported, make, read_bandwidth};
 
 }  // namespace unspool::UNSPOOL_ISA

@@ -1,53 +1,40 @@
-// Packed matrix products. A matrix is a list of row pointers, so that gathered, strided and padded operands cost
-// nothing special; the right-hand side is packed into panels that a register tile reads straight through.
+// Matrix products c = start + a B for the training kernels.
+//
+// The right-hand side B, (depth, columns), is copied once a call into panels, in the order in which it is read:
+//
+//     B         columns ->              panels    [panel][k][width]
+//     k   | a0 a1 a2 a3 | b0 b1 ..      panel 0:  k=0: a0 a1 a2 a3   k=1: a0 a1 a2 a3  ...
+//     |   | a0 a1 a2 a3 | b0 b1 ..      panel 1:  k=0: b0 b1 0  0    ...   zeros behind the last column
+//
+// A register tile is R rows of the left-hand side times one panel of NV vectors: R x NV sums stay in registers while k
+// goes through the whole depth, and each step of k loads NV vectors of the panel, straight through memory, and spreads
+// R numbers of the left-hand side:
+//
+//                    panel p, row k:   [ v0 ][ v1 ]
+//     a[r0][k]    ->                   acc00 acc01       24 sums where there are 32 registers,
+//     a[r0+1][k]  ->                   acc10 acc11       12 where there are 16
+//     ...
+//
+// The left-hand side and the results are lists of pointers to rows, so that rows that are gathered (the steps of
+// sequences of unequal length), strided or padded cost nothing special.
+//
+// Blocks: kDepth of k and kBlockRows of rows at a time, so that the block of the left-hand side stays in the L2 cache
+// while every panel goes past it. What was tried and failed is in docs/log.md: other blocks, software prefetch, adding
+// the start after the product, the left-hand side packed tile by tile.
 #pragma once
 
 #include <algorithm>
 #include <type_traits>
-#include <utility>
 #include <vector>
 
-#include "memory.h"
-#include "simd.h"
+#include "../memory.h"
+#include "../simd.h"
 
 namespace unspool::UNSPOOL_ISA {
 
 constexpr int64_t kDepth = 512;  // of a packed block: its panels stream from the L2 cache faster than they are used
-constexpr int kAccumulators = UNSPOOL_REGISTERS >= 32 ? 24 : 12;
-
 template <int NV>
-constexpr int kTileRows = kAccumulators / NV;  // NV: vectors a tile is wide
-
-// Numbers at the start of a cache line, not initialised: a vector load across two lines costs two.
-template <class T>
-class Buffer {
-    T* data_ = nullptr;
-    int64_t size_ = 0;
-
-    void free() {
-        if (data_) Memory::shared().give(std::exchange(data_, nullptr), std::exchange(size_, 0) * sizeof(T));
-    }
-
-  public:
-    Buffer() = default;
-    explicit Buffer(int64_t size) { resize(size); }
-    Buffer(const Buffer&) = delete;
-    Buffer& operator=(const Buffer&) = delete;
-    ~Buffer() { free(); }
-
-    // Forgets what was there.
-    void resize(int64_t size) {
-        if (size <= size_) return;
-        free();
-        data_ = static_cast<T*>(Memory::shared().take(size * sizeof(T)));
-        size_ = size;
-    }
-    void zero() { std::fill_n(data_, size_, T(0)); }
-    T* data() { return data_; }
-    const T* data() const { return data_; }
-    T& operator[](int64_t i) { return data_[i]; }
-    const T& operator[](int64_t i) const { return data_[i]; }
-};
+constexpr int kTileRows = kAccumulators / NV;  // of a tile that is NV vectors wide
 
 // The left operand of a tile: R rows, each contiguous over k, or R neighbouring columns of a block with rows over k.
 template <class T, int R>
@@ -68,8 +55,14 @@ struct LeftColumns {
     UNSPOOL_INLINE T operator()(int r, int64_t k) const { return column[k * stride + r]; }
 };
 
-// acc[r][v] += sum over k of a(r, k) w[k][v]. A tile that leaves a register free takes four k in a round of its loop;
-// few rows keep several partial sums, to hide the latency of an FMA.
+// acc[r][v] += sum over k of a(r, k) w[k][v], for w, the panel from the first k on.
+//
+// A multiply-add takes four cycles and two begin in each, so that eight sums must be under way. Tiles of fewer keep two
+// or four partial sums of each (`split`), which take turns over k and are added in the end. A tile that leaves a
+// register free takes four k in a round of its loop, which gains 9 % in training; in the cells' tiles, which need all
+// sixteen registers of AVX2, the compiler would put sums on the stack instead.
+//
+// The pragmas unroll loops whose bounds are template arguments: without them the sums would not stay in registers.
 template <class T, int R, int NV, class Left>
 UNSPOOL_INLINE void multiply(int64_t depth, const Left& a, const T* w, Vec<T> (&acc)[R][NV]) {
     constexpr int lanes = kLanes<T>, width = NV * lanes;
@@ -116,10 +109,11 @@ UNSPOOL_INLINE void for_tiles(int64_t begin, int64_t end, const Body& body) {
     if constexpr (Most > 1) for_tiles<(Most + 1) / 2>(begin, end, body);
 }
 
-// The right-hand side of a product, in panels of `width` columns: [panel][k][width], zero where the columns end. For a
-// few rows packing costs more than it gains: then it is only the list of the columns, contiguous over k, null for zero.
+// The right-hand side of a product, in panels of `width` columns: [panel][k][width], zero where the columns end. For
+// four rows or fewer in all of a call packing costs more than it gains: then it is only the list of the columns, each
+// contiguous over k, null for zero, and `multiply_panel` makes a dot product for each.
 template <class T>
-struct Packed {
+struct Panels {
     int64_t columns = 0, depth = 0;
     int width = 0;
     Buffer<T> data;
@@ -134,6 +128,7 @@ struct Packed {
     T* panel(int64_t p) { return data.data() + p * depth * width; }
 };
 
+// a · b over contiguous vectors, with four sums under way: the product of few rows, where B is not packed.
 template <class T>
 UNSPOOL_INLINE T dot(int64_t depth, const T* a, const T* b) {
     Vec<T> sums[4] = {};
@@ -149,7 +144,7 @@ UNSPOOL_INLINE T dot(int64_t depth, const T* a, const T* b) {
 
 // acc[r][v] += a(r, k) times panel p of b over k0 ... k0 + depth.
 template <class T, int R, int NV, class Left>
-UNSPOOL_INLINE void multiply_panel(const Packed<T>& b, int64_t p, int64_t k0, int64_t depth, const Left& a,
+UNSPOOL_INLINE void multiply_panel(const Panels<T>& b, int64_t p, int64_t k0, int64_t depth, const Left& a,
                                    Vec<T> (&acc)[R][NV]) {
     if (b.unpacked.empty()) return multiply<T, R, NV>(depth, a, b.panel(p, k0), acc);
     if constexpr (std::is_same_v<Left, LeftRows<T, R>>)
@@ -160,9 +155,10 @@ UNSPOOL_INLINE void multiply_panel(const Packed<T>& b, int64_t p, int64_t k0, in
 
 // Panel p over k0 ... k0 + depth, from columns given as contiguous vectors over k; null is a column of zeros.
 template <class T>
-void pack_columns(Packed<T>& out, int64_t p, const T* const* columns, int64_t k0, int64_t depth) {
+void pack_columns(Panels<T>& out, int64_t p, const T* const* columns, int64_t k0, int64_t depth) {
     constexpr int lanes = kLanes<T>;
     Buffer<T> zeros;
+    // A transposition, one vector of columns after the other: each column is read straight through.
     for (int c = 0; c < out.width; c += lanes) {
         const T* from[lanes];
         for (int lane = 0; lane < lanes; ++lane) {
@@ -185,7 +181,7 @@ void pack_columns(Packed<T>& out, int64_t p, const T* const* columns, int64_t k0
 
 // Panel p from rows, one for each k, contiguous over the columns; times the rows of `scale`, where there are any.
 template <class T>
-void pack_rows(Packed<T>& out, int64_t p, const T* const* rows, const T* const* scale = nullptr) {
+void pack_rows(Panels<T>& out, int64_t p, const T* const* rows, const T* const* scale = nullptr) {
     T* to = out.panel(p);
     const int64_t begin = p * out.width, count = std::min<int64_t>(out.width, out.columns - begin);
     for (int64_t k = 0; k < out.depth; ++k, to += out.width)
@@ -197,12 +193,13 @@ void pack_rows(Packed<T>& out, int64_t p, const T* const* rows, const T* const* 
 
 template <class T>
 constexpr int kPlainWidth = 2 * kLanes<T>;
-constexpr int64_t kBlockRows = 16 * kTileRows<2>;  // of the left operand, so that a block of it stays in the L2 cache
+// Rows of a block. The plain product's tiles are two vectors wide, which leaves one register free (see `multiply`).
+constexpr int64_t kBlockRows = 16 * kTileRows<2>;
 
 // c[r] = start[r] + (row r of the left operand) B over k0 ... k0 + depth, for at most kBlockRows rows.
 // left.operator()<R>(r) gives R rows from r on; start(r) the row to begin with, or null for zero.
 template <class T, class Left, class Start>
-void block_product(int64_t rows, const Left& left, const Packed<T>& b, int64_t k0, int64_t depth, T* const* c,
+void block_product(int64_t rows, const Left& left, const Panels<T>& b, int64_t k0, int64_t depth, T* const* c,
                    const Start& start) {
     constexpr int lanes = kLanes<T>;
     for (int64_t p = 0; p < b.panels(); ++p) {
@@ -225,7 +222,7 @@ void block_product(int64_t rows, const Left& left, const Packed<T>& b, int64_t k
 
 // c[r] = start + a[r] B for `rows` rows, where start is c[r] itself (accumulate), a bias, or zero.
 template <class T>
-void product(int64_t rows, const T* const* a, const Packed<T>& b, T* const* c, const T* bias, bool accumulate,
+void product(int64_t rows, const T* const* a, const Panels<T>& b, T* const* c, const T* bias, bool accumulate,
              Buffer<T>& scratch) {
     const bool copy = b.panels() >= 16;  // rows far apart, read for each panel again, are worth bringing together
     if (copy) scratch.resize(kBlockRows * kDepth);

@@ -1,21 +1,20 @@
-// unspool.h: reads a saved folder by itself, and steps it.
-#include "unspool.h"
-
+// unspool.h: reads a saved folder by itself, and steps it. A folder may come from anywhere, so that every number in it
+// is doubted before memory is made or read by it: sizes, offsets, overlaps, checksums, numbers that are not finite. The
+// configuration has the same reader as in Python (steps/architecture.h). No exception leaves this file.
 #include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 
-#include "json.h"
-#include "network.h"
+#include "../json.h"
+#include "../steps/network.h"
 #include "sha256.h"
+#include "unspool.h"
 
 using namespace unspool;
 
 namespace {
-
-[[noreturn]] void refuse(const std::string& what) { throw std::invalid_argument(what); }
 
 std::string read_file(const std::filesystem::path& path, std::uintmax_t most) {
     std::error_code problem;
@@ -28,143 +27,13 @@ std::string read_file(const std::filesystem::path& path, std::uintmax_t most) {
     return data;
 }
 
-// Options of one section of the configuration; what nobody asked for is refused in the end.
-class Section {
-    const Json& json_;
-    const char* name_;
-    std::vector<std::string> asked_;
-
-  public:
-    Section(const Json& config, const char* name) : json_(section(config, name)), name_(name) {}
-
-    std::int64_t integer(const char* name, std::int64_t least, std::int64_t most, std::int64_t absent = -1) {
-        const Json* value = find(name);
-        if ((!value || value->kind == Json::Kind::null) && absent >= 0) return absent;
-        return whole(value, name, least, most);
-    }
-    bool flag(const char* name, bool absent) {
-        const Json* value = find(name);
-        if (!value) return absent;
-        if (value->kind != Json::Kind::boolean) refuse(std::string(name) + " must be true or false");
-        return value->boolean;
-    }
-    std::string word(const char* name, const char* absent) {
-        const Json* value = find(name);
-        if (!value) return absent;
-        if (value->kind != Json::Kind::string) refuse(std::string(name) + " must be a word");
-        return value->string;
-    }
-    std::vector<std::int64_t> integers(const char* name, std::int64_t absent, std::int64_t count) {
-        const Json* value = find(name);
-        if (!value) return std::vector<std::int64_t>(count, absent);
-        if (value->kind != Json::Kind::array) return std::vector<std::int64_t>(count, whole(value, name, 1, 1 << 16));
-        if (std::int64_t(value->array.size()) != count) refuse(std::string(name) + " must have one for each layer");
-        std::vector<std::int64_t> out;
-        for (const Json& item : value->array) out.push_back(whole(&item, name, 1, 1 << 16));
-        return out;
-    }
-    void number(const char* name) { find(name); }
-    void end() const {
-        for (const auto& [key, _] : json_.object) {
-            bool known = false;
-            for (const std::string& name : asked_) known = known || name == key;
-            if (!known) refuse(std::string(name_) + " has an option that is not known");
-        }
-    }
-
-  private:
-    static const Json& section(const Json& config, const char* name) {
-        const Json* network = config.find("network");
-        const Json* found = network ? network->find(name) : nullptr;
-        if (!found || found->kind != Json::Kind::object) refuse(std::string("network has no section ") + name);
-        return *found;
-    }
-    const Json* find(const char* name) {
-        asked_.push_back(name);
-        return json_.find(name);
-    }
-    static std::int64_t whole(const Json* value, const char* name, std::int64_t least, std::int64_t most) {
-        if (!value || value->kind != Json::Kind::number || !(value->number >= double(least)) ||
-            !(value->number <= double(most)) || value->number != std::floor(value->number))
-            refuse(std::string(name) + " must be an integer from " + std::to_string(least) + " to " +
-                   std::to_string(most));
-        return std::int64_t(value->number);
-    }
+// The types of arrays that there may be, by their names in safetensors; bfloat16 comes as its bits.
+struct Type {
+    const char* name;
+    Number number;
+    std::int64_t bytes;
 };
-
-template <class Enum>
-Enum one_of(const char* name, const std::string& word, const std::vector<std::pair<const char*, Enum>>& words) {
-    for (const auto& [known, value] : words)
-        if (word == known) return value;
-    refuse(std::string(name) + " has a word that is not known");
-}
-
-Activation activation(const char* name, const std::string& word) {
-    return one_of<Activation>(name, word,
-                              {{"tanh", Activation::tanh},
-                               {"relu", Activation::relu},
-                               {"sigmoid", Activation::sigmoid},
-                               {"identity", Activation::identity}});
-}
-
-constexpr std::int64_t kSize = 1 << 24;
-
-void read_recurrent(const Json& config, Architecture& a) {
-    Section r(config, "recurrent");
-    const std::string cell = r.word("cell", "");
-    a.hidden = r.integer("hidden_size", 1, kSize), a.layers = r.integer("num_layers", 1, 1024);
-    r.number("dropout");
-    a.bias = r.flag("bias", true), a.feedback = a.hidden, a.time_delay = cell == "tdnn";
-    if (!a.time_delay)
-        a.bidirectional = r.flag("bidirectional", false), a.initial = r.flag("learn_initial_state", false);
-    if (cell == "elman" || cell == "jordan" || a.time_delay)
-        a.activation = activation("nonlinearity", r.word("nonlinearity", "tanh"));
-    a.cell = one_of<Cell>("cell", cell,
-                          {{"elman", Cell::elman},
-                           {"tdnn", Cell::elman},
-                           {"jordan", Cell::jordan},
-                           {"gru", Cell::gru},
-                           {"lstm", Cell::lstm}});
-    if (a.cell == Cell::jordan) {
-        a.feedback = r.integer("output_size", 1, kSize, a.hidden);
-        a.output_activation = activation("output_nonlinearity", r.word("output_nonlinearity", "identity"));
-    }
-    if (a.cell == Cell::gru && !r.flag("reset_after", true)) a.cell = Cell::gru_reset_before;
-    if (a.cell == Cell::lstm) {
-        const std::int64_t projected = r.integer("proj_size", 0, a.hidden - 1, 0);
-        a.projection = projected > 0, a.feedback = projected ? projected : a.hidden;
-        a.peephole = r.flag("peephole", false);
-        if (!r.flag("forget_gate", true)) a.cell = Cell::lstm_without_forget;
-    }
-    if (a.time_delay) a.window = r.integers("window", 3, a.layers), a.dilation = r.integers("dilation", 1, a.layers);
-    r.end();
-}
-
-Architecture read_architecture(const Json& config) {
-    Architecture a{};
-    Section front(config, "front"), head(config, "head");
-    a.front = one_of<Front>("kind", front.word("kind", ""),
-                            {{"one-hot", Front::one_hot}, {"embedding", Front::embedding}, {"dense", Front::dense}});
-    a.inputs = front.integer("size", 1, kSize);
-    if (a.front == Front::embedding) a.tokens = front.integer("tokens", 1, kSize);
-    if (a.front == Front::one_hot) a.tokens = a.inputs;
-    front.end();
-    read_recurrent(config, a);
-    a.head = one_of<Head>("kind", head.word("kind", ""),
-                          {{"linear", Head::linear},
-                           {"softmax", Head::softmax},
-                           {"logistic", Head::logistic},
-                           {"distribution", Head::distribution}});
-    a.outputs = head.integer("size", 1, kSize);
-    if (a.head == Head::distribution) {
-        a.family =
-            one_of<Family>("family", head.word("family", ""),
-                           {{"normal", Family::normal}, {"laplace", Family::laplace}, {"poisson", Family::poisson}});
-        if (a.family != Family::poisson) a.outputs *= 2;
-    }
-    head.end();
-    return a;
-}
+constexpr Type kTypes[] = {{"F32", Number::float32, 4}, {"U16", Number::bfloat16, 2}, {"I8", Number::int8, 1}};
 
 // The arrays of a safetensors file: eight bytes with the length of a header in JSON, the header, the data.
 class Weights {
@@ -201,9 +70,9 @@ class Weights {
         const Json *type = entry.find("dtype"), *shape = entry.find("shape"), *offsets = entry.find("data_offsets");
         if (!type || !shape || !offsets || offsets->array.size() != 2) refuse("model.safetensors has a bad header");
         Tensor out;
-        out.number = one_of<Number>("dtype", type->string,
-                                    {{"F32", Number::float32}, {"U16", Number::bfloat16}, {"I8", Number::int8}});
-        const std::int64_t bytes = out.number == Number::float32 ? 4 : out.number == Number::bfloat16 ? 2 : 1;
+        const Type& found = one_of("dtype", kTypes, type->string, shown(type));
+        out.number = found.number;
+        const std::int64_t bytes = found.bytes;
         std::uint64_t count = 1;
         for (const Json& axis : shape->array) {
             if (!(axis.number >= 0 && axis.number < 1e12) || axis.number != std::floor(axis.number))
@@ -216,6 +85,7 @@ class Weights {
         const std::uint64_t room = data_.size() - begin;
         if (!(from >= 0 && from <= to && to <= double(room)) || count > room || double(count * bytes) != to - from)
             refuse("model.safetensors has a bad header, or is cut off");
+        // Else a small file could name the same bytes a million times, each to be copied.
         if ((copied_ += count * bytes) > room) refuse("model.safetensors has arrays that overlap");
         auto& kept = tensors_[name];
         kept.second.resize((count * bytes + 3) / 4);  // the data of the file need not be aligned
@@ -274,9 +144,9 @@ unspool_stream* unspool_load(const char* folder, char* error, size_t error_size)
         const std::filesystem::path path(folder);
         const Json config = JsonReader::read("config.json", read_file(path / "config.json", 1 << 26));
         const Json* format = config.find("format");
-        if (!format || !(format->number >= 1 && format->number <= 2))
+        if (!format || !format->is_integer(1, 2))
             refuse("config.json has no format that this unspool reads; install a newer one");
-        const Architecture a = read_architecture(config);
+        const Architecture a = read_architecture(config.find("network"));
         std::string data = read_file(path / "model.safetensors", std::uintmax_t(1) << 40);
         const Json* sums = config.find("sha256");
         if (!sums || sums->kind != Json::Kind::object) refuse("config.json has no checksums; save the network again");

@@ -1,0 +1,263 @@
+// The rules of a configuration are tables here: which sections and options there are, what each may be, and its
+// default. A reader that only looks up what it wants would take a misspelt option for an absent one, and one with its
+// own list of defaults would in time have others than the layers that were trained; hence one table, which all of
+// unspool reads.
+#include "architecture.h"
+
+#include <span>
+
+#include "../cells.h"
+
+namespace unspool {
+
+namespace {
+
+// Bounds of sizes, so that no product of two of them can overflow 64 bits.
+constexpr std::int64_t kSize = 1 << 24, kLayers = 1 << 10, kReach = 1 << 16;
+
+// What an option may be: true or false; a nonlinearity of hidden units, or of outputs; Jordan's outputs, H if absent;
+// the size of a projection, which is less than H, or 0 for none; an integer for each layer, or one for all.
+enum class Kind { flag, hidden_activation, any_activation, outputs, projection, each_layer };
+
+struct Rule {
+    const char* name = nullptr;
+    Kind kind = Kind::flag;
+    std::int64_t number = 0;     // the default of a flag or an integer
+    const char* word = nullptr;  // the default of an activation
+};
+
+constexpr Rule kBias{"bias", Kind::flag, true}, kBoth{"bidirectional", Kind::flag, false},
+    kInitial{"learn_initial_state", Kind::flag, false};
+
+// The cells of a configuration, their kernels and their options; these have the names, meanings and defaults of
+// unspool.nn's layers. A cell with two kernels has one of them without the flag. A TDNN has none.
+struct CellRules {
+    const char* name;
+    bool time_delay;
+    Cell kernel, kernel_without;
+    const char* flag;
+    Rule options[6];  // up to the first without a name
+};
+constexpr CellRules kCellRules[] = {
+    {"elman",
+     false,
+     Cell::elman,
+     Cell::elman,
+     nullptr,
+     {kBias, kBoth, kInitial, {"nonlinearity", Kind::hidden_activation, 0, "tanh"}}},
+    {"jordan",
+     false,
+     Cell::jordan,
+     Cell::jordan,
+     nullptr,
+     {kBias,
+      kBoth,
+      kInitial,
+      {"nonlinearity", Kind::hidden_activation, 0, "tanh"},
+      {"output_size", Kind::outputs},
+      {"output_nonlinearity", Kind::any_activation, 0, "identity"}}},
+    {"gru",
+     false,
+     Cell::gru,
+     Cell::gru_reset_before,
+     "reset_after",
+     {kBias, kBoth, kInitial, {"reset_after", Kind::flag, true}}},
+    {"lstm",
+     false,
+     Cell::lstm,
+     Cell::lstm_without_forget,
+     "forget_gate",
+     {kBias,
+      kBoth,
+      kInitial,
+      {"proj_size", Kind::projection, 0},
+      {"peephole", Kind::flag, false},
+      {"forget_gate", Kind::flag, true}}},
+    {"tdnn",
+     true,
+     Cell::elman,
+     Cell::elman,
+     nullptr,
+     {kBias,
+      {"nonlinearity", Kind::any_activation, 0, "tanh"},
+      {"window", Kind::each_layer, 3},
+      {"dilation", Kind::each_layer, 1}}},
+};
+
+// What each section may have.
+std::vector<std::string> fields(Front front) {
+    switch (front) {
+        case Front::one_hot:
+        case Front::dense: return {"kind", "size"};
+        case Front::embedding: return {"kind", "tokens", "size"};
+    }
+    __builtin_unreachable();
+}
+std::vector<std::string> fields(Head head) {
+    switch (head) {
+        case Head::linear:
+        case Head::softmax:
+        case Head::logistic: return {"kind", "size"};
+        case Head::distribution: return {"kind", "family", "size"};
+    }
+    __builtin_unreachable();
+}
+std::vector<std::string> fields(const CellRules& cell) {
+    std::vector<std::string> out{"cell", "hidden_size", "num_layers", "dropout"};
+    for (const Rule& rule : cell.options)
+        if (rule.name) out.push_back(rule.name);
+    return out;
+}
+
+// Outputs for each variable: a location and a scale, or a rate.
+std::int64_t parameters(Family family) {
+    switch (family) {
+        case Family::none:
+        case Family::poisson: return 1;
+        case Family::normal:
+        case Family::laplace: return 2;
+    }
+    __builtin_unreachable();
+}
+
+std::int64_t integer(const char* name, const Json* value, std::int64_t least, std::int64_t most) {
+    if (value && value->is_integer(double(least), double(most))) return std::int64_t(value->number);
+    refuse(std::string(name) + " must be an integer from " + std::to_string(least) + " to " + std::to_string(most) +
+           "; got " + shown(value));
+}
+
+// One section of the configuration.
+class Section {
+    const char* name_;
+    const Json& json_;
+
+  public:
+    Section(const Json* network, const char* name) : name_(name), json_(section(network, name)) {}
+
+    const Json* find(const char* name) const { return json_.find(name); }
+    std::int64_t size(const char* name) const { return integer(name, find(name), 1, kSize); }
+    template <class Table>
+    const auto& word(const char* name, const Table& table) const {
+        return lookup(name, find(name), table);
+    }
+    template <class Table>
+    static const auto& lookup(const char* name, const Json* value, const Table& table) {
+        const bool is_word = value && value->kind == Json::Kind::string;
+        return one_of(name, table, is_word ? value->string : "", shown(value));
+    }
+    // What nobody reads would silently make another network.
+    void has_only(const std::vector<std::string>& known) const {
+        for (const auto& [name, value] : json_.object) {
+            std::string list;
+            bool found = false;
+            for (const std::string& one : known) list += (list.empty() ? "" : ", ") + one, found |= one == name;
+            if (!found)
+                refuse(std::string(name_) + " must have " + list + " and no more; got " +
+                       in_quotes(name).substr(0, 80));
+        }
+    }
+
+  private:
+    static const Json& section(const Json* network, const char* name) {
+        const Json* found = network ? network->find(name) : nullptr;
+        if (!found || found->kind != Json::Kind::object)
+            refuse("network must have a section '" + std::string(name) + "'; got " + shown(network));
+        return *found;
+    }
+};
+
+double read_dropout(const Json* value) {
+    if (!value) return 0;
+    if (value->kind != Json::Kind::number || !(value->number >= 0 && value->number < 1))
+        refuse("dropout must be a number of at least 0 and less than 1; got " + shown(value));
+    return value->number;
+}
+
+std::vector<std::int64_t> each_layer(const Rule& rule, const Json* value, std::int64_t layers) {
+    std::vector<std::int64_t> out;
+    if (!value) return std::vector<std::int64_t>(layers, rule.number);
+    if (value->kind != Json::Kind::array)
+        return std::vector<std::int64_t>(layers, integer(rule.name, value, 1, kReach));
+    if (std::int64_t(value->array.size()) != layers)
+        refuse(std::string(rule.name) + " must be an integer, or one for each of " + std::to_string(layers) +
+               " layers; got " + shown(value));
+    for (const Json& item : value->array) out.push_back(integer(rule.name, &item, 1, kReach));
+    return out;
+}
+
+Option read_option(const Rule& rule, const Json* value, std::int64_t hidden, std::int64_t layers) {
+    const auto activation = [&](const auto& table) {
+        return std::string(value ? Section::lookup(rule.name, value, table).name : rule.word);
+    };
+    switch (rule.kind) {
+        case Kind::flag:
+            if (value && value->kind != Json::Kind::boolean)
+                refuse(std::string(rule.name) + " must be true or false; got " + shown(value));
+            return {rule.name, value ? value->boolean : rule.number != 0};
+        case Kind::hidden_activation: return {rule.name, activation(std::span(kActivations).subspan(1))};
+        case Kind::any_activation: return {rule.name, activation(kActivations)};
+        case Kind::outputs:
+            if (!value || value->kind == Json::Kind::null) return {rule.name, hidden};
+            return {rule.name, integer(rule.name, value, 1, kSize)};
+        case Kind::projection: return {rule.name, value ? integer(rule.name, value, 0, hidden - 1) : rule.number};
+        case Kind::each_layer: return {rule.name, each_layer(rule, value, layers)};
+    }
+    __builtin_unreachable();
+}
+
+// The value of an option, or what stands for it in cells that do not have it.
+template <class Value>
+Value option(const Architecture& a, std::string_view name, Value absent) {
+    for (const Option& o : a.options)
+        if (name == o.name) return std::get<Value>(o.value);
+    return absent;
+}
+
+Activation activation_of(const Architecture& a, const char* name, const char* absent) {
+    return find(kActivations, option(a, name, std::string(absent)))->value;
+}
+
+void read_recurrent(const Section& section, const CellRules& cell, Architecture& a) {
+    a.cell_name = cell.name, a.time_delay = cell.time_delay;
+    a.hidden = section.size("hidden_size");
+    a.layers = integer("num_layers", section.find("num_layers"), 1, kLayers);
+    a.dropout = read_dropout(section.find("dropout"));
+    for (const Rule& rule : cell.options)
+        if (rule.name) a.options.push_back(read_option(rule, section.find(rule.name), a.hidden, a.layers));
+    a.cell = !cell.flag || option(a, cell.flag, true) ? cell.kernel : cell.kernel_without;
+    a.activation = activation_of(a, "nonlinearity", "tanh");
+    a.output_activation = activation_of(a, "output_nonlinearity", "identity");
+    a.bias = option(a, "bias", true), a.bidirectional = option(a, "bidirectional", false);
+    a.initial = option(a, "learn_initial_state", false), a.peephole = option(a, "peephole", false);
+    const auto projected = option<std::int64_t>(a, "proj_size", 0);
+    a.projection = projected > 0;
+    a.feedback = option<std::int64_t>(a, "output_size", projected ? projected : a.hidden);
+    a.window = option<std::vector<std::int64_t>>(a, "window", {});
+    a.dilation = option<std::vector<std::int64_t>>(a, "dilation", {});
+}
+
+}  // namespace
+
+Architecture read_architecture(const Json* network) {
+    // The words come first, as they say which options there are; then what nobody reads; then the values.
+    const Section front(network, "front"), recurrent(network, "recurrent"), head(network, "head");
+    Architecture a{};
+    a.front = front.word("kind", kFronts).value;
+    const CellRules& cell = recurrent.word("cell", kCellRules);
+    a.head = head.word("kind", kHeads).value;
+    front.has_only(fields(a.front)), recurrent.has_only(fields(cell)), head.has_only(fields(a.head));
+    a.inputs = front.size("size");
+    if (a.front == Front::embedding) a.tokens = front.size("tokens");
+    if (a.front == Front::one_hot) a.tokens = a.inputs;
+    read_recurrent(recurrent, cell, a);
+    if (a.head == Head::distribution) a.family = head.word("family", kFamilies).value;
+    a.outputs = head.size("size") * parameters(a.family);
+    return a;
+}
+
+Architecture read_architecture(std::string_view network) {
+    const Json json = JsonReader::read("network", network);
+    return read_architecture(&json);
+}
+
+}  // namespace unspool

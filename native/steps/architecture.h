@@ -1,0 +1,46 @@
+// What a saved network is made of, and the one reader of its configuration. src/unspool/saved/architecture.py documents
+// the form; Python asks this reader, as the C library does, so that both say the same of any configuration.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "../json.h"
+#include "../words.h"
+
+namespace unspool {
+
+// An option of a cell as the configuration has it, or its default.
+struct Option {
+    const char* name;
+    std::variant<bool, std::int64_t, std::string, std::vector<std::int64_t>> value;
+};
+
+struct Architecture {
+    Front front;
+    std::int64_t tokens, inputs;  // K or 0, I
+    const char* cell_name;  // as the configuration has it: a TDNN has no cell, and two cells have two kernels each
+    bool time_delay;        // a TDNN
+    Cell cell;
+    Activation activation, output_activation;
+    std::int64_t hidden, layers, feedback;  // H, L, R: features that a layer hands on in one direction
+    double dropout;
+    bool bias, bidirectional, initial, projection, peephole;
+    std::vector<std::int64_t> window, dilation;  // of each layer of a TDNN
+    std::vector<Option> options;                 // all of the cell, of which the fields above are made
+    Head head;
+    Family family;
+    std::int64_t outputs;
+
+    int directions() const { return bidirectional ? 2 : 1; }
+};
+
+// From the section "network" of config.json, parsed or as text; null is none. std::invalid_argument, with one sentence,
+// where it is not of that form: what is absent has a default or is refused, and what nobody reads is refused.
+Architecture read_architecture(const Json* network);
+Architecture read_architecture(std::string_view network);
+
+}  // namespace unspool
