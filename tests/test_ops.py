@@ -510,7 +510,7 @@ def refusals():
         ({"reset": torch.zeros(50, 32)}, TypeError, reset + "float32 of shape (50, 32)"),
         ({"mask": torch.ones(32, 3)}, ValueError, "mask must have shape (B, R) = (32, 4); got (32, 3)"),
         ({"mask": torch.ones(32, 4).requires_grad_()}, ValueError, "mask must be a constant"),
-        ({"backend": "cuda"}, ValueError, "backend must be auto, reference, eager, native, torch; got 'cuda'"),
+        ({"backend": "cuda"}, ValueError, "backend must be one of auto, reference, eager, native, torch; got 'cuda'"),
         (masked, ValueError, "backend='torch' cannot run this: torch's kernels have no mask"),
     ]:
         yield pytest.param(good | change, error, message, id=message)

@@ -71,6 +71,15 @@ class EdgeLayer(Recurrent):
         super().__init__(Edge(), torch_names(bias=True), shared, **options)
 
 
+class Leaky(Cell):
+    """The shortest cell: h = (h + tanh(a + h W_hh')) / 2, with no derivative of its own."""
+
+    facts = Facts("leaky")
+
+    def step(self, a, state, w, mask=None):
+        return ((state[0] + library(a).tanh(a + linear(state[0], w.w_hh, w.b_hh))) / 2,), ()
+
+
 CASE = Case(Edge())
 each_option = pytest.mark.parametrize("option", OPTIONS, ids="+".join)
 each_backend = pytest.mark.parametrize("backend", ["reference", "eager"])
@@ -142,6 +151,16 @@ def test_auto_trains_it():
         optimiser.step()
         losses.append(loss.item())
     assert losses[-1] < 0.1 * losses[0]
+
+
+def test_a_cell_without_a_derivative_has_torchs():
+    trial = laws.make(Case(Leaky()), ("no bias", "reset", "lengths"))
+    laws.law_gradcheck(trial, "auto", second=True)
+    assert not trial.possible("reference") and not trial.possible("native") and not trial.possible("torch")
+    with pytest.raises(UnspoolError, match=r"the reference needs a step_backward, and Leaky\(\) has none$"):
+        trial.run("reference")
+    with pytest.raises(NotImplementedError, match="Leaky has no step_backward"):
+        Leaky().step_backward((), (), trial.problem.weights)
 
 
 def test_a_layer_of_it_is_a_layer():

@@ -87,6 +87,9 @@ class Cell(ABC):
         if "facts" not in vars(cls):
             raise TypeError(f"{cls.__name__} must have facts of its own, in the class variable facts; got none")
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
     @property
     def gates(self) -> int:
         """G, so that w_ih and w_hh have G·H rows."""
@@ -96,9 +99,12 @@ class Cell(ABC):
     def step(self, a: Array, state: State, w: Weights, mask: Array | None = None) -> tuple[State, tuple]:
         """The next state, from a (B, G·H) and the state before, and what `step_backward` needs."""
 
-    @abstractmethod
     def step_backward(self, dstate: State, saved: tuple, w: Weights) -> tuple[Array, State, Weights]:
-        """da, the gradients of the state before and of all weights but w_ih and b_ih, from that of the next state."""
+        """da, the gradients of the state before and of all weights but w_ih and b_ih, from that of the next state.
+
+        Only the reference backend needs it: a cell without it is differentiated by torch, through `step`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no step_backward")
 
 
 def weight_shapes(gates: int, I: int, H: int, R: int) -> Weights:

@@ -33,6 +33,11 @@ def suffixes(arch: Architecture, layer: int) -> list[str]:
     return [f"_l{layer}", f"_l{layer}_reverse"][: 2 if arch.bidirectional else 1]
 
 
+def _activation(arch: Architecture, option: str) -> str:
+    """The name of the operator for the nonlinearity that an option of the cell names."""
+    return look_up(f"{option} of an ONNX file", arch.options[option], _ACTIVATIONS)
+
+
 def _value(name: str, shape: list[int | str], kind: int = TensorProto.FLOAT) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, kind, shape)
 
@@ -105,7 +110,7 @@ def _delays(graph: _Graph, arch: Architecture, weights: Weights, x: str) -> str:
             _add_window(graph, k, past, x, weights[f"recurrent.layers.{k}.weight"].shape[1])
         sequences = graph.add("Transpose", [x], f"sequences_l{k}", perm=[1, 2, 0])
         sums = graph.add("Conv", [sequences, *named], f"sums_l{k}", dilations=[d])
-        y = graph.add(_ACTIVATIONS[arch.options["nonlinearity"]], [sums], f"activated_l{k}")
+        y = graph.add(_activation(arch, "nonlinearity"), [sums], f"activated_l{k}")
         x = graph.add("Transpose", [y], f"y_l{k}", perm=[2, 0, 1])
     return graph.add("Where", ["live", x, "zero"], "y_live")
 
@@ -132,10 +137,10 @@ def _operator(
     attributes: dict[str, Any] = {"hidden_size": arch.hidden_size}
     if arch.bidirectional:
         attributes["direction"] = "bidirectional"
-    if (nonlinearity := arch.options.get("nonlinearity")) is not None:
-        attributes["activations"] = [_ACTIVATIONS[nonlinearity]] * len(directions)
-    if (after := arch.options.get("reset_after")) is not None:
-        attributes["linear_before_reset"] = int(after)
+    if "nonlinearity" in arch.options:
+        attributes["activations"] = [_activation(arch, "nonlinearity")] * len(directions)
+    if "reset_after" in arch.options:
+        attributes["linear_before_reset"] = int(arch.options["reset_after"])
     y = f"Y_l{layer}"
     graph.add(FACTS[arch.cell].onnx, inputs, [y, *ends], **attributes)
     if size := arch.options.get("proj_size"):
@@ -214,8 +219,8 @@ def _jordan_direction(
     projected = in_order(product(graph, x, "weight_ih", "bias_h"))
     body = _Graph()
     total = body.add("Add", ["projected", product(body, "before", "weight_yh")], "total")
-    h = body.add(_ACTIVATIONS[arch.options["nonlinearity"]], [total], "hidden")
-    y = body.add(_ACTIVATIONS[arch.options["output_nonlinearity"]], [product(body, h, "weight_hy", "bias_y")], "out")
+    h = body.add(_activation(arch, "nonlinearity"), [total], "hidden")
+    y = body.add(_activation(arch, "output_nonlinearity"), [product(body, h, "weight_hy", "bias_y")], "out")
     body.add("Where", ["live_step", y, "before"], "after")
     body.add("Where", ["live_step", y, "zero"], "y_step")
     R, H = arch.options["output_size"], arch.hidden_size

@@ -25,8 +25,8 @@ def complete(p: Problem) -> Problem:
     sizes = cell.facts.state_sizes(R, H)
     if state is not None:
         _state("state", cell, state, "B, ", [(B, size) for size in sizes], kind)
-        if lengths is reset is start is mask is None and x.dtype is not torch.int64:
-            return p  # nothing is left out: in a small call, a second record would cost time that can be measured
+        if lengths is None and reset is None and start is None and mask is None and x.dtype is not torch.int64:
+            return p  # nothing is left out; a second record would cost a small call time that can be measured
     if start is not None:
         _state("start", cell, start, "", [(size,) for size in sizes], kind)
     if lengths is not None:

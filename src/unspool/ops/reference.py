@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..cells import Array, State, Weights, project, project_backward
+from ..cells import Array, Cell, State, Weights, project, project_backward
 from .problem import Problem
 
 
@@ -70,7 +70,10 @@ def _live(p: Problem) -> Array:
 
 
 def unsupported(problem: Problem) -> str | None:
-    """None: this backend runs every problem."""
+    """Why the reference cannot run the problem: its cell has no derivative of its own. None if it can."""
+    if type(problem.cell).step_backward is Cell.step_backward:
+        return f"the reference needs a step_backward, and {problem.cell} has none"
+    return None
 
 
 def recurrence(problem: Problem) -> tuple[Tensor, State]:
