@@ -7,8 +7,8 @@
 //     Vec<float>    16 lanes of AVX-512, 8 of AVX2, 4 of SSE2 and NEON; Vec<double> half as many
 //     load, store   anywhere in memory; with a third argument n only the first n lanes, for the ends of rows
 //
-// A store or load of some lanes is a loop, not a mask: the layouts are padded so that hardly any vector is cut, and the
-// loop is the same code for all sets.
+// A load or store of some lanes is a loop and no mask, the same for all sets: at most the last vector of a row is cut,
+// and in panels, which are padded, none is.
 //
 // tanh and σ come from one exponential in vector registers. A rational tanh of degree 9/8 was faster, but σ made of it
 // was too far off where gates saturate; sharing a division between two gates gained nothing (docs/log.md).

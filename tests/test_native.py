@@ -36,6 +36,7 @@ def problem(changes):
         ({"cell": 2}, "cell must be a word; got 2"),
         ({"cell": "\ud800"}, r"cell must be a word; got '\\ud800'"),
         ({"cell": None}, "cell must be given; got none"),
+        ({"activation": None}, "activation must be given; got none"),
         ({"w_xh": 0}, "a problem has no 'w_xh'"),
         ({7: 0}, "a field of a problem must be a word; got 7"),
         ({"steps": "3"}, "steps must be an integer; got '3'"),

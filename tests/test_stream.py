@@ -258,7 +258,7 @@ def test_help_shows_how_to_call_a_step(networks):
             call()
     with pytest.raises(TypeError, match="was not made by its __init__"):
         Stream.__new__(Stream).step(xs[0])
-    with pytest.raises(TypeError, match=r"requires a '.*Sessions' object"):
+    with pytest.raises(TypeError, match="'Sessions' object"):
         Stream.step(3, xs[0])
 
 

@@ -363,9 +363,8 @@ static nb::dict architecture(const std::string& text) {
     try {
         a = read_architecture(std::string_view(text));
     } catch (const std::invalid_argument& error) { complain(error.what()); }
-    const auto value = [](const auto& v) -> nb::object {
-        if constexpr (requires { v.begin() != v.end(), v.c_str(); }) return nb::str(v.c_str());
-        else if constexpr (requires { v.begin(); }) {
+    const auto value = []<class Value>(const Value& v) -> nb::object {
+        if constexpr (std::is_same_v<Value, std::vector<std::int64_t>>) {
             nb::list items;
             for (const std::int64_t item : v) items.append(item);
             return nb::tuple(items);

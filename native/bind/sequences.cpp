@@ -148,7 +148,8 @@ Problem<T> problem(const nb::dict& given) {
         const auto set_field = [&, key = key, value = value](auto member) { set(p.*member, key, value); };
         std::visit(set_field, field_of<T>(key));
     }
-    if (!given.contains("cell")) refuse("cell must be given; got none");
+    for (const char* name : {"cell", "activation", "output_activation"})
+        if (!given.contains(name)) refuse(std::string(name) + " must be given; got none");
     return p;
 }
 

@@ -260,7 +260,18 @@ class Recurrence {
     void tabulate(Weights& w, const std::vector<const T*>& inputs) const;
     std::vector<const T*> input_columns() const;
     void input_bias(Buffer<T>& bias) const;
+    struct ForwardRoom;
+    struct BackwardRoom;
+    bool saves() const { return p.gates != nullptr; }
+    T* gates_at(ForwardRoom& room, int64_t r, int64_t s) const;
+    void mask_states(ForwardRoom& room) const;
+    void project(const Weights& w, ForwardRoom& room, int64_t begin, int64_t end) const;
+    void lay_out(const Weights& w, ForwardRoom& room, int64_t r, int64_t s) const;
     void forward_rows(const Weights& w, const std::vector<int64_t>& rows) const;
+    void lay_out(BackwardRoom& room, int64_t r, int64_t s, T* dmid) const;
+    void step_back(const Weights& w, BackwardRoom& room, int64_t count) const;
+    void pass_on(BackwardRoom& room, int64_t r, int64_t s, T* dstart) const;
+    void input_gradient(const Weights& w, const std::vector<int64_t>& rows, Buffer<T>& scratch) const;
     void backward_rows(const Weights& w, const std::vector<int64_t>& rows, T* dmid, T* dstart) const;
     void token_gradient(const std::vector<const T*>& d) const;
     void weight_gradients(const T* dmid) const;
@@ -333,93 +344,128 @@ void Recurrence<T, First, Second>::forward() {
     parallel(workers, [&](int worker) { forward_rows(w, rows_of_worker[worker]); });
 }
 
-// All time steps of a thread's sequences. With `save` the gates and cell states go where backward will find them;
-// without, they live in buffers of one chunk and one step. Rows are in the order of `rows`, the longest first; s counts
-// steps in the order of processing, and `at` finds the place of a step in (T, B).
+// The room of a thread on its way forward. Rows are in the order of `rows`, the longest sequence first; s counts steps
+// in the order of processing, and `at` finds the place of a step in (T, B). Where the backward pass is to come, gates
+// and cell states go where it will find them; otherwise they live here, those of one chunk and of one step.
 //
 //     fed    h times the dropout mask, as the product reads it: two rows for each sequence, for this step and the next
 //            one in turn, and a third one for the state at a reset
 //     both   [x h] side by side, where one product multiplies both. Reading the two from where they lie cost more than
 //            the copy, as each tile then has two loops.
 template <class T, class First, class Second>
-void Recurrence<T, First, Second>::forward_rows(const Weights& w, const std::vector<int64_t>& rows) const {
-    const int64_t n = rows.size(), H = p.hidden, R = p.state, gate_row = First::slots * H;
-    if (n == 0) return;
-    const bool save = p.gates != nullptr;
-    const int64_t chunk = joined ? 1 : std::max<int64_t>(1, 192 / n), longest = length(rows[0]);
-    const int64_t depth = joined ? p.inputs + R : 0;
-    Buffer<T> scratch, both(n * depth), gates(save ? 0 : chunk * n * gate_row), cells(save || !p.c0 ? 0 : n * H);
-    Buffer<T> mid(kTwo && !save ? n * H : 0), fed(p.mask ? 3 * n * R : 0);
-    std::vector<Place<T>> first_place(n), second_place(n);
-    std::vector<const T*> operand(n), a(chunk * n);
-    std::vector<T*> c(chunk * n);
-    if (p.mask)
-        for (int64_t r = 0; r < n; ++r)
-            for (int64_t u = 0; u < R; ++u) {
-                const T keep = p.mask[rows[r] * R + u];
-                fed[r * R + u] = p.h0[rows[r] * R + u] * keep;
-                if (p.start_h) fed[(2 * n + r) * R + u] = p.start_h[u] * keep;
-            }
-    for (int64_t s0 = 0; s0 < longest; s0 += chunk) {
-        const auto gates_at = [&](int64_t r, int64_t s) {
-            return save ? p.gates + at(rows[r], s) * gate_row : gates.data() + ((s - s0) * n + r) * gate_row;
-        };
-        // The pre-activations of the chunk, for the sequences that last so long.
-        int64_t projected = 0;
-        for (int64_t s = s0; s < std::min(s0 + chunk, longest); ++s)
-            for (int64_t r = 0; r < n && s < length(rows[r]) && !joined; ++r, ++projected) {
-                c[projected] = gates_at(r, s);
-                if (p.tokens) std::copy_n(table_row(w, at(rows[r], s)), kInputGates * H, c[projected]);
-                else a[projected] = p.x + at(rows[r], s) * p.inputs;
-            }
-        if (!p.tokens && !joined) product(projected, a.data(), w.x, c.data(), w.bias.data(), false, scratch);
+struct Recurrence<T, First, Second>::ForwardRoom {
+    const std::vector<int64_t>& rows;
+    int64_t n, chunk;
+    Buffer<T> scratch, both, gates, cells, mid, fed;
+    std::vector<Place<T>> first, second;
+    std::vector<const T*> operand, x;  // of a step; of a chunk
+    std::vector<T*> projected;         // of a chunk
 
-        for (int64_t s = s0; s < std::min(s0 + chunk, longest); ++s) {
-            // Where each sequence that still lasts has its vectors at this step.
-            int64_t count = 0;
-            for (; count < n && s < length(rows[count]); ++count) {
-                const int64_t r = count, b = rows[r], here = at(b, s);
-                Place<T>& place = first_place[r] = Place<T>{};
-                place.gates = gates_at(r, s);
-                place.start = joined ? w.bias.data() : place.gates;
-                place.h = place.fed = previous_h(b, s);
-                place.out = p.y + here * R;
-                if (p.mask) {
-                    place.mask = p.mask + b * R;
-                    place.fed = &fed[(resets(b, s) ? 2 * n + r : s % 2 * n + r) * R];
-                    place.fed_next = &fed[((s + 1) % 2 * n + r) * R];
-                }
-                operand[r] = place.fed;
-                if (joined) {
-                    operand[r] = &both[r * depth];
-                    std::copy_n(p.x + here * p.inputs, p.inputs, &both[r * depth]);
-                    std::copy_n(place.fed, R, &both[r * depth + p.inputs]);
-                }
-                if (p.c0) {
-                    const bool kept = save || s == 0 || resets(b, s);
-                    place.c_prev = kept ? previous_c(b, s) : &cells[r * H];
-                    place.c = save ? p.cells + here * H : &cells[r * H];
-                }
-                // The first part then gives what the second one reads, and the second gives y. A readout's only gate is
-                // y.
-                if constexpr (kTwo) {
-                    second_place[r] = place;
-                    if (kReadout) second_place[r].gates = place.out;
-                    place.out = save ? p.mid + here * H : &mid[r * H];
-                    place.fed_next = nullptr;
-                }
-            }
-            step_forward(first, first_place, count, operand.data(), w.h, save, joined ? p.inputs : 0);
-            if constexpr (kTwo) {
-                for (int64_t r = 0; r < count; ++r) operand[r] = first_place[r].out;
-                step_forward(second, second_place, count, operand.data(), w.mid, save, 0);
-            }
-            for (int64_t r = 0; r < count; ++r) {
-                const int64_t b = rows[r];  // its last state, where it ends here
-                if (s + 1 < length(b)) continue;
-                std::copy_n(p.y + at(b, s) * R, R, p.h_n + b * R);
-                if (p.c0) std::copy_n(first_place[r].c, H, p.c_n + b * H);
-            }
+    ForwardRoom(const Recurrence& of, const std::vector<int64_t>& sequences)
+        : rows(sequences),
+          n(rows.size()),
+          chunk(of.joined ? 1 : std::max<int64_t>(1, 192 / n)),
+          both(of.joined ? n * (of.p.inputs + of.p.state) : 0),
+          gates(of.saves() ? 0 : chunk * n * First::slots * of.p.hidden),
+          cells(of.saves() || !of.p.c0 ? 0 : n * of.p.hidden),
+          mid(kTwo && !of.saves() ? n * of.p.hidden : 0),
+          fed(of.p.mask ? 3 * n * of.p.state : 0),
+          first(n),
+          second(n),
+          operand(n),
+          x(chunk * n),
+          projected(chunk * n) {}
+};
+
+template <class T, class First, class Second>
+T* Recurrence<T, First, Second>::gates_at(ForwardRoom& room, int64_t r, int64_t s) const {
+    const int64_t size = First::slots * p.hidden;
+    return saves() ? p.gates + at(room.rows[r], s) * size : room.gates.data() + (s % room.chunk * room.n + r) * size;
+}
+
+// What the first step reads through the mask, and what a step at a reset does.
+template <class T, class First, class Second>
+void Recurrence<T, First, Second>::mask_states(ForwardRoom& room) const {
+    const int64_t R = p.state;
+    for (int64_t r = 0; p.mask && r < room.n; ++r)
+        for (int64_t u = 0; u < R; ++u) {
+            const T keep = p.mask[room.rows[r] * R + u];
+            room.fed[r * R + u] = p.h0[room.rows[r] * R + u] * keep;
+            if (p.start_h) room.fed[(2 * room.n + r) * R + u] = p.start_h[u] * keep;
+        }
+}
+
+// The pre-activations of a chunk of steps from x, for the sequences that last so long.
+template <class T, class First, class Second>
+void Recurrence<T, First, Second>::project(const Weights& w, ForwardRoom& room, int64_t begin, int64_t end) const {
+    int64_t count = 0;
+    for (int64_t s = begin; s < end; ++s)
+        for (int64_t r = 0; r < room.n && s < length(room.rows[r]); ++r, ++count) {
+            const int64_t here = at(room.rows[r], s);
+            room.projected[count] = gates_at(room, r, s);
+            if (p.tokens) std::copy_n(table_row(w, here), kInputGates * p.hidden, room.projected[count]);
+            else room.x[count] = p.x + here * p.inputs;
+        }
+    if (p.tokens) return;
+    product(count, room.x.data(), w.x, room.projected.data(), w.bias.data(), false, room.scratch);
+}
+
+// Where sequence r has its vectors at step s, and the left-hand side of its product.
+template <class T, class First, class Second>
+void Recurrence<T, First, Second>::lay_out(const Weights& w, ForwardRoom& room, int64_t r, int64_t s) const {
+    const int64_t H = p.hidden, R = p.state, b = room.rows[r], here = at(b, s);
+    Place<T>& place = room.first[r] = Place<T>{};
+    place.gates = gates_at(room, r, s);
+    place.start = joined ? w.bias.data() : place.gates;
+    place.h = place.fed = previous_h(b, s);
+    place.out = p.y + here * R;
+    if (p.mask) {
+        place.mask = p.mask + b * R;
+        place.fed = &room.fed[(resets(b, s) ? 2 * room.n + r : s % 2 * room.n + r) * R];
+        place.fed_next = &room.fed[((s + 1) % 2 * room.n + r) * R];
+    }
+    room.operand[r] = place.fed;
+    if (joined) {
+        T* const both = &room.both[r * (p.inputs + R)];
+        std::copy_n(p.x + here * p.inputs, p.inputs, both);
+        std::copy_n(place.fed, R, both + p.inputs);
+        room.operand[r] = both;
+    }
+    if (p.c0) {
+        const bool elsewhere = saves() || s == 0 || resets(b, s);
+        place.c_prev = elsewhere ? previous_c(b, s) : &room.cells[r * H];
+        place.c = saves() ? p.cells + here * H : &room.cells[r * H];
+    }
+    // The first part then gives what the second one reads, and the second gives y. A readout's only gate is y.
+    if constexpr (kTwo) {
+        room.second[r] = place;
+        if (kReadout) room.second[r].gates = place.out;
+        place.out = saves() ? p.mid + here * H : &room.mid[r * H];
+        place.fed_next = nullptr;
+    }
+}
+
+// All time steps of a thread's sequences.
+template <class T, class First, class Second>
+void Recurrence<T, First, Second>::forward_rows(const Weights& w, const std::vector<int64_t>& rows) const {
+    if (rows.empty()) return;
+    const int64_t H = p.hidden, R = p.state, longest = length(rows[0]);
+    ForwardRoom room(*this, rows);
+    mask_states(room);
+    for (int64_t s = 0; s < longest; ++s) {
+        if (!joined && s % room.chunk == 0) project(w, room, s, std::min(s + room.chunk, longest));
+        int64_t count = 0;
+        for (; count < room.n && s < length(rows[count]); ++count) lay_out(w, room, count, s);
+        step_forward(first, room.first, count, room.operand.data(), w.h, saves(), joined ? p.inputs : 0);
+        if constexpr (kTwo) {
+            for (int64_t r = 0; r < count; ++r) room.operand[r] = room.first[r].out;
+            step_forward(second, room.second, count, room.operand.data(), w.mid, saves(), 0);
+        }
+        for (int64_t r = 0; r < count; ++r) {
+            const int64_t b = rows[r];  // its last state, where it ends here
+            if (s + 1 < length(b)) continue;
+            std::copy_n(p.y + at(b, s) * R, R, p.h_n + b * R);
+            if (p.c0) std::copy_n(room.first[r].c, H, p.c_n + b * H);
         }
     }
     for (const int64_t b : rows)
@@ -454,8 +500,104 @@ void Recurrence<T, First, Second>::backward() {
     if (p.dpeephole) peephole_gradient();
 }
 
-// All time steps of a thread's sequences, from the last one of each. dh and dc hold, for every row, the gradient of the
-// state that the step gave, and then of the one that it began with. The rows are the longest sequences first, so that
+// The room of a thread on its way back. dh and dc hold, for every row, the gradient of the state that a step gave, and
+// then of the one that it began with.
+//
+//     dfed     with a mask: the gradient of what the product read; before that, what the product of a second part read
+//     middle   the gradient of what lies between the two parts
+template <class T, class First, class Second>
+struct Recurrence<T, First, Second>::BackwardRoom {
+    const std::vector<int64_t>& rows;
+    int64_t n;
+    Buffer<T> scratch, dh, dc, middle, dfed;
+    std::vector<Place<T>> first, second;
+    std::vector<const T*> left;  // of a product: gradients of gates
+    std::vector<T*> right;       // and what it makes
+
+    BackwardRoom(const Recurrence& of, const std::vector<int64_t>& sequences)
+        : rows(sequences),
+          n(rows.size()),
+          dh(n * of.p.state),
+          dc(of.p.c0 ? n * of.p.hidden : 0),
+          middle(kTwo ? n * of.p.hidden : 0),
+          dfed(of.p.mask ? n * of.p.state : 0),
+          first(n),
+          second(n),
+          left(n),
+          right(n) {
+        dh.zero();
+        dc.zero();
+    }
+};
+
+// Where sequence r has its vectors at step s.
+template <class T, class First, class Second>
+void Recurrence<T, First, Second>::lay_out(BackwardRoom& room, int64_t r, int64_t s, T* dmid) const {
+    const int64_t H = p.hidden, R = p.state, b = room.rows[r], here = at(b, s), gate_row = First::slots * H;
+    Place<T>& place = room.first[r] = Place<T>{};
+    place.gates = p.gates + here * gate_row;
+    place.dgates = p.dgates + here * gate_row;
+    place.h = place.fed = previous_h(b, s);
+    place.dout = p.dy ? p.dy + here * R : nullptr;
+    place.dh = &room.dh[r * R];
+    place.mask = p.mask ? p.mask + b * R : nullptr;
+    if (p.c0) place.c_prev = previous_c(b, s), place.c = p.cells + here * H, place.dc = &room.dc[r * H];
+    if constexpr (kTwo) {
+        room.second[r] = place;
+        place.dout = &room.middle[r * H];
+        if (kReadout) {
+            place.dh = nullptr;
+            room.second[r].gates = p.y + here * R;
+            room.second[r].dgates = dmid + here * R;
+        } else if (p.mask) {
+            place.fed = &room.dfed[r * R];
+            for (int64_t u = 0; u < R; ++u) room.dfed[r * R + u] = place.h[u] * place.mask[u];
+        }
+    }
+}
+
+// The products of a step: from the gradients of the gates to those of what they were made of.
+template <class T, class First, class Second>
+void Recurrence<T, First, Second>::step_back(const Weights& w, BackwardRoom& room, int64_t count) const {
+    const auto multiply = [&](const Panels<T>& by, bool add) {
+        product(count, room.left.data(), by, room.right.data(), (const T*)nullptr, add, room.scratch);
+    };
+    if constexpr (kTwo) {
+        step_backward(second, room.second, count);
+        for (int64_t r = 0; r < count; ++r) {
+            room.left[r] = room.second[r].dgates + Second::first * second.H;
+            room.right[r] = &room.middle[r * p.hidden];
+        }
+        multiply(w.mid, false);
+    }
+    step_backward(first, room.first, count);
+    for (int64_t r = 0; r < count; ++r) {
+        room.left[r] = room.first[r].dgates + First::first * p.hidden;
+        room.right[r] = p.mask ? &room.dfed[r * p.state] : &room.dh[r * p.state];
+    }
+    multiply(w.h, kCarries && !p.mask);
+}
+
+// Between two steps: dh and dc of sequence r go on to the step before, to the state at a reset, or to the initial one.
+template <class T, class First, class Second>
+void Recurrence<T, First, Second>::pass_on(BackwardRoom& room, int64_t r, int64_t s, T* dstart) const {
+    const int64_t H = p.hidden, R = p.state, b = room.rows[r];
+    T *dh = &room.dh[r * R], *dc = p.c0 ? &room.dc[r * H] : nullptr;
+    // What went through the mask is in dfed, and what went past the product is in dh already.
+    for (int64_t u = 0; p.mask && u < R; ++u)
+        dh[u] = (kCarries ? dh[u] : T(0)) + room.dfed[r * R + u] * room.first[r].mask[u];
+    if (resets(b, s)) {
+        for (int64_t u = 0; p.dstart_h && u < R; ++u) dstart[u] += dh[u];
+        for (int64_t u = 0; p.dstart_h && dc && u < H; ++u) dstart[R + u] += dc[u];
+        std::fill_n(dh, R, T(0));
+        if (dc) std::fill_n(dc, H, T(0));
+    }
+    if (s > 0) return;
+    std::copy_n(dh, R, p.dh0 + b * R);
+    if (dc) std::copy_n(dc, H, p.dc0 + b * H);
+}
+
+// All time steps of a thread's sequences, from the last one of each. The rows are the longest sequences first, so that
 // sequences join at the end of the list when the loop comes to their last step.
 //
 // dmid: gradients of the readout's pre-activations, (T, B, R), kept for its weights. dstart: this thread's sum of the
@@ -463,77 +605,26 @@ void Recurrence<T, First, Second>::backward() {
 template <class T, class First, class Second>
 void Recurrence<T, First, Second>::backward_rows(const Weights& w, const std::vector<int64_t>& rows, T* dmid,
                                                  T* dstart) const {
-    const int64_t n = rows.size(), H = p.hidden, R = p.state, gate_row = First::slots * H;
-    if (n == 0) return;
-    Buffer<T> scratch, dh(n * R), dc(p.c0 ? n * H : 0), middle(kTwo ? n * H : 0), dfed(p.mask ? n * R : 0);
-    dh.zero();
-    dc.zero();
-    std::vector<Place<T>> first_place(n), second_place(n);
-    std::vector<const T*> left(n);
-    std::vector<T*> right(n);
+    if (rows.empty()) return;
+    const int64_t H = p.hidden, R = p.state;
+    BackwardRoom room(*this, rows);
     int64_t count = 0;
     for (int64_t s = length(rows[0]) - 1; s >= 0; --s) {
-        for (; count < n && length(rows[count]) == s + 1; ++count) {
-            if (p.dh_n) std::copy_n(p.dh_n + rows[count] * R, R, &dh[count * R]);
-            if (p.dc_n) std::copy_n(p.dc_n + rows[count] * H, H, &dc[count * H]);
+        for (; count < room.n && length(rows[count]) == s + 1; ++count) {
+            if (p.dh_n) std::copy_n(p.dh_n + rows[count] * R, R, &room.dh[count * R]);
+            if (p.dc_n) std::copy_n(p.dc_n + rows[count] * H, H, &room.dc[count * H]);
         }
-        for (int64_t r = 0; r < count; ++r) {
-            const int64_t b = rows[r], here = at(b, s);
-            Place<T>& place = first_place[r] = Place<T>{};
-            place.gates = p.gates + here * gate_row;
-            place.dgates = p.dgates + here * gate_row;
-            place.h = place.fed = previous_h(b, s);
-            place.dout = p.dy ? p.dy + here * R : nullptr;
-            place.dh = &dh[r * R];
-            place.mask = p.mask ? p.mask + b * R : nullptr;
-            if (p.c0) place.c_prev = previous_c(b, s), place.c = p.cells + here * H, place.dc = &dc[r * H];
-            if constexpr (kTwo) {
-                second_place[r] = place;
-                place.dout = &middle[r * H];
-                if (kReadout) {
-                    place.dh = nullptr;
-                    second_place[r].gates = p.y + here * R;
-                    second_place[r].dgates = dmid + here * R;
-                } else if (p.mask) {
-                    place.fed = &dfed[r * R];
-                    for (int64_t u = 0; u < R; ++u) dfed[r * R + u] = place.h[u] * place.mask[u];
-                }
-            }
-        }
-        if constexpr (kTwo) {
-            step_backward(second, second_place, count);
-            for (int64_t r = 0; r < count; ++r) {
-                left[r] = second_place[r].dgates + Second::first * second.H;
-                right[r] = &middle[r * H];
-            }
-            product(count, left.data(), w.mid, right.data(), (const T*)nullptr, false, scratch);
-        }
-        step_backward(first, first_place, count);
-        for (int64_t r = 0; r < count; ++r) {
-            left[r] = first_place[r].dgates + First::first * H;
-            right[r] = p.mask ? &dfed[r * R] : &dh[r * R];
-        }
-        product(count, left.data(), w.h, right.data(), (const T*)nullptr, kCarries && !p.mask, scratch);
-        for (int64_t r = 0; r < count; ++r) {
-            const int64_t b = rows[r];
-            T *dh_r = &dh[r * R], *dc_r = p.c0 ? &dc[r * H] : nullptr;
-            // What went through the mask is in dfed, and what went past the product is in dh already.
-            for (int64_t u = 0; p.mask && u < R; ++u)
-                dh_r[u] = (kCarries ? dh_r[u] : T(0)) + dfed[r * R + u] * first_place[r].mask[u];
-            // Nothing flows over a reset: it goes to the state that the step began with instead.
-            if (resets(b, s)) {
-                for (int64_t u = 0; p.dstart_h && u < R; ++u) dstart[u] += dh_r[u];
-                for (int64_t u = 0; p.dstart_h && dc_r && u < H; ++u) dstart[R + u] += dc_r[u];
-                std::fill_n(dh_r, R, T(0));
-                if (dc_r) std::fill_n(dc_r, H, T(0));
-            }
-            if (s > 0) continue;
-            std::copy_n(dh_r, R, p.dh0 + b * R);
-            if (dc_r) std::copy_n(dc_r, H, p.dc0 + b * H);
-        }
+        for (int64_t r = 0; r < count; ++r) lay_out(room, r, s, dmid);
+        step_back(w, room, count);
+        for (int64_t r = 0; r < count; ++r) pass_on(room, r, s, dstart);
     }
-    // dx of all steps in one product; padding gets zeros.
-    if (!p.dx) return;
+    if (p.dx) input_gradient(w, rows, room.scratch);
+}
+
+// dx of all steps in one product; padding gets zeros.
+template <class T, class First, class Second>
+void Recurrence<T, First, Second>::input_gradient(const Weights& w, const std::vector<int64_t>& rows,
+                                                  Buffer<T>& scratch) const {
     std::vector<const T*> a;
     std::vector<T*> c;
     for (const int64_t b : rows)
@@ -542,7 +633,7 @@ void Recurrence<T, First, Second>::backward_rows(const Weights& w, const std::ve
             if (t >= length(b)) {
                 std::fill_n(dx, p.inputs, T(0));
             } else {
-                a.push_back(p.dgates + (t * p.batch + b) * gate_row);
+                a.push_back(p.dgates + (t * p.batch + b) * First::slots * p.hidden);
                 c.push_back(dx);
             }
         }
