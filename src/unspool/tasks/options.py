@@ -49,7 +49,11 @@ class Options:
     hidden_size: int = option(64, "H, the units of each recurrent layer", "network", least=1)
     num_layers: int = option(1, "the recurrent layers, each of which reads the one before", "network", least=1)
     dropout: float = option(
-        0.0, "the probability that an element is zeroed between layers, never through time", "network", least=0, below=1
+        0.0,
+        "the probability that an element is zeroed before each layer and the head, never through time",
+        "network",
+        least=0,
+        below=1,
     )
     epochs: int = like(Plan, "epochs", 30)
     learning_rate: float = like(Plan, "learning_rate", 1e-3)
