@@ -14,13 +14,12 @@ is written, onnxruntime runs the graph, and the outputs are compared with those 
 """
 
 import json
-import os
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnxruntime
 
+from ..beside import beside
 from ..errors import FolderError, UnspoolError
 from ..saved import folder
 from ..saved.architecture import Architecture, parse
@@ -122,10 +121,8 @@ def initial_state(arch: Architecture, weights: Weights, B: int) -> dict[str, np.
 
 
 def _write(out: Path, data: bytes) -> None:
-    """Write the file beside its final name, then rename it, so that it is whole or absent."""
     try:
-        with TemporaryDirectory(prefix=f".{out.name}-", dir=out.absolute().parent) as beside:
-            (Path(beside) / "model").write_bytes(data)
-            os.replace(Path(beside) / "model", out)
+        with beside(out) as new:
+            new.write_bytes(data)
     except OSError as error:
         raise FolderError(f"{out} was not written ({error.strerror or error}); choose another place") from None
