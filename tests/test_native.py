@@ -90,9 +90,9 @@ def test_a_cell_without_kernel_is_unsupported_by_name(monkeypatch):
 def test_the_operator_takes_words():
     schema = str(torch.ops.unspool.recurrence.default._schema)
     assert "str cell, str activation, str output_activation, bool reverse" in schema
-    call = native.Call(*[torch.zeros(1, 1, 1)] * 15, "lstmm", "tanh", "identity", False, False)
+    tensors = [torch.zeros(1, 1, 1)] * 15
     with pytest.raises(KeyError, match="lstmm"):
-        native._forward(*call)
+        native._forward(*tensors, "lstmm", "tanh", "identity", False, False)
 
 
 @pytest.mark.parametrize(

@@ -96,10 +96,12 @@ def recurrence(problem: Problem) -> tuple[Tensor, State]:
     """Solve the problem; see `unspool.ops.run`."""
     h0, *c0 = problem.state
     start_h, *start_c = problem.start or (None,)
-    tensors = (problem.x, h0, c0[0] if c0 else None, *problem.weights, start_h, start_c[0] if start_c else None)
-    tensors = (*tensors, problem.lengths, problem.reset, problem.mask)
+    states = (h0, c0[0] if c0 else None), (start_h, start_c[0] if start_c else None)
+    others = (problem.lengths, problem.reset, problem.mask)
+    tensors: list[Any] = [problem.x, *states[0], *problem.weights, *states[1], *others]
     save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
-    call = Call(*tensors, *kernel_of(problem.cell), problem.reverse, save)
+    options: list[Any] = [*kernel_of(problem.cell), problem.reverse, save]
+    call = Call(*tensors, *options)
     if _traced(tensors):
         y, h_n, c_n, *_ = _operator(*call)
     else:
@@ -107,7 +109,7 @@ def recurrence(problem: Problem) -> tuple[Tensor, State]:
     return y, (h_n, c_n) if c0 else (h_n,)
 
 
-def _traced(tensors: tuple) -> bool:
+def _traced(tensors: Sequence[Optional]) -> bool:
     """Whether somebody may watch for operators; if nobody does, calling the function behind one is much cheaper."""
     tracing = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
     watched = tracing or torch._C._len_torch_dispatch_stack() > 0
@@ -146,7 +148,7 @@ def _outputs(call: Call, empty: Callable[..., Tensor]) -> Outputs:
     )
 
 
-def _call(kernel: Callable[[bool, dict], None], call: Call, others: dict[str, Optional]) -> None:
+def _call(kernel: Callable[[bool, dict], None], call: Call, others: dict[str, Any]) -> None:
     """Lay the arrays out and hand their addresses over, by name."""
     x, w_hh = call.x, call.w_hh
     T, B = x.shape[:2]
@@ -154,7 +156,7 @@ def _call(kernel: Callable[[bool, dict], None], call: Call, others: dict[str, Op
     problem: dict[str, Any] = dict(steps=T, batch=B, inputs=I, hidden=H, state=w_hh.shape[1])
     problem |= dict(cell=call.cell, activation=call.activation, output_activation=call.output_activation)
     problem |= dict(reverse=call.reverse, threads=torch.get_num_threads())
-    arrays = dict(zip(_TENSORS, call, strict=False)) | others
+    arrays: dict[str, Any] = dict(zip(_TENSORS, call, strict=False)) | others
     if x.dtype is torch.int64:
         arrays["tokens"], arrays["x"] = x, None
     laid_out = []
@@ -218,8 +220,8 @@ def _backward_fake(*arguments: Any) -> list[Tensor]:
     return _gradients(call, above.wanted, Tensor.new_empty)
 
 
-def _gradients(call: Call, wanted: list[bool], empty: Callable[..., Tensor]) -> list[Tensor]:
-    return [empty(t, t.shape) for t, want in zip(call, wanted, strict=False) if want]
+def _gradients(inputs: Sequence[Any], wanted: list[bool], empty: Callable[..., Tensor]) -> list[Tensor]:
+    return [empty(t, t.shape) for t, want in zip(inputs, wanted, strict=False) if want]
 
 
 def _setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
@@ -246,8 +248,9 @@ def _autograd(ctx: Any, dy: Optional, dh_n: Optional, dc_n: Optional, *_: object
 
 def _differentiable_gradients(call: Call, grads: tuple, wanted: list[bool]) -> list[Optional]:
     # By aliases: one input may depend on another, or be it, and each counts for itself alone here.
-    inputs = [None if t is None else t.view_as(t) for t in call[: len(_DIFFERENTIABLE)]]
-    call = Call(*inputs, *call[len(inputs) :])
+    arguments: list[Any] = list(call)
+    inputs: list[Any] = [None if t is None else t.view_as(t) for t in arguments[: len(_DIFFERENTIABLE)]]
+    call = Call(*inputs, *arguments[len(inputs) :])
     y, last = eager.recurrence(_problem(call))
     known = [(out, d) for out, d in zip((y, *last), grads, strict=False) if d is not None]
     targets = [t for t, want in zip(inputs, wanted, strict=True) if want]
