@@ -14,7 +14,8 @@ build: .venv/.built
 	touch $@
 
 .venv/.built: .venv/.tools CMakeLists.txt $(shell find native -type f)
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) --no-build-isolation --editable '.[train,parquet,track,onnx,dev]'
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) --no-build-isolation --editable '.[train,parquet,track,onnx,dev]' \
+		--config-settings=cmake.define.UNSPOOL_SETS=native
 	touch $@
 
 check: build
@@ -37,4 +38,4 @@ bench: build
 demo: build
 	rm -rf build/demo
 	$(BIN)/unspool fit text python-stdlib --out build/demo --minutes 2
-	$(BIN)/unspool generate build/demo --prompt 'def ' --length 2000 --temperature 0.7 --seed 1
+	$(BIN)/unspool generate build/demo --prompt 'def ' --length 2000 --temperature 0.7 --random-state 1
