@@ -24,11 +24,11 @@ def complete(p: Problem) -> Problem:
     T, B = x.shape[:2]
     sizes = cell.facts.state_sizes(R, H)
     if state is not None:
-        _state("state", cell, state, "B, ", [(B, size) for size in sizes], kind)
+        _state("state", cell, state, (B,), sizes, kind)
         if lengths is None and reset is None and start is None and mask is None and x.dtype is not torch.int64:
             return p  # nothing is left out; a second record would cost a small call time that can be measured
     if start is not None:
-        _state("start", cell, start, "", [(size,) for size in sizes], kind)
+        _state("start", cell, start, (), sizes, kind)
     if lengths is not None:
         lengths = checked_lengths(lengths, T, B, x.device)
     if mask is not None:
@@ -89,14 +89,15 @@ def _rarer_weights(cell: Cell, w: Weights, H: int, R: int, kind: Kind) -> None:
             _tensor(name, tensor, letters, shape, kind)
 
 
-def _state(argument: str, cell: Cell, value: State, batch: str, shapes: list[tuple[int, ...]], kind: Kind) -> None:
-    """Check that `value` has a tensor of each of these shapes, whose letters begin with `batch`."""
+def _state(argument: str, cell: Cell, value: State, batch: tuple[int, ...], sizes: tuple[int, ...], kind: Kind) -> None:
+    """Check that `value` has a tensor (*batch, size) for each of the cell's states."""
     names = cell.facts.states
     if not isinstance(value, tuple) or len(value) != len(names):
         raise TypeError(f"{argument} must be a tuple of tensors ({', '.join(names)},); got {_what(value)}")
-    letters = "R" + "H" * (len(names) - 1)
-    for name, tensor, letter, shape in zip(names, value, letters, shapes, strict=True):
-        _tensor(f"{argument}'s {name}", tensor, batch + letter, shape, kind)
+    letters = "B, R" if batch else "R"
+    for name, tensor, size in zip(names, value, sizes, strict=True):
+        _tensor(f"{argument}'s {name}", tensor, letters, (*batch, size), kind)
+        letters = "B, H" if batch else "H"
 
 
 def checked_lengths(value: Tensor, T: int, B: int, device: torch.device) -> Tensor:
