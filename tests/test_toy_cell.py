@@ -161,6 +161,9 @@ def test_a_cell_without_a_derivative_has_torchs():
         trial.run("reference")
     with pytest.raises(NotImplementedError, match="Leaky has no step_backward"):
         Leaky().step_backward((), (), trial.problem.weights)
+    nothing = type("Nothing", (Cell,), {"facts": Facts("nothing")})()
+    with pytest.raises(NotImplementedError, match="Nothing has no step"):
+        trial.change(cell=nothing).run("auto")
 
 
 def test_a_layer_of_it_is_a_layer():

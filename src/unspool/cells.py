@@ -13,7 +13,6 @@ derived from `Cell`. If its facts name no kernels, the backends that need none r
 """
 
 import sys
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from types import MappingProxyType
@@ -73,7 +72,7 @@ class Weights(NamedTuple):
     peephole: Array | None = None  # (3, H): rows i, f, o; (2, H): i, o without forget gate
 
 
-class Cell(ABC):
+class Cell:
     """The base of all cells. A cell is its facts, and one time step with its derivative, as the module describes them.
 
     Raises:
@@ -95,9 +94,9 @@ class Cell(ABC):
         """G, so that w_ih and w_hh have G·H rows."""
         return self.facts.gates
 
-    @abstractmethod
     def step(self, a: Array, state: State, w: Weights, mask: Array | None = None) -> tuple[State, tuple]:
         """The next state, from a (B, G·H) and the state before, and what `step_backward` needs."""
+        raise NotImplementedError(f"{type(self).__name__} has no step")
 
     def step_backward(self, dstate: State, saved: tuple, w: Weights) -> tuple[Array, State, Weights]:
         """da, the gradients of the state before and of all weights but w_ih and b_ih, from that of the next state.
