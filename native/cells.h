@@ -52,6 +52,75 @@ static_assert([] {
     return true;
 }());
 
+// What an option may be: true or false; a nonlinearity of hidden units, or of outputs; Jordan's outputs, H if absent;
+// the size of a projection, which is less than H, or 0 for none; an integer for each layer, or one for all.
+enum class OptionKind { flag, hidden_activation, any_activation, outputs, projection, each_layer };
+
+struct OptionRule {
+    const char* name = nullptr;
+    OptionKind kind = OptionKind::flag;
+    std::int64_t number = 0;     // the default of a flag or an integer
+    const char* word = nullptr;  // the default of an activation
+};
+
+inline constexpr OptionRule kBias{"bias", OptionKind::flag, true}, kBoth{"bidirectional", OptionKind::flag, false},
+    kInitial{"learn_initial_state", OptionKind::flag, false};
+
+// The cells of a configuration, their kernels and their options; these have the names, meanings and defaults of
+// unspool.nn's layers. A cell with two kernels has one of them without the flag. A TDNN has none.
+struct CellRules {
+    const char* name;
+    bool time_delay;
+    Cell kernel, kernel_without;
+    const char* flag;
+    OptionRule options[6];  // up to the first without a name
+};
+inline constexpr CellRules kCellRules[] = {
+    {"elman",
+     false,
+     Cell::elman,
+     Cell::elman,
+     nullptr,
+     {kBias, kBoth, kInitial, {"nonlinearity", OptionKind::hidden_activation, 0, "tanh"}}},
+    {"jordan",
+     false,
+     Cell::jordan,
+     Cell::jordan,
+     nullptr,
+     {kBias,
+      kBoth,
+      kInitial,
+      {"nonlinearity", OptionKind::hidden_activation, 0, "tanh"},
+      {"output_size", OptionKind::outputs},
+      {"output_nonlinearity", OptionKind::any_activation, 0, "identity"}}},
+    {"gru",
+     false,
+     Cell::gru,
+     Cell::gru_reset_before,
+     "reset_after",
+     {kBias, kBoth, kInitial, {"reset_after", OptionKind::flag, true}}},
+    {"lstm",
+     false,
+     Cell::lstm,
+     Cell::lstm_without_forget,
+     "forget_gate",
+     {kBias,
+      kBoth,
+      kInitial,
+      {"proj_size", OptionKind::projection, 0},
+      {"peephole", OptionKind::flag, false},
+      {"forget_gate", OptionKind::flag, true}}},
+    {"tdnn",
+     true,
+     Cell::elman,
+     Cell::elman,
+     nullptr,
+     {kBias,
+      {"nonlinearity", OptionKind::any_activation, 0, "tanh"},
+      {"window", OptionKind::each_layer, 3},
+      {"dilation", OptionKind::each_layer, 1}}},
+};
+
 }  // namespace unspool
 
 namespace unspool::UNSPOOL_ISA {
@@ -308,5 +377,24 @@ struct GruNewCell {
         store(at.dh + u, dh * z, n);
     }
 };
+
+struct None {};  // the second part of a cell that has only one
+
+// Calls body(first, second) with the parts of a problem's cell, which a problem of sequences/kernels.h names: the only
+// place where the name of a cell becomes its code.
+template <class T, class Problem, class Body>
+void with_cell(const Problem& p, const Body& body) {
+    const int64_t H = p.hidden;
+    const auto read = [&](auto cell) { body(cell, Readout<T>{{p.state, p.output_activation}, p.b_hr}); };
+    const auto with_or_without_readout = [&](auto cell) { p.w_hr ? read(cell) : body(cell, None{}); };
+    switch (p.cell) {
+        case Cell::elman: return body(ElmanCell<T>{H, p.activation}, None{});
+        case Cell::jordan: return read(ElmanCell<T>{H, p.activation});
+        case Cell::gru: return body(GruCell<T>{H, p.b_hh ? p.b_hh + 2 * H : nullptr}, None{});
+        case Cell::gru_reset_before: return body(GruResetCell<T>{H}, GruNewCell<T>{H});
+        case Cell::lstm: return with_or_without_readout(LstmCell<T, true>{H, p.peephole});
+        case Cell::lstm_without_forget: return with_or_without_readout(LstmCell<T, false>{H, p.peephole});
+    }
+}
 
 }  // namespace unspool::UNSPOOL_ISA

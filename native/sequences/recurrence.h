@@ -44,8 +44,6 @@
 
 namespace unspool::UNSPOOL_ISA {
 
-struct None {};  // the second part of a cell that has only one
-
 // Columns of a recurrent product in the order its register tile wants them: [panel][unit vector][gate][lane]. Of the
 // LSTM a panel is one vector of units times four gates:
 //
@@ -779,25 +777,12 @@ void Recurrence<T, First, Second>::peephole_gradient() const {
         }
 }
 
-// Calls body with the recurrence of p's cell: the only place where a cell's name becomes its code.
+// Calls body with the recurrence of p's cell.
 template <class T, class Body>
 void with_recurrence(const Problem<T>& p, Body&& body) {
-    const int64_t H = p.hidden;
-    const auto one = [&](auto cell) { body(Recurrence<T, decltype(cell), None>(p, cell, None{})); };
-    const auto read = [&](auto cell) {
-        const Readout<T> readout{{p.state, p.output_activation}, p.b_hr};
-        body(Recurrence<T, decltype(cell), Readout<T>>(p, cell, readout));
-    };
-    const auto with_or_without_readout = [&](auto cell) { p.w_hr ? read(cell) : one(cell); };
-    switch (p.cell) {
-        case Cell::elman: return one(ElmanCell<T>{H, p.activation});
-        case Cell::jordan: return read(ElmanCell<T>{H, p.activation});
-        case Cell::gru: return one(GruCell<T>{H, p.b_hh ? p.b_hh + 2 * H : nullptr});
-        case Cell::gru_reset_before:
-            return body(Recurrence<T, GruResetCell<T>, GruNewCell<T>>(p, GruResetCell<T>{H}, GruNewCell<T>{H}));
-        case Cell::lstm: return with_or_without_readout(LstmCell<T, true>{H, p.peephole});
-        case Cell::lstm_without_forget: return with_or_without_readout(LstmCell<T, false>{H, p.peephole});
-    }
+    with_cell<T>(p, [&](auto first, auto second) {
+        body(Recurrence<T, decltype(first), decltype(second)>(p, first, second));
+    });
 }
 
 }  // namespace unspool::UNSPOOL_ISA

@@ -1,5 +1,5 @@
-// The rules of a configuration are tables here: which sections and options there are, what each may be, and its
-// default. A reader that only looks up what it wants would take a misspelt option for an absent one, and one with its
+// The rules of a configuration are tables: which sections and options there are, what each may be, and its default;
+// those of the cells are in cells.h, beside their equations. A reader that only looks up what it wants would take a misspelt option for an absent one, and one with its
 // own list of defaults would in time have others than the layers that were trained; hence one table, which all of
 // unspool reads.
 #include "architecture.h"
@@ -14,75 +14,6 @@ namespace {
 
 // Bounds of sizes, so that no product of two of them can overflow 64 bits.
 constexpr std::int64_t kSize = 1 << 24, kLayers = 1 << 10, kReach = 1 << 16;
-
-// What an option may be: true or false; a nonlinearity of hidden units, or of outputs; Jordan's outputs, H if absent;
-// the size of a projection, which is less than H, or 0 for none; an integer for each layer, or one for all.
-enum class Kind { flag, hidden_activation, any_activation, outputs, projection, each_layer };
-
-struct Rule {
-    const char* name = nullptr;
-    Kind kind = Kind::flag;
-    std::int64_t number = 0;     // the default of a flag or an integer
-    const char* word = nullptr;  // the default of an activation
-};
-
-constexpr Rule kBias{"bias", Kind::flag, true}, kBoth{"bidirectional", Kind::flag, false},
-    kInitial{"learn_initial_state", Kind::flag, false};
-
-// The cells of a configuration, their kernels and their options; these have the names, meanings and defaults of
-// unspool.nn's layers. A cell with two kernels has one of them without the flag. A TDNN has none.
-struct CellRules {
-    const char* name;
-    bool time_delay;
-    Cell kernel, kernel_without;
-    const char* flag;
-    Rule options[6];  // up to the first without a name
-};
-constexpr CellRules kCellRules[] = {
-    {"elman",
-     false,
-     Cell::elman,
-     Cell::elman,
-     nullptr,
-     {kBias, kBoth, kInitial, {"nonlinearity", Kind::hidden_activation, 0, "tanh"}}},
-    {"jordan",
-     false,
-     Cell::jordan,
-     Cell::jordan,
-     nullptr,
-     {kBias,
-      kBoth,
-      kInitial,
-      {"nonlinearity", Kind::hidden_activation, 0, "tanh"},
-      {"output_size", Kind::outputs},
-      {"output_nonlinearity", Kind::any_activation, 0, "identity"}}},
-    {"gru",
-     false,
-     Cell::gru,
-     Cell::gru_reset_before,
-     "reset_after",
-     {kBias, kBoth, kInitial, {"reset_after", Kind::flag, true}}},
-    {"lstm",
-     false,
-     Cell::lstm,
-     Cell::lstm_without_forget,
-     "forget_gate",
-     {kBias,
-      kBoth,
-      kInitial,
-      {"proj_size", Kind::projection, 0},
-      {"peephole", Kind::flag, false},
-      {"forget_gate", Kind::flag, true}}},
-    {"tdnn",
-     true,
-     Cell::elman,
-     Cell::elman,
-     nullptr,
-     {kBias,
-      {"nonlinearity", Kind::any_activation, 0, "tanh"},
-      {"window", Kind::each_layer, 3},
-      {"dilation", Kind::each_layer, 1}}},
-};
 
 // What each section may have.
 std::vector<std::string> fields(Front front) {
@@ -104,7 +35,7 @@ std::vector<std::string> fields(Head head) {
 }
 std::vector<std::string> fields(const CellRules& cell) {
     std::vector<std::string> out{"cell", "hidden_size", "num_layers", "dropout"};
-    for (const Rule& rule : cell.options)
+    for (const OptionRule& rule : cell.options)
         if (rule.name) out.push_back(rule.name);
     return out;
 }
@@ -173,7 +104,7 @@ double read_dropout(const Json* value) {
     return value->number;
 }
 
-std::vector<std::int64_t> each_layer(const Rule& rule, const Json* value, std::int64_t layers) {
+std::vector<std::int64_t> each_layer(const OptionRule& rule, const Json* value, std::int64_t layers) {
     std::vector<std::int64_t> out;
     if (!value) return std::vector<std::int64_t>(layers, rule.number);
     if (value->kind != Json::Kind::array)
@@ -185,22 +116,22 @@ std::vector<std::int64_t> each_layer(const Rule& rule, const Json* value, std::i
     return out;
 }
 
-Option read_option(const Rule& rule, const Json* value, std::int64_t hidden, std::int64_t layers) {
+Option read_option(const OptionRule& rule, const Json* value, std::int64_t hidden, std::int64_t layers) {
     const auto activation = [&](const auto& table) {
         return std::string(value ? Section::lookup(rule.name, value, table).name : rule.word);
     };
     switch (rule.kind) {
-        case Kind::flag:
+        case OptionKind::flag:
             if (value && value->kind != Json::Kind::boolean)
                 refuse(std::string(rule.name) + " must be true or false; got " + shown(value));
             return {rule.name, value ? value->boolean : rule.number != 0};
-        case Kind::hidden_activation: return {rule.name, activation(std::span(kActivations).subspan(1))};
-        case Kind::any_activation: return {rule.name, activation(kActivations)};
-        case Kind::outputs:
+        case OptionKind::hidden_activation: return {rule.name, activation(std::span(kActivations).subspan(1))};
+        case OptionKind::any_activation: return {rule.name, activation(kActivations)};
+        case OptionKind::outputs:
             if (!value || value->kind == Json::Kind::null) return {rule.name, hidden};
             return {rule.name, integer(rule.name, value, 1, kSize)};
-        case Kind::projection: return {rule.name, value ? integer(rule.name, value, 0, hidden - 1) : rule.number};
-        case Kind::each_layer: return {rule.name, each_layer(rule, value, layers)};
+        case OptionKind::projection: return {rule.name, value ? integer(rule.name, value, 0, hidden - 1) : rule.number};
+        case OptionKind::each_layer: return {rule.name, each_layer(rule, value, layers)};
     }
     __builtin_unreachable();
 }
@@ -222,7 +153,7 @@ void read_recurrent(const Section& section, const CellRules& cell, Architecture&
     a.hidden = section.size("hidden_size");
     a.layers = integer("num_layers", section.find("num_layers"), 1, kLayers);
     a.dropout = read_dropout(section.find("dropout"));
-    for (const Rule& rule : cell.options)
+    for (const OptionRule& rule : cell.options)
         if (rule.name) a.options.push_back(read_option(rule, section.find(rule.name), a.hidden, a.layers));
     a.cell = !cell.flag || option(a, cell.flag, true) ? cell.kernel : cell.kernel_without;
     a.activation = activation_of(a, "nonlinearity", "tanh");

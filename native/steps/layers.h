@@ -17,6 +17,7 @@
 // all of the old one. All features are padded to kPad with zeros, which the products then need not treat apart.
 #pragma once
 
+#include <memory>
 #include <utility>
 
 #include "../cells.h"
@@ -524,5 +525,19 @@ class TimeDelayLayer final : public Layer<W> {
         }
     }
 };
+
+// The layer of a cell.
+template <class W>
+std::unique_ptr<Layer<W>> make_layer(Cell cell, const LayerWeights& w, Activation phi, Activation psi) {
+    switch (cell) {
+        case Cell::elman: return std::make_unique<PlainLayer<W>>(w, phi, psi, false);
+        case Cell::jordan: return std::make_unique<PlainLayer<W>>(w, phi, psi, true);
+        case Cell::gru: return std::make_unique<GruLayer<W>>(w);
+        case Cell::gru_reset_before: return std::make_unique<GruResetLayer<W>>(w);
+        case Cell::lstm: return std::make_unique<LstmLayer<W, true>>(w);
+        case Cell::lstm_without_forget: return std::make_unique<LstmLayer<W, false>>(w);
+    }
+    __builtin_unreachable();
+}
 
 }  // namespace unspool::UNSPOOL_ISA

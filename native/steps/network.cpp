@@ -258,7 +258,7 @@ class LoadedNetwork final : public Network {
                     products = products_of(w.w_ih, w.rows, embedding);
                     w.products = &products;
                 }
-                add(make_layer(w));
+                add(make_layer<W>(a.cell, w, a.activation, a.output_activation));
                 inner_.push_back(layers_.back()->out);
                 if (a.initial) {
                     std::copy_n(reader.floats(name("initial_h"), {R}), R, &initial_[offsets_.back()]);
@@ -267,19 +267,6 @@ class LoadedNetwork final : public Network {
                                     &initial_[offsets_.back() + inner_.back()]);
                 }
             }
-    }
-    std::unique_ptr<Layer<W>> make_layer(const LayerWeights& w) const {
-        const Architecture& a = architecture;
-        switch (a.cell) {
-            case Cell::gru: return std::make_unique<GruLayer<W>>(w);
-            case Cell::gru_reset_before: return std::make_unique<GruResetLayer<W>>(w);
-            case Cell::lstm: return std::make_unique<LstmLayer<W, true>>(w);
-            case Cell::lstm_without_forget: return std::make_unique<LstmLayer<W, false>>(w);
-            case Cell::elman:
-            case Cell::jordan:
-                return std::make_unique<PlainLayer<W>>(w, a.activation, a.output_activation, a.cell == Cell::jordan);
-        }
-        __builtin_unreachable();
     }
     void make_delays(const Reader& reader) {
         const Architecture& a = architecture;
