@@ -1,8 +1,8 @@
 // One vector type per instruction set, written with the vector extensions of GCC and clang: the same source becomes
 // AVX-512, AVX2, SSE2 or NEON code according to the flags it is compiled with. Every file that uses it is compiled once
 // for each set, in a namespace of the set's name (UNSPOOL_ISA), so that all of them can lie in one library; sets.cpp
-// picks one when the library is loaded. All intrinsics are in this file, and there is one: the extensions have no name
-// for a product of neighbouring pairs.
+// picks one when the library is loaded. All intrinsics are in this file, and only `multiply_pairs` needs them: the
+// extensions have no name for a product of neighbouring pairs.
 //
 //     Vec<float>    16 lanes of AVX-512, 8 of AVX2, 4 of SSE2 and NEON; Vec<double> half as many
 //     load, store   anywhere in memory; with a third argument n only the first n lanes, for the ends of rows

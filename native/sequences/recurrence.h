@@ -15,7 +15,8 @@
 //
 // The cell sits on the product. A tile ends with the pre-activations of all gates of some units of some sequences in
 // registers; the cell is applied there, and what goes to memory is h. For that the columns of W_hh' are put in the
-// order [panel][unit vector][gate][lane], so that one tile has all gates of its units (`Fused`).
+// order [panel][unit vector][gate][lane], so that one tile has all gates of its units (`Fused`). With k, in memory,
+// that is [panel][k][unit vector][gate][lane].
 //
 // x and h in one product. With x beside h in the left-hand side and W_ih' above W_hh' in the panels, the step needs no
 // pre-activations from memory: they are never written. That gains 10 % at small sizes and loses where the weights of
