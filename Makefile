@@ -8,15 +8,25 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint
 
 build: .venv/.built
 
-.venv/.tools: constraints.txt pyproject.toml
-	$(PYTHON) -m venv .venv
-	$(PIP) scikit-build-core nanobind cmake ninja
-	touch $@
+SOURCES := CMakeLists.txt $(shell find native -type f)
+# What follows it are the instruction sets to compile for, and the package with its extras.
+INSTALL := PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) --no-build-isolation --config-settings=cmake.define.UNSPOOL_SETS
 
-.venv/.built: .venv/.tools CMakeLists.txt $(shell find native -type f)
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) --no-build-isolation --editable '.[train,parquet,track,onnx,dev]' \
-		--config-settings=cmake.define.UNSPOOL_SETS=native
-	touch $@
+.venv/.tools: constraints.txt pyproject.toml
+	@echo "Making .venv, with the tools that compile ..."
+	@$(PYTHON) -m venv .venv
+	@$(PIP) scikit-build-core nanobind cmake ninja
+	@touch $@
+
+.venv/.demo: .venv/.tools $(SOURCES)
+	@echo "Installing PyTorch and scikit-learn, and compiling the kernels for this processor: about two minutes ..."
+	@$(INSTALL)=best --editable '.[train]'
+	@touch $@
+
+.venv/.built: .venv/.tools $(SOURCES)
+	@echo "Installing all that is needed, and compiling the kernels for all that this processor can run: some minutes ..."
+	@$(INSTALL)=native --editable '.[train,parquet,track,onnx,dev]'
+	@touch $@ .venv/.demo
 
 check: build
 	$(BIN)/ruff check
@@ -35,7 +45,7 @@ bench: build
 	$(BIN)/python benchmarks/loop.py
 	$(BIN)/python benchmarks/streaming.py --json build/streaming.json
 
-demo: build
+demo: $(if $(wildcard .venv/.built),build,.venv/.demo)
 	rm -rf build/demo
 	$(BIN)/unspool fit text python-stdlib --out build/demo --minutes 2
 	$(BIN)/unspool generate build/demo --prompt 'def ' --length 2000 --temperature 0.7 --random-state 1

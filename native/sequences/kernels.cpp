@@ -1,21 +1,18 @@
 // Compiled once for each instruction set, with its flags and with UNSPOOL_ISA as its name.
 #include "kernels.h"
 
+#include <algorithm>
 #include <chrono>
 
-#include "recurrence.h"
+#include "../simd.h"
 
 namespace unspool::UNSPOOL_ISA {
 
+// float32.cpp and float64.cpp have them, so that two cores compile the kernels in half the time.
 template <class T>
-void forward(const Problem<T>& p) {
-    with_recurrence(p, [](auto&& recurrence) { recurrence.forward(); });
-}
-
+void forward(const Problem<T>& p);
 template <class T>
-void backward(const Problem<T>& p) {
-    with_recurrence(p, [](auto&& recurrence) { recurrence.backward(); });
-}
+void backward(const Problem<T>& p);
 
 // A chain of independent fused multiply-adds in every accumulator register, the fastest thing the core can do.
 double fma_peak(double seconds) {

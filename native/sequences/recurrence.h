@@ -786,4 +786,15 @@ void with_recurrence(const Problem<T>& p, Body&& body) {
     });
 }
 
+// What sequences/kernels.cpp lists.
+template <class T>
+void forward(const Problem<T>& p) {
+    with_recurrence(p, [](auto&& recurrence) { recurrence.forward(); });
+}
+
+template <class T>
+void backward(const Problem<T>& p) {
+    with_recurrence(p, [](auto&& recurrence) { recurrence.backward(); });
+}
+
 }  // namespace unspool::UNSPOOL_ISA
