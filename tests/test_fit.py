@@ -318,7 +318,9 @@ def test_sigterm_ends_a_run_with_a_checkpoint_to_go_on_from(tmp_path):
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     fit(recurrent(), cross_entropy, text(), newest, Plan(0.1), run=tmp_path, identity="hamlet")
-    with pytest.raises(FolderError, match="was made by another run, hamlet, and this one is macbeth"):
+    with pytest.raises(
+        FolderError, match="was made by another run: that was 'hamlet', and this one is 'macbeth'; go on with the same"
+    ):
         fit(recurrent(), cross_entropy, text(), newest, Plan(0.1), run=tmp_path, identity="macbeth", resume=True)
     (tmp_path / "history.jsonl").write_text("")
     with pytest.raises(FolderError, match=r"history.jsonl: has 0 of \d+ lines; put it back"):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from unspool import FolderError
+from unspool import FolderError, beside
 from unspool.saved import card, folder
 
 WEIGHTS = {"w": np.arange(6, dtype=np.float32).reshape(2, 3)}
@@ -88,6 +88,7 @@ def test_full_disk_leaves_nothing_and_loses_nothing(tmp_path, monkeypatch, there
         return original(*args, **options)
 
     monkeypatch.setattr(os, function, full)
+    monkeypatch.setattr(beside, "_exchange", lambda new, path: False)
     with pytest.raises(FolderError, match=rf"^{tmp_path}/m (was not written|cannot be made) .*No space left on device"):
         write(tmp_path / "m", 1, force=True)
     monkeypatch.undo()
