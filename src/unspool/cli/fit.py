@@ -103,7 +103,9 @@ def _run(job: _Job, word: str) -> int:
     of_run = RunOptions(**job.part(RunOptions))
     check_all(options)
     check(of_run)
-    X, y = job.task.part("data")(**job.part(job.task.part("data"))).training_data(options)
+    data = job.task.part("data")(**job.part(job.task.part("data")))
+    check(data)
+    X, y = data.training_data(options)
     from ..tasks.estimator import Training
     from ..train.loop import alone_in
     from ..train.ranks import launch

@@ -27,7 +27,7 @@ from ..errors import FolderError
 
 FORMAT = 2  # format 1 had only language models, with fewer options, whose meaning is unchanged
 # Bytes that a file may have; weights have no bound, and the history of a long run has one that it cannot reach.
-_LARGEST = {"config.json": 2**20, "history.jsonl": 2**32, "model.safetensors": 2**63, "last.checkpoint": 2**63}
+_LARGEST = {"config.json": 2**20, "history.jsonl": 2**32, "model.safetensors": 2**63}
 _LARGEST_OTHER = 2**26
 _DEEPEST = 32  # objects and lists in one another
 
@@ -207,17 +207,20 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def read_file(path: Path, again: str = "give the folder of a saved network", links: bool = False) -> bytes:
+def read_file(
+    path: Path, again: str = "give the folder of a saved network", links: bool = False, most: int = 0
+) -> bytes:
     """The contents of an ordinary file.
 
     Args:
         path: the file.
         again: what to do if it cannot be read.
         links: whether it may be a link.
+        most: the bytes that it may have; 0: as many as a file of this name in a folder.
     Raises:
         FolderError: it is missing, too large, or no ordinary file, or it cannot be read.
     """
-    most = _LARGEST.get(path.name, _LARGEST_OTHER)
+    most = most or _LARGEST.get(path.name, _LARGEST_OTHER)
     try:
         with open(path, "rb", opener=partial(ordinary, links=links)) as file:
             size = os.fstat(file.fileno()).st_size

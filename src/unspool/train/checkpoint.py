@@ -72,7 +72,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         FolderError: the checkpoint is missing, truncated or altered.
     """
-    data = folder.read_file(path, "begin the run anew")
+    data = folder.read_file(path, "begin the run anew", most=2**63)
     head, _, rest = data[:200].partition(b"\n")
     version, _, sha256 = head.removeprefix(_MAGIC).decode("ascii", "replace").partition(" ")
     if not head.startswith(_MAGIC):

@@ -95,7 +95,8 @@ class _Run:
 
     def _restore(self, tensors: dict[str, Tensor], progress: dict[str, Any], folder: Path) -> None:
         part, step, device = _by_prefix(tensors), self.step, self.fabric.device
-        self.network.load_state_dict(part["network"])
+        for weights in (part["best"], part["network"]):  # both must fit
+            self.network.load_state_dict(weights)
         self.best_weights = {name: value.to(device) for name, value in part["best"].items()}
         checkpoint.unpack_optimiser(step.optimiser, part.get("optimiser", {}), progress["optimiser"])
         if step.scaler is not None and progress.get("scaler"):

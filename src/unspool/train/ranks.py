@@ -92,7 +92,7 @@ def _together() -> Iterator[None]:
             raise
         raise UnspoolError(
             "another process of this run has ended, or cannot be reached: find out why (killed, out of memory?), and "
-            "go on from the last checkpoint with --resume, or resume=True"
+            "go on from the last checkpoint, if there is one, with --resume or resume=True"
         ) from None
 
 
