@@ -2,8 +2,10 @@
 // nothing more than those two need. It throws std::invalid_argument.
 //
 // It agrees with Python's json, which writes these files: NaN and Infinity are numbers, 2 is an integer and 2.0 is
-// none. It is stricter in one thing: a name that comes twice in an object is refused, as readers differ in which one
-// they take. A value keeps what complaints need: `shown` prints it in one line, whatever somebody has put into it.
+// none. It is stricter, as unspool.saved.folder is, too: a name that comes twice in an object is refused, as readers
+// differ in which one they take, and half a pair of surrogates, which is no character. A value takes some 150 bytes,
+// which may be 75 times its text: hence a bound on their number. A value keeps what complaints need: `shown` prints it in
+// one line, whatever somebody has put into it.
 #pragma once
 
 #include <cstdint>
@@ -40,7 +42,9 @@ class JsonReader {
     const char* source_;  // its name, for complaints
     std::string_view text_;
     std::size_t at_ = 0;
+    std::int64_t values_ = 0;
     static constexpr int kDepth = 32;
+    static constexpr std::int64_t kValues = 1 << 18;  // the header of the largest network has 200,000
 
   public:
     static Json read(const char* source, std::string_view text) {
@@ -82,6 +86,7 @@ class JsonReader {
 
     Json value(int depth) {
         if (depth > kDepth) stop("is nested more than 32 deep");
+        if (++values_ > kValues) stop("has more than 2^18 values");
         space();
         Json out;
         const char c = peek();
@@ -209,18 +214,14 @@ class JsonReader {
         }
         if (c != 'u') stop();
         std::uint32_t code = hexadecimal();
-        if (code >> 10 == 0x36 && word("\\u")) {  // the first half of a pair
+        if (code >> 11 == 0x1b) {  // the first half of a pair
+            if (code >> 10 != 0x36 || !word("\\u")) stop();
             const std::uint32_t second = hexadecimal();
-            if (second >> 10 == 0x37) {
-                code = 0x10000 + ((code & 0x3ff) << 10 | (second & 0x3ff));
-            } else {
-                append(out, code);
-                code = second;
-            }
+            if (second >> 10 != 0x37) stop();
+            code = 0x10000 + ((code & 0x3ff) << 10 | (second & 0x3ff));
         }
         append(out, code);
     }
-    // Half a pair is kept as it is, as Python does.
     static void append(std::string& out, std::uint32_t code) {
         const int more = code < 0x80 ? 0 : code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
         if (more == 0) {

@@ -2,12 +2,16 @@
 
 import contextlib
 import inspect
+import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -401,3 +405,143 @@ def test_two_processes(text, tmp_path):
     again = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=120)
     assert again.returncode == 2 and again.stderr.count("exists; choose another folder") == 1
     assert "Traceback" not in again.stderr
+
+
+# Every verb with a folder in which one file is a pipe that nobody writes to.
+PIPES = """
+import os, shutil, sys
+from unspool.cli import main as cli
+network, text, place = sys.argv[1:]
+for name in ("config.json", "model.safetensors", "vocabulary.json", "metrics.json", "history.jsonl", "README.md"):
+    shutil.copytree(network, place)
+    os.remove(os.path.join(place, name))
+    os.mkfifo(os.path.join(place, name))
+    for verb in (["generate", place, "--length", "3"], ["evaluate", place, text], ["pack", place, "--weights", "int8"],
+                 ["export", place, place + ".onnx", "--force"], ["fit", "text", text, "--out", place]):
+        print(name, verb[0], cli.execute(verb), flush=True)
+        shutil.rmtree(place + "-int8", ignore_errors=True)
+    shutil.rmtree(place)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs pipes")
+def test_no_verb_waits_for_a_pipe_in_a_folder(text, network, tmp_path):
+    command = [sys.executable, "-c", PIPES, network, text, tmp_path / "m"]
+    result = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=100)
+    assert result.returncode == 0, result.stderr
+    of_file = {"config.json", "model.safetensors"}
+    of_text = of_file | {"vocabulary.json", "metrics.json"}
+    needed = {"generate": of_text, "evaluate": of_text, "pack": of_file, "export": of_file}
+    for verb, files in needed.items():
+        for name in files:
+            assert f"{name} {verb} 2\n" in result.stdout
+    assert result.stdout.count(" fit 2\n") == 6
+    assert "Traceback" not in result.stderr
+
+
+BAD_NAMES = ["\x1b]0;owned\x07\x1b[31m", "\x9b31m", "a\nb", "\u202egnp", "half \ud800", "\udc80"]
+
+
+@pytest.mark.parametrize("name", BAD_NAMES, ids=ascii)
+def test_what_a_folder_says_cannot_drive_a_terminal(text, network, tmp_path, name):
+    """Escape sequences, and what no terminal can print, come out as their codes, or are refused in one line."""
+    for file, change in {
+        "metrics.json": lambda found: found["baseline"].update(name=name),
+        "config.json": lambda found: found.update(task=name),
+        "config.json ": lambda found: found["network"]["front"].update({name: 1}),
+        "config.json  ": lambda found: found["parameters"].update({name: name}),
+        "vocabulary.json": lambda found: found["tokens"].append(name),
+    }.items():
+        path = tmp_path / "m"
+        shutil.copytree(network, path)
+        found = json.loads((path / file.strip()).read_bytes())
+        change(found)
+        (path / file.strip()).write_text(json.dumps(found))
+        config = json.loads((path / "config.json").read_bytes()) | {"sha256": {}}
+        (path / "config.json").write_text(json.dumps(config))
+        for verb in (["evaluate", path, text], ["pack", path, "--weights", "bf16"], ["export", path, tmp_path / "o"]):
+            out, err = io.StringIO(), io.StringIO()
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                status = run(*verb)
+            assert status in (0, 2) and err.getvalue().count("\n") == (status == 2)
+            assert all(line.isprintable() for line in (out.getvalue() + err.getvalue()).splitlines())
+            (out.getvalue() + err.getvalue()).encode()
+        card = tmp_path / "m-bf16" / "README.md"
+        if card.exists() and name != "a\nb":
+            assert name not in card.read_text(encoding="utf-8")
+        shutil.rmtree(path), shutil.rmtree(card.parent, ignore_errors=True), (tmp_path / "o").unlink(missing_ok=True)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs pipes")
+def test_export_replaces_nothing_but_a_file(network, capsys, tmp_path):
+    (tmp_path / "file").write_text("another's")
+    (tmp_path / "link").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("link", "pipe", "."):
+        before = os.lstat(tmp_path / name)
+        assert "no ordinary file" in refused(capsys, "export", network, tmp_path / name, "--force")
+        assert os.lstat(tmp_path / name) == before
+    assert "no ordinary file" in refused(capsys, "export", network, os.devnull, "--force")
+    assert run("export", network, tmp_path / "file", "--force") == 0
+
+
+def test_a_run_of_another_version_is_no_traceback(text, capsys, tmp_path):
+    out = tmp_path / "m"
+    (tmp_path / "m.run").mkdir()
+    file = tmp_path / "m.run" / "run.json"
+    good = {"file": str(text), "hidden_size": 4, "embedding_size": 2, "epochs": 1, "batch_size": 2, "tbptt": 8}
+    for arguments, said in (
+        ({"hidden_size": 4}, "must have 'file', the name of the data"),
+        (good | {"file": 5}, "must have 'file', the name of the data"),
+        (good | {"colour": 1}, "'colour' is not an option; there are"),
+        (good | {"cell": 5}, "cell must be one of"),
+        (good | {"column": 5}, "column must be a str"),
+        (good | {"skip_bad": "x"}, "skip_bad must be an integer"),
+        (good | {"validation": "x"}, "validation must be a number"),
+        (good | {"minutes": []}, "minutes must be a number"),
+        (good | {"tbptt": {}}, "tbptt must be"),
+        (good | {"epochs": None}, "epochs must be an integer"),
+        (good | {"level": ["char"]}, "level must be"),
+    ):
+        file.write_text(json.dumps({"format": 2, "arguments": arguments}))
+        assert said in refused(capsys, "fit", "text", "--resume", out)
+    whole = json.dumps({"format": 2, "arguments": good})
+    for torn in range(0, len(whole), 9):
+        file.write_text(whole[:torn])
+        assert "run.json: is not JSON" in refused(capsys, "fit", "text", "--resume", out)
+    file.write_text(whole)
+    assert run("fit", "text", "--resume", out) == 0  # what is absent has its default
+
+
+def test_a_live_run_is_not_replaced(text, capsys, tmp_path):
+    command = [*PROGRAM, "fit", "text", text, "--out", tmp_path / "m", *SMALL, "--minutes", "5"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, env=ENVIRONMENT) as process:
+        assert b"validation" in process.stderr.readline()
+        before = (tmp_path / "m.run" / "run.json").read_bytes()
+        for more in (["--force"], []):
+            err = refused(capsys, "fit", "text", text, "--out", tmp_path / "m", *SMALL, "--seed", 5, *more)
+            assert f"m.run: is in use by process {process.pid} of" in err or "has an unfinished run" in err
+        err = refused(capsys, "fit", "text", "--resume", tmp_path / "m")
+        assert f"m.run: is in use by process {process.pid} of" in err
+        assert (tmp_path / "m.run" / "run.json").read_bytes() == before
+        process.kill()
+
+
+def test_no_more_processes_than_the_machine_has_room_for(text, capsys, tmp_path):
+    err = refused(capsys, "fit", "text", text, "--out", tmp_path / "m", *SMALL, "--devices", 1_000_000)
+    assert re.search(r"devices must be at most \d+, the processors that this machine has for them; got 1000000", err)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_a_run_whose_other_process_is_killed_says_how_to_go_on(text, tmp_path):
+    command = [*PROGRAM, "fit", "text", text, "--out", tmp_path / "m", *SMALL, "--devices", "2", "--minutes", "5"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT) as process:
+        while not (tmp_path / "m.run" / "last.checkpoint").exists() and process.poll() is None:
+            time.sleep(0.05)
+        child = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
+        os.kill(child, signal.SIGKILL)
+        err = process.communicate(timeout=60)[1]
+    said = [line for line in err.splitlines() if line.startswith("unspool:")]
+    assert process.returncode == 2 and "Traceback" not in err and len(said) == 1
+    assert "another process of this run has ended" in said[0] and "--resume" in said[0]
+    assert (tmp_path / "m.run" / "last.checkpoint").exists()

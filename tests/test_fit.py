@@ -3,9 +3,13 @@
 import itertools
 import json
 import math
+import os
 import re
 import signal
+import subprocess
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,7 +21,8 @@ from unspool.data.batches import NO_TARGET, Batch, Chunks
 from unspool.errors import DataError, DivergedError, FolderError, UnspoolError
 from unspool.network import Network
 from unspool.tasks.language_model.estimator import cross_entropy
-from unspool.train import Plan, fit
+from unspool.train import Plan, checkpoint, fit
+from unspool.train.run_folder import held
 
 
 class Counter(torch.nn.Module):
@@ -318,7 +323,9 @@ def test_sigterm_ends_a_run_with_a_checkpoint_to_go_on_from(tmp_path):
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     fit(recurrent(), cross_entropy, text(), newest, Plan(0.1), run=tmp_path, identity="hamlet")
-    with pytest.raises(FolderError, match="was made by another run, hamlet, and this one is macbeth"):
+    with pytest.raises(
+        FolderError, match="was made by another run: that was 'hamlet', and this one is 'macbeth'; go on with the same"
+    ):
         fit(recurrent(), cross_entropy, text(), newest, Plan(0.1), run=tmp_path, identity="macbeth", resume=True)
     (tmp_path / "history.jsonl").write_text("")
     with pytest.raises(FolderError, match=r"history.jsonl: has 0 of \d+ lines; put it back"):
@@ -535,3 +542,131 @@ def test_tensorboard_is_told_the_history(tmp_path):
     for name in ("loss", "validation", "gradient_norm", "learning_rate"):
         reported = [(event.step, event.value) for event in events.Scalars(name)]
         assert reported == [(line["step"], pytest.approx(line[name], rel=1e-6)) for line in outcome.history]
+
+
+def test_a_checkpoint_of_another_version_is_no_traceback(tmp_path):
+    """What it lacks has a default or is named; what it has more is named; what it cannot mean is refused."""
+
+    def resumed():
+        return fit(recurrent(), cross_entropy, text(), newest, Plan(0.1), run=tmp_path, resume=True)
+
+    whole = fit(recurrent(), cross_entropy, text(), newest, Plan(0.1), run=tmp_path)
+    path = tmp_path / "last.checkpoint"
+    tensors, progress = checkpoint.read(path)
+    history = (tmp_path / "history.jsonl").read_bytes()
+    at = progress["at"]
+    for absent in ("tokens", "waited", "best", "recent", "overflows"):
+        checkpoint.write(path, tensors, progress | {"at": {k: v for k, v in at.items() if k != absent}})
+        assert resumed().history == whole.history
+    window, optimiser = progress["recorder"]["window"], progress["optimiser"]
+    bad = [
+        ({"at": at | {"colour": 1}}, "'colour', which this version does not know"),
+        ({"at": at | {"index": 10**9}}, "the index of the next batch must be an integer from 0 to"),
+        ({"at": at | {"epoch": "1"}}, "epoch must be an integer"),
+        ({"at": at | {"seconds": None}}, "seconds must be a number"),
+        ({"at": at | {"recent": ["x"]}}, "a norm or the best check must be a number"),
+        ({"at": {k: v for k, v in at.items() if k != "epoch"}}, "epoch"),
+        ({"at": []}, "last.checkpoint"),
+        ({"recorder": {"lines": -1, "window": window}}, "lines must be an integer"),
+        ({"recorder": {"lines": 1, "window": window | {"colours": []}}}, "colours"),
+        ({"recorder": {"lines": 1, "window": window | {"losses": "x"}}}, "a loss or a norm must be a number"),
+        ({"optimiser": {}}, "'state' is missing"),
+        ({"optimiser": optimiser | {"groups": []}}, "last.checkpoint"),
+        ({"shape": [0, 0, 0, 0]}, "last.checkpoint"),
+    ]
+    for name in progress.keys() - {"scaler"}:
+        bad.append(({name: None}, "."))
+    for changes, complaint in bad:
+        checkpoint.write(path, tensors, progress | changes)
+        if changes in ({"shape": None},):
+            continue  # a state that is not carried
+        with pytest.raises(FolderError, match=complaint) as caught:
+            resumed()
+        assert str(tmp_path) in str(caught.value)
+    for name in ("identity", "at", "recorder", "optimiser", "shape"):
+        checkpoint.write(path, tensors, {k: v for k, v in progress.items() if k != name})
+        with pytest.raises(FolderError, match=f"'{name}' is missing"):
+            resumed()
+    for name in [name for name in tensors if name.startswith(("network", "best", "random"))]:
+        checkpoint.write(path, {k: v for k, v in tensors.items() if k != name}, progress)
+        with pytest.raises(FolderError, match="finish the run with the version of unspool that began it"):
+            resumed()
+    checkpoint.write(path, tensors, progress)
+    for torn in (history[:-5], b"[]\n" + history, b"{}\n" + history):
+        (tmp_path / "history.jsonl").write_bytes(torn)
+        with pytest.raises(FolderError, match=r"history\.jsonl"):
+            resumed()
+
+
+def test_a_checkpoint_of_other_data_or_options_says_which(tmp_path):
+    identity = {"task": "t", "learning_rate": 0.1, "tbptt": (3, 4), "sha256": "a" * 64}
+
+    def run(**changes):
+        now = {k: v for k, v in (identity | changes).items() if v is not None}
+        fit(recurrent(), cross_entropy, text(), newest, Plan(0.1), run=tmp_path, identity=now, resume=True)
+
+    run()
+    run(learning_rate=np.float64(0.1))
+    for changes, said in (
+        ({"sha256": "b" * 64}, "was made by another run: the data have changed; go on"),
+        ({"learning_rate": 0.2}, "another run: learning_rate was 0.1, and is 0.2; go on"),
+        ({"tbptt": None, "sha256": ""}, r"the data have changed; tbptt was \[3, 4\], and is 'nothing'; go on"),
+    ):
+        with pytest.raises(FolderError, match=said):
+            run(**changes)
+
+
+HOLDS = """
+import sys, time
+from pathlib import Path
+from unspool.train.run_folder import held
+with held(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(1000)
+"""
+
+
+def test_a_folder_is_for_one_run(tmp_path):
+    run = tmp_path / "m.run"
+
+    def train():
+        fit(recurrent(), cross_entropy, text(), newest, Plan(0.1), run=run)
+
+    with subprocess.Popen([sys.executable, "-c", HOLDS, str(run)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"held\n"
+        try:
+            with pytest.raises(
+                FolderError, match=rf"m\.run: is in use by process {process.pid} of .*; wait for its end"
+            ):
+                train()
+            assert sorted(p.name for p in run.iterdir()) == ["lock"]
+        finally:
+            process.kill()
+    train()  # the system has taken the lock away
+    with held(run), held(run):
+        train()
+        with ThreadPoolExecutor(1) as pool, pytest.raises(FolderError, match=f"in use by process {os.getpid()} of"):
+            pool.submit(train).result()
+    assert sorted(p.name for p in run.iterdir()) == ["history.jsonl", "last.checkpoint"]
+
+
+@pytest.mark.parametrize("name", ["history.jsonl", "last.checkpoint", "lock", "."])
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_nothing_is_written_through_what_somebody_else_has_put_there(tmp_path, name, kind):
+    run, other = tmp_path / "m.run", tmp_path / "other"
+    other.mkdir()
+    for file in ("history.jsonl", "last.checkpoint", "lock"):
+        (other / file).write_text("another's")
+    if name != ".":
+        run.mkdir()
+    place = run / name if name != "." else run
+    if kind == "link":
+        place.symlink_to(other / name)
+    else:
+        os.mkfifo(place)
+    if name == "last.checkpoint":  # it is removed
+        fit(recurrent(), cross_entropy, text(), newest, Plan(0.1), run=run)
+    else:
+        with pytest.raises(FolderError, match="cannot be written"):
+            fit(recurrent(), cross_entropy, text(), newest, Plan(0.1), run=run)
+    assert {p.read_text() for p in other.iterdir()} == {"another's"}

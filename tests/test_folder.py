@@ -4,6 +4,7 @@ import errno
 import itertools
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from unspool import FolderError
+from unspool import FolderError, beside
 from unspool.saved import card, folder
 
 WEIGHTS = {"w": np.arange(6, dtype=np.float32).reshape(2, 3)}
@@ -88,6 +89,7 @@ def test_full_disk_leaves_nothing_and_loses_nothing(tmp_path, monkeypatch, there
         return original(*args, **options)
 
     monkeypatch.setattr(os, function, full)
+    monkeypatch.setattr(beside, "_exchange", lambda new, path: False)
     with pytest.raises(FolderError, match=rf"^{tmp_path}/m (was not written|cannot be made) .*No space left on device"):
         write(tmp_path / "m", 1, force=True)
     monkeypatch.undo()
@@ -188,3 +190,64 @@ def test_card_names_the_library_and_shows_the_figures():
     text = card.model_card("A title", CONFIG, {"unit": "word", "validation": {"bits": 1.23456, "best": None}}, "About.")
     assert text.startswith("---\nlibrary_name: unspool\n")
     assert "| validation: bits | 1.235 |" in text and "best" not in text
+
+
+# A process whose memory has room for what it has, and for so many bytes more.
+LITTLE_MEMORY = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+import torch
+from unspool import FolderError
+from unspool.saved import folder
+from unspool.train import checkpoint
+path, what = Path(sys.argv[1]), sys.argv[2]
+weights = {"w": np.ones(25_000_000, np.float32)}
+folder.write(path / "m", {"network": {}}, weights, {})
+checkpoint.write(path / "c", {"w": torch.ones(25_000_000)}, {})
+tensors = {"w": torch.ones(25_000_000)}
+size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + int(sys.argv[3])
+resource.setrlimit(resource.RLIMIT_AS, (size, size))
+calls = {
+    "write": lambda: folder.write(path / "n", {"network": {}}, weights, {}),
+    "read": lambda: folder.read(path / "m"),
+    "write a checkpoint": lambda: checkpoint.write(path / "c", tensors, {}),
+    "read a checkpoint": lambda: checkpoint.read(path / "c"),
+}
+try:
+    calls[what]()
+    print("done")
+except FolderError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and a limit of memory")
+@pytest.mark.parametrize("what", ["write", "read", "write a checkpoint", "read a checkpoint"])
+@pytest.mark.parametrize("room", [2**20, 120_000_000, 220_000_000])
+def test_too_little_memory_is_one_line(tmp_path, what, room):
+    command = [sys.executable, "-c", LITTLE_MEMORY, str(tmp_path), what, str(room)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert re.search("there is not enough memory|does not fit into memory", result.stdout)
+    assert "n" not in os.listdir(tmp_path) and folder.read(tmp_path / "m")
+
+
+def test_what_is_too_large_to_be_read_is_not_written(tmp_path):
+    with pytest.raises(FolderError, match=r"vocabulary\.json would have 67108865 bytes, and may have 67108864"):
+        folder.write(tmp_path / "m", CONFIG, WEIGHTS, {"vocabulary.json": " " * (2**26 + 1)})
+    with pytest.raises(FolderError, match=r"config\.json would have \d+ bytes, and may have 1048576"):
+        folder.write(tmp_path / "m", CONFIG | {"more": " " * 2**20}, WEIGHTS, {})
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "text", ['"\\ud800"', '["\\udc00\\ud800"]', '{"\\udfff": 1}', "[" * 33 + "1" + "]" * 33, '"\ud800"'], ids=range(5)
+)
+def test_json_that_nothing_else_could_write_or_print_is_refused(text):
+    data = f'{{"a": {text}}}'.encode("utf-8", "surrogatepass")
+    with pytest.raises(
+        FolderError, match=r"metrics\.json: is not JSON \(it (has what is no char|is nested more than 32)"
+    ):
+        folder.json_object(data, "metrics.json")
+    assert folder.json_object(b'{"a": "\\ud83d\\ude00", "b": [[{}]]}', "x") == {"a": "😀", "b": [[{}]]}

@@ -284,7 +284,9 @@ ODD = [
     ('{"front": {}, "recurrent": [], "head": {}}', "network must have a section 'recurrent'"),
     (odd("front", kind="true"), "kind must be one of one-hot, embedding, dense"),
     (odd("front", kind='"d\\u00e9nse\\n"'), "kind must be one of one-hot, embedding, dense"),
-    (odd("front", kind='"\\ud800"'), "kind must be one of one-hot, embedding, dense"),
+    (odd("front", kind='"\\ud800"'), "JSON"),
+    (odd("front", kind='"\\udc00\\ud800"'), "JSON"),
+    (odd("front", kind='"\\ud83d\\ude00"'), "kind must be one of one-hot, embedding, dense"),
     (odd("front", kind='"dense\\u0000"'), "kind must be one of one-hot, embedding, dense"),
     (odd("front", kind='["dense"]'), "kind must be one of one-hot, embedding, dense"),
     (odd("front", kind='"dens\\u0065"'), None),
@@ -413,3 +415,33 @@ def test_c_under_the_sanitizer_with_mutated_folders(program, folders, tmp_path, 
         assert status == 0 or (status == 2 and error.count("\n") == 1), error
         ran += status == 0
     assert 0 < ran < 60
+
+
+def test_a_pipe_in_a_folder_is_not_waited_for(program, folders, tmp_path):
+    for name in ("config.json", "model.safetensors"):
+        path = place(tmp_path / name.partition(".")[0], *parts(folders / "lstm"))
+        (path / name).unlink()
+        os.mkfifo(path / name)
+        status, _, error = step_from_c(program, path, [1])
+        assert status == 2 and f"{name} is missing or cannot be read" in error
+
+
+def test_a_small_file_of_json_makes_no_large_memory(program, folders, tmp_path):
+    config, weights = parts(folders / "lstm")
+    path = place(tmp_path / "large", json.dumps(config).encode() + b" " * 2**20, weights)
+    assert "config.json is too large" in step_from_c(program, path, [1])[2]
+    with pytest.raises(FolderError, match=r"config\.json: has more than 1048576 bytes"):
+        load(path)
+    header = b'{"w": [' + b"0," * 2**18 + b"0]}"
+    path = place(tmp_path / "header", config, len(header).to_bytes(8, "little") + header)
+    assert "model.safetensors has more than 2^18 values" in step_from_c(program, path, [1])[2]
+
+
+def test_no_escape_sequence_gets_out_of_c(program, folders, tmp_path):
+    config, _ = parts(folders / "lstm")
+    names = [json.dumps(f"x{code}", ensure_ascii=False).encode() for code in ("\x9b31m", "\u202e", "é")]
+    for name in [*names, b'"x\\u001b[31m"']:
+        header = b"{" + name + b':{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+        path = place(tmp_path / "m", config, len(header).to_bytes(8, "little") + header + b"\0\0\xc0\x7f")
+        status, _, error = step_from_c(program, path, [1])
+        assert status == 2 and error.isascii() and error.removesuffix("\n").isprintable()

@@ -1,12 +1,17 @@
 """Streams: what a saved network computes without PyTorch is what the training side computes."""
 
+import copy
 import inspect
 import json
+import multiprocessing
+import pickle
 import pydoc
+import shutil
 import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -531,3 +536,43 @@ def test_without_torch_installed(model, tmp_path):
     for path, y in wanted.items():
         assert_allclose(np.load(f"{path}.out.npy"), y, rtol=0, atol=ATOL)
     assert result.stdout.endswith("%)\n" + model.generate(length=20, random_state=0) + "\n")
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda stream: pickle.loads(pickle.dumps(stream))])
+@pytest.mark.parametrize("cell", RECURRENT)
+def test_copies_of_a_stream_go_on_with_the_same_bits(networks, cell, copied):
+    path, front = networks[cell]
+    stream, xs = load(path), saved.inputs(front, 9)
+    sessions = stream.streams(3, threads=2)
+    stream.run(xs[:5])
+    sessions.step(xs[:3])
+    sessions.step(xs[:1], np.array([1]))
+    again, several = copied(stream), copied(sessions)
+    again.run(xs)  # it has a state of its own
+    again = copied(stream)
+    assert_array_equal(again.run(xs), stream.run(xs))
+    assert (len(several), several.threads, type(several)) == (3, 2, type(sessions))
+    assert_array_equal(several.step(xs[3:6]), sessions.step(xs[3:6]))
+
+
+def test_a_pickle_needs_no_folder_and_copies_share_the_weights(tmp_path):
+    small_, path = tmp_path / "p", saved.saved(tmp_path / "m", saved.config(bidirectional=True))[1]
+    small.pack(path, small_, "int8")
+    for folder_ in (path, small_):
+        stream = load(folder_)
+        assert copy.copy(stream).network is copy.deepcopy(stream).network is stream.network
+        data, xs = pickle.dumps([stream, stream.network]), saved.inputs(DENSE, 5)
+        wanted = stream.run(xs)
+        shutil.rmtree(folder_)
+        again, network = pickle.loads(data)
+        assert again.network is network and network.sha256 == stream.network.sha256
+        assert_array_equal(again.run(xs), wanted)
+
+
+def test_a_pool_of_processes_goes_on(networks):
+    path, front = networks["lstm"]
+    stream, xs = load(path), saved.inputs(front, 9)
+    stream.run(xs)
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        theirs = pool.submit(Stream.run, stream, xs).result()
+    assert_array_equal(theirs, stream.run(xs))

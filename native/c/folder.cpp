@@ -18,8 +18,9 @@ namespace {
 
 std::string read_file(const std::filesystem::path& path, std::uintmax_t most) {
     std::error_code problem;
-    const std::uintmax_t size = std::filesystem::file_size(path, problem);
-    if (problem) refuse(path.filename().string() + " is missing or cannot be read");
+    const bool ordinary = std::filesystem::is_regular_file(path, problem);  // a pipe would wait for its writer
+    const std::uintmax_t size = ordinary ? std::filesystem::file_size(path, problem) : 0;
+    if (problem || !ordinary) refuse(path.filename().string() + " is missing or cannot be read");
     if (size > most) refuse(path.filename().string() + " is too large");
     std::string data(size, '\0');
     std::ifstream file(path, std::ios::binary);
@@ -104,7 +105,7 @@ int complain(const char* what, char* error, size_t size) {
     if (error && size) {
         std::snprintf(error, size, "%s", what);
         for (char* c = error; *c; ++c)
-            if (static_cast<unsigned char>(*c) < 0x20 || *c == 0x7f) *c = '?';  // names from files may have any
+            if (*c < 0x20 || *c >= 0x7f) *c = '?';  // names from files may have any, and char may be signed or not
     }
     return -1;
 }
@@ -142,7 +143,7 @@ unspool_stream* unspool_load(const char* folder, char* error, size_t error_size)
     auto stream = std::make_unique<unspool_stream>();
     const int failed = guarded(error, error_size, [&] {
         const std::filesystem::path path(folder);
-        const Json config = JsonReader::read("config.json", read_file(path / "config.json", 1 << 26));
+        const Json config = JsonReader::read("config.json", read_file(path / "config.json", 1 << 20));
         const Json* format = config.find("format");
         if (!format || !format->is_integer(1, 2))
             refuse("config.json has no format that this unspool reads; install a newer one");

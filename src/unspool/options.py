@@ -10,6 +10,7 @@ from dataclasses import MISSING, Field, field, fields
 from typing import Any, NamedTuple, TypeVar
 
 from . import arguments
+from .errors import ArgumentTypeError
 
 Class = TypeVar("Class", bound=type)
 
@@ -55,6 +56,8 @@ def check(options: Any) -> None:
             continue
         if known.choices and (isinstance(value, str) or f.type is str):
             arguments.one_of(f.name, value, known.choices)
+        elif f.type in (str, str | None) and not isinstance(value, str):
+            raise ArgumentTypeError(f"{f.name} must be a str; got {value!r:.80}")
         elif f.type in (int, int | None):
             arguments.integer(f.name, value, int(known.least or 0))
         elif f.type in (float, float | None):

@@ -37,7 +37,9 @@ class Stream(_native.Sessions):
         run(xs)    T of them, int64 (T,) or float32 (T, I): (T, O). However a sequence is cut into runs and steps, the
                    results are the same to the last bit. A bidirectional network has only this, for whole sequences.
 
-    A stream is for one thread; `streams` makes more of them, which share the weights.
+    A stream is for one thread; `streams` makes more of them, which share the weights. A copy (`copy.copy`) shares them,
+    too, and has a state of its own. A pickle holds the configuration, the weights and the state, so that a pool of
+    processes can go on with the same bits; it needs no folder. As with every pickle, load only what is your own.
 
     Raises:
         UnspoolError: x is of another shape or dtype, not finite, or no token that the network knows.
@@ -46,6 +48,12 @@ class Stream(_native.Sessions):
     def __init__(self, network: "Loaded"):
         super().__init__(network.native, 1)
         self.network = network
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.network,), self.state
+
+    def __setstate__(self, state: State) -> None:
+        self.state = state
 
     def reset(self) -> None:
         """Begin a new sequence: from zero, or from the initial state that the network has learned."""
@@ -96,10 +104,19 @@ class Streams(_native.Sessions):
             super().__init__(network.native, integer("n", n, 1, 2**31), integer("threads", threads, 1, 1024))
         except MemoryError:
             raise UnspoolError(f"n must be as many sessions as memory has room for; got {n}") from None
-        self.network = network
+        self.network, self.threads = network, threads
 
     def __len__(self) -> int:
         return self.count
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        states = [self.state(k) for k in range(self.count)]
+        together = {name: np.stack([state[name] for state in states]) for name in self.network.fields}
+        return type(self), (self.network, self.count, self.threads), together
+
+    def __setstate__(self, together: State) -> None:
+        for k in range(self.count):
+            self.set_state(k, {name: array[k] for name, array in together.items()})
 
     def step(self, x: np.ndarray, sessions: np.ndarray | None = None) -> np.ndarray:
         """One time step of some sessions.
@@ -148,9 +165,12 @@ class Loaded:
         saved: what `folder.read` gave.
         path: of it, for complaints.
         instruction_set: one of `_native.instruction_sets()` instead of the best.
+
+    It never changes, so that copies of streams share it. The weights are kept as they were saved, for pickles.
     """
 
     def __init__(self, saved: folder.Saved, path: str | Path, instruction_set: str = ""):
+        self.made_of = saved._replace(files={}), str(path), instruction_set
         self.config = saved.config
         try:
             network = saved.config.get("network")
@@ -162,6 +182,15 @@ class Loaded:
             raise FolderError(f"{path}: has weights that its network has not, {more[0]!r:.80}; save it again")
         self.sha256 = saved.sha256
         self.fields: dict[str, tuple[int, ...]] = dict(self.native.fields)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self.made_of
+
+    def __copy__(self) -> "Loaded":
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Loaded":
+        return self
 
 
 def load(path: str | Path) -> Stream:
@@ -201,6 +230,7 @@ def _names(state: Any) -> str:
 
 
 def _to_bytes(network: Loaded, state: State) -> bytes:
+    folder.make_room(sum(array.nbytes for array in state.values()))
     return safetensors.save(state, {"network": network.sha256})
 
 

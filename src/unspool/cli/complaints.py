@@ -1,11 +1,13 @@
-"""How the command line reports errors: by one line on standard error, and an exit status."""
+"""How the command line reports: by lines of printable characters, whatever a file has put into them; and errors by one
+line on standard error, and an exit status.
+"""
 
 import os
 import sys
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import UnspoolError
+from ..errors import UnspoolError, printable
 
 # The extra that installs each library that a verb may need.
 _EXTRAS = {
@@ -52,8 +54,19 @@ def guarded(call: Callable[[], Any]) -> int:
 
 def complain(message: str) -> int:
     """Print the message in one line, and return the exit status."""
-    print("unspool:", " ".join(message.split()), file=sys.stderr)
+    note(" ".join(message.split()))
     return 2
+
+
+def note(message: str) -> None:
+    """Print a line on standard error."""
+    print("unspool:", printable(message), file=sys.stderr)
+
+
+def say(lines: str) -> None:
+    """Print lines on standard output."""
+    for line in lines.split("\n"):
+        print(printable(line))
 
 
 def _drop_output() -> None:

@@ -1,6 +1,5 @@
 """`unspool fit TASK FILE --out DIR`: train a network on a file, and save it into a folder."""
 
-import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,7 +9,7 @@ from ..options import check, like, option, options_of
 from ..tasks import TASKS, Task
 from ..train import run_folder
 from ..train.plan import Plan
-from .complaints import UsageError
+from .complaints import UsageError, note, say
 from .flags import Parser, add
 
 if TYPE_CHECKING:
@@ -104,14 +103,24 @@ def _run(job: _Job, word: str) -> int:
     of_run = RunOptions(**job.part(RunOptions))
     check_all(options)
     check(of_run)
-    X, y = job.task.part("data")(**job.part(job.task.part("data"))).training_data(options)
+    data = job.task.part("data")(**job.part(job.task.part("data")))
+    check(data)
+    X, y = data.training_data(options)
     from ..tasks.estimator import Training
-    from ..train.ranks import launch, on_first
+    from ..train.loop import alone_in
+    from ..train.ranks import launch
 
     machines = job.machines
     fabric = launch(machines.devices, machines.nodes, machines.precision)
-    first = fabric.global_rank == 0
     model = apart(job.task.part("estimator"), Training, job.parameters)
+    with alone_in(fabric, run_folder.of(job.out)):
+        return _train(job, model, X, y, of_run, fabric, word)
+
+
+def _train(job: _Job, model: "Estimator", X: Any, y: Any, of_run: RunOptions, fabric: Any, word: str) -> int:
+    from ..train.ranks import on_first
+
+    first = fabric.global_rank == 0
     try:
         if not job.resume:
             on_first(fabric, lambda: run_folder.begin(job.out, job.given))
@@ -158,14 +167,12 @@ def _explained(job: _Job, model: "Estimator", error: UnspoolError) -> UnspoolErr
 
 def _conclude(job: _Job, model: "Estimator", word: str) -> int:
     """Print the result, and how to go on if the run was interrupted."""
-    print(model.report())
-    print(f"saved in   {job.out}")
+    say(f"{model.report()}\nsaved in   {job.out}")
     if model.stopped_ != "interrupted":
         run_folder.end(job.out)
         return 0
-    print(
-        f"unspool: interrupted; the best weights so far are saved, and nothing is lost: "
-        f"go on with unspool fit {word} --resume {job.out}",
-        file=sys.stderr,
+    note(
+        f"interrupted; the best weights so far are saved, and nothing is lost: "
+        f"go on with unspool fit {word} --resume {job.out}"
     )
     return 130

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import DataError
 from ..options import options_of
-from .complaints import UsageError
+from .complaints import UsageError, note, say
 from .flags import Parser, add
 
 
@@ -18,7 +18,7 @@ def generate(network: str, prompt: str = "", **options: Any) -> None:
 
     model = saved.load(network)
     if unknown := model.unknown(prompt):
-        print(f"unspool: {unknown} of the prompt's tokens are unknown to the network", file=sys.stderr)
+        note(f"{unknown} of the prompt's tokens are unknown to the network")
     for piece in model.pieces(prompt, **options):
         sys.stdout.write(piece)
         sys.stdout.flush()
@@ -52,16 +52,14 @@ def evaluate(network: str, file: str, **data: Any) -> None:
         raise DataError(str(error) if str(error).startswith(file) else f"{file}: {error}") from None
     unit, score = model.unit, result.network
     part = "held out when it was trained on this text" if result.held_out else "the whole text"
-    print(
-        f"{file}     {score.tokens:,} {unit}s, {part}; {score.unknown:,} of them unknown, scored as the unknown token"
-    )
-    print(f"network    {score.bits:.4f} bits/{unit}, perplexity {score.perplexity:.4g}")
+    say(f"{file}     {score.tokens:,} {unit}s, {part}; {score.unknown:,} of them unknown, scored as the unknown token")
+    say(f"network    {score.bits:.4f} bits/{unit}, perplexity {score.perplexity:.4g}")
     name = model.metrics["baseline"]["name"]
     if result.baseline is not None:
-        print(f"baseline   {result.baseline:.4f} bits/{unit}, perplexity {2**result.baseline:.4g}, {name}")
+        say(f"baseline   {result.baseline:.4f} bits/{unit}, perplexity {2**result.baseline:.4g}, {name}")
     else:
         held_out, baseline = model.metrics["validation"]["bits"], model.metrics["baseline"]["bits"]
-        print(f"when trained, held out: network {held_out:.4f}, {name} {baseline:.4f} bits/{unit}")
+        say(f"when trained, held out: network {held_out:.4f}, {name} {baseline:.4f} bits/{unit}")
 
 
 def add_evaluate(parser: Parser) -> None:
@@ -81,7 +79,7 @@ def pack(network: str, weights: str, out: str | None, force: bool, file: str | N
     to = out or f"{network.rstrip('/')}-{weights}"
     small.pack(network, to, weights, force=force)
     before, after = (os.path.getsize(os.path.join(folder, "model.safetensors")) for folder in (network, to))
-    print(f"saved in   {to}, weights {after:,} bytes instead of {before:,}")
+    say(f"saved in   {to}, weights {after:,} bytes instead of {before:,}")
     if file is not None:
         _print_loss(network, to, file, **data)
 
@@ -93,8 +91,9 @@ def _print_loss(network: str, packed: str, file: str, **data: Any) -> None:
     models = [saved.load(folder) for folder in (network, packed)]
     text, unit = saved.TextFile(file, **data).read(models[0].vocabulary.level), models[0].unit
     before, after = (model.evaluate(text).network.bits for model in models)
-    print(f"float32    {before:.4f} bits/{unit} on {file}")
-    print(f"packed     {after:.4f} bits/{unit}, {after - before:+.4f} ({100 * (after / before - 1):+.2f} %)")
+    say(f"float32    {before:.4f} bits/{unit} on {file}")
+    part = f" ({100 * (after / before - 1):+.2f} %)" if before else ""
+    say(f"packed     {after:.4f} bits/{unit}, {after - before:+.4f}" + part)
 
 
 def add_pack(parser: Parser) -> None:
@@ -113,9 +112,7 @@ def export(network: str, file: str, force: bool) -> None:
     from ..onnx.export import export
 
     difference = export(network, file, force=force)
-    print(
-        f"saved in   {file}, {os.path.getsize(file):,} bytes; in onnxruntime it differs from ours by {difference:.1g}"
-    )
+    say(f"saved in   {file}, {os.path.getsize(file):,} bytes; in onnxruntime it differs from ours by {difference:.1g}")
 
 
 def add_export(parser: Parser) -> None:

@@ -13,6 +13,7 @@ from ..errors import DataError
 LEVELS = ("char", "byte", "word")
 UNITS = {"char": "character", "byte": "byte", "word": "word"}
 # Joined, the pieces give the text again: a space belongs to the word after it, and other white space is a word.
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _WORD = re.compile(r" ?\w+| ?[^\w\s]+|\s+(?!\S)|\s")
 
 
@@ -40,7 +41,10 @@ class Vocabulary:
     def encode(self, text: str | bytes) -> np.ndarray:
         """The numbers of the text's tokens, int32, (N,)."""
         if self.level == "byte":
-            data = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
+            try:
+                data = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
+            except UnicodeEncodeError as error:
+                raise _half(error.object, error.start) from None
             return np.frombuffer(data, np.uint8).astype(np.int32)
         if isinstance(text, bytes):
             raise DataError(f"text must be a str at level {self.level!r}; got bytes: decode them, or use level 'byte'")
@@ -71,11 +75,17 @@ class Vocabulary:
 
 
 def from_text(text: str | bytes, level: str, size: int = 10_000) -> Vocabulary:
-    """The vocabulary of a text: its `size` most frequent tokens. A word must occur at least twice."""
+    """The vocabulary of a text: its `size` most frequent tokens. A word must occur at least twice.
+
+    Raises:
+        DataError: the text has surrogates, which no file in UTF-8 can have.
+    """
     if level == "byte":
         return Vocabulary("byte")
     if isinstance(text, bytes):
         raise DataError(f"text must be a str at level {level!r}; got bytes: decode them, or use level 'byte'")
+    if found := _SURROGATE.search(text):
+        raise _half(text, found.start())
     if level == "char":
         codes, counts = np.unique(_codes(text), return_counts=True)
         most = codes[np.argsort(-counts, kind="stable")[:size]]
@@ -91,13 +101,14 @@ def from_json(data: str | bytes) -> Vocabulary:
         DataError: the data is not a vocabulary.
     """
     try:
-        saved = json.loads(data)
+        saved = json.loads(data.decode() if isinstance(data, bytes) else data)
         level, tokens = saved["level"], saved["tokens"]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise DataError("is not a vocabulary in JSON with 'level' and 'tokens'") from None
     if level not in LEVELS or not isinstance(tokens, list) or not all(isinstance(t, str) for t in tokens):
         raise DataError(f"wants a level of {', '.join(LEVELS)} and a list of strings as its tokens")
     wanted = tokens[:1] == [""] and len(set(tokens)) == len(tokens) and "" not in tokens[1:]
+    wanted = wanted and not any(map(_SURROGATE.search, tokens))
     if level == "char":
         wanted = wanted and all(len(t) == 1 for t in tokens[1:])
     if level == "byte":
@@ -105,6 +116,13 @@ def from_json(data: str | bytes) -> Vocabulary:
     if not wanted:
         raise DataError(f"has tokens that are no vocabulary of level {level!r}: the first must be '', all different")
     return Vocabulary(level, tuple(tokens))
+
+
+def _half(text: str, at: int) -> DataError:
+    return DataError(
+        f"character {at + 1} of the text, {text[at]!r}, is half of a pair of surrogates, which is no character and "
+        f"cannot be saved: decode the bytes with errors='replace', or give them as they are at level 'byte'"
+    )
 
 
 def _codes(text: str) -> np.ndarray:

@@ -14,6 +14,7 @@ is written, onnxruntime runs the graph, and the outputs are compared with those 
 """
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,8 @@ def export(path: str | Path, out: str | Path, *, force: bool = False) -> float:
         UnspoolError: the file exists, or the difference is more than 1e-5.
     """
     out = Path(out)
+    if os.path.lexists(out) and not out.is_file():
+        raise UnspoolError(f"{out} exists, and is no ordinary file; choose another file")
     if out.exists() and not force:
         raise UnspoolError(f"{out} exists; choose another file, or give force to replace it")
     saved = folder.read(path, optional=(_VOCABULARY,))

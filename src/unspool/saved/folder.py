@@ -11,9 +11,9 @@ README.md             a model card for people to read
 import hashlib
 import json
 import os
-import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -22,11 +22,14 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
-from ..beside import beside
+from ..beside import beside, ordinary, recover
 from ..errors import FolderError
 
 FORMAT = 2  # format 1 had only language models, with fewer options, whose meaning is unchanged
-_LARGEST_JSON = 2**26  # bytes
+# Bytes that a file may have; weights have no bound, and the history of a long run has one that it cannot reach.
+_LARGEST = {"config.json": 2**20, "history.jsonl": 2**32, "model.safetensors": 2**63}
+_LARGEST_OTHER = 2**26
+_DEEPEST = 32  # objects and lists in one another
 
 
 class Saved(NamedTuple):
@@ -44,6 +47,7 @@ class Saved(NamedTuple):
 def check_free(path: str | Path, force: bool = False) -> None:
     """Raise FolderError unless a network can be saved at this path; this is to be known before one is trained."""
     path = Path(path).absolute()
+    recover(path)
     if path.is_dir() and any(path.iterdir()):
         if not (path / "config.json").is_file() or not (path / "model.safetensors").is_file():
             raise FolderError(f"{path} exists and is not a saved network; choose another folder")
@@ -81,12 +85,15 @@ def write(
     """
     check_free(path, force)
     path = Path(path).absolute()
-    contents = {"model.safetensors": safetensors.save(dict(weights))}
-    contents |= {name: text.encode() for name, text in files.items()}
-    sums = {name: _sha256(contents[name]) for name in ("model.safetensors", "vocabulary.json") if name in contents}
-    config = {"format": FORMAT, **config, "sha256": sums}
-    contents["config.json"] = json.dumps(config, indent=2, default=plain).encode()
     try:
+        make_room(sum(w.nbytes for w in weights.values()))
+        contents = {"model.safetensors": safetensors.save(dict(weights))}
+        contents |= {name: text.encode() for name, text in files.items()}
+        sums = {name: _sha256(contents[name]) for name in ("model.safetensors", "vocabulary.json") if name in contents}
+        config = {"format": FORMAT, **config, "sha256": sums}
+        contents["config.json"] = json.dumps(config, indent=2, default=plain).encode()
+        for name, data in contents.items():
+            check_size(name, len(data))
         path.parent.mkdir(parents=True, exist_ok=True)
         with beside(path) as new:
             new.mkdir()
@@ -97,6 +104,23 @@ def write(
             f"{path} was not written ({error.strerror or error}), and nothing was left there; "
             f"make room or choose another folder"
         ) from None
+    except MemoryError:
+        raise FolderError(f"{path} was not written (there is not enough memory), and nothing was left there") from None
+
+
+def check_size(name: str, size: int) -> None:
+    """Raise FolderError if a file of a folder would be too large to be read again."""
+    most = _LARGEST.get(name, _LARGEST_OTHER)
+    if size > most:
+        raise FolderError(f"{name} would have {size} bytes, and may have {most}; make what it is to hold smaller")
+
+
+def make_room(size: int) -> None:
+    """Raise MemoryError unless there is memory to save or load weights of so many bytes.
+
+    safetensors makes two copies of them, or three in its earlier versions, and aborts the process where it cannot.
+    """
+    np.empty(3 * size + 2**24, np.uint8)
 
 
 def read(
@@ -114,8 +138,10 @@ def read(
     """
     path = Path(path)
     if not path.is_dir():
+        recover(path)
+    if not path.is_dir():
         raise FolderError(f"{path}: no such folder; give the folder of a saved network")
-    config = json_object(_read_file(path / "config.json"), path / "config.json")
+    config = json_object(read_file(path / "config.json", links=True), path / "config.json")
     version, sums = config.get("format"), config.get("sha256")
     if type(version) is not int or version < 1 or not isinstance(sums, dict):
         raise FolderError(f"{path / 'config.json'}: must have a format number and checksums; save the network again")
@@ -124,7 +150,7 @@ def read(
     if task is not None and config.get("task") != task:
         raise FolderError(f"{path}: was saved by the task {config.get('task')!r:.40}; a {task} is needed here")
     there = [name for name in optional if (path / name).is_file()]
-    contents = {name: _read_file(path / name) for name in ("model.safetensors", *files, *there)}
+    contents = {name: read_file(path / name, links=True) for name in ("model.safetensors", *files, *there)}
     for name, data in contents.items():
         if name in sums and sums[name] != _sha256(data):
             raise FolderError(f"{path / name}: is damaged, as its SHA-256 is not the one in config.json; save it again")
@@ -142,15 +168,34 @@ def read_as(path: str | Path, task: str) -> Iterator[None]:
         raise FolderError(f"{path}: is not a saved {task.replace('_', ' ')} ({what}); save it again") from None
 
 
-def json_object(data: bytes, name: str | Path) -> dict[str, Any]:
-    """The JSON object that a file of this name holds; raise FolderError if it does not hold one."""
+def json_object(data: bytes, name: str | Path, again: str = "save the network again") -> dict[str, Any]:
+    """The JSON object that a file of this name holds, with strings that can be written again.
+
+    Raises:
+        FolderError: it does not hold one; `again` says what to do.
+    """
     try:
-        value = json.loads(data, object_pairs_hook=_once)
+        value = json.loads(data.decode(), object_pairs_hook=_once)
+        _check_depth(value)
+        if b"\\u" in data:  # half of a pair is no character, and nothing can print it
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeError:
+        raise FolderError(f"{name}: is not JSON (it has what is no character of Unicode); {again}") from None
     except (ValueError, RecursionError) as error:
-        raise FolderError(f"{name}: is not JSON ({error}); save the network again") from None
+        raise FolderError(f"{name}: is not JSON ({error}); {again}") from None
     if not isinstance(value, dict):
-        raise FolderError(f"{name}: must be a JSON object; save the network again")
+        raise FolderError(f"{name}: must be a JSON object; {again}")
     return value
+
+
+def _check_depth(value: Any) -> None:
+    inner = [value]
+    for _ in range(_DEEPEST + 1):
+        containers = [part for part in inner if isinstance(part, dict | list)]
+        inner = [part for one in containers for part in (one.values() if isinstance(one, dict) else one)]
+        if not inner:
+            return
+    raise ValueError(f"it is nested more than {_DEEPEST} deep")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -162,26 +207,40 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def _read_file(path: Path) -> bytes:
+def read_file(
+    path: Path, again: str = "give the folder of a saved network", links: bool = False, most: int = 0
+) -> bytes:
+    """The contents of an ordinary file.
+
+    Args:
+        path: the file.
+        again: what to do if it cannot be read.
+        links: whether it may be a link.
+        most: the bytes that it may have; 0: as many as a file of this name in a folder.
+    Raises:
+        FolderError: it is missing, too large, or no ordinary file, or it cannot be read.
+    """
+    most = most or _LARGEST.get(path.name, _LARGEST_OTHER)
     try:
-        with open(path, "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise FolderError(f"{path}: is not an ordinary file; give the folder of a saved network")
-            if path.suffix != ".safetensors" and status.st_size > _LARGEST_JSON:
-                raise FolderError(f"{path}: has more than {_LARGEST_JSON} bytes; it is not a file of a saved network")
-            return file.read(status.st_size)
+        with open(path, "rb", opener=partial(ordinary, links=links)) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > most:
+                raise FolderError(f"{path}: has more than {most} bytes; it is not a file of a saved network")
+            return file.read(size)
     except FileNotFoundError:
-        raise FolderError(f"{path}: is missing; give the folder of a saved network") from None
+        raise FolderError(f"{path}: is missing; {again}") from None
     except MemoryError:
-        raise FolderError(f"{path}: does not fit into memory; give the folder of a saved network") from None
+        raise FolderError(f"{path}: does not fit into memory; {again}") from None
     except OSError as error:
-        raise FolderError(f"{path}: cannot be read ({error.strerror}); give the folder of a saved network") from None
+        raise FolderError(f"{path}: cannot be read ({error.strerror}); {again}") from None
 
 
 def _weights(data: bytes, name: Path) -> dict[str, np.ndarray]:
     try:
+        make_room(len(data))
         weights = safetensors.load(data)
+    except MemoryError:
+        raise FolderError(f"{name}: does not fit into memory; give the folder of a smaller network") from None
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise FolderError(f"{name}: cannot be read ({error}); save the network again") from None
     for key, value in weights.items():

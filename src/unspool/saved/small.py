@@ -45,7 +45,7 @@ def pack(path: str | Path, out: str | Path, weights: str, *, force: bool = False
     files = {name: _text(data, path / name) for name, data in saved.files.items()}
     config = {name: value for name, value in saved.config.items() if name not in ("format", "sha256")}
     config["weights"] = weights
-    files["README.md"] = card.model_card(f"Network with {weights} weights", config, _metrics(files), _ABOUT)
+    files["README.md"] = card.model_card(f"Network with {weights} weights", config, _metrics(files, path), _ABOUT)
     folder.write(out, config, small(saved.weights, weights), files, force=force)
 
 
@@ -112,8 +112,8 @@ def _text(data: bytes, path: Path) -> str:
         raise FolderError(f"{path}: cannot be read ({error}); save the network again") from None
 
 
-def _metrics(files: Mapping[str, str]) -> dict[str, Any]:
-    return folder.json_object(files.get("metrics.json", "{}").encode(), "metrics.json")
+def _metrics(files: Mapping[str, str], path: Path) -> dict[str, Any]:
+    return folder.json_object(files.get("metrics.json", "{}").encode(), path / "metrics.json")
 
 
 _ABOUT = """A network made smaller by `unspool pack`: the metrics are those of the network with float32 weights."""

@@ -44,7 +44,7 @@ class Work(NamedTuple):
     loss: as for `unspool.train.fit`.
     batches: the batches to train on.
     validation: the batches whose mean loss per target is to be minimised.
-    source: what identifies the data.
+    source: what identifies the data, by name; `sha256` of it.
     data: whatever the task needs for `_finish`, when the network is trained.
     """
 
@@ -52,7 +52,7 @@ class Work(NamedTuple):
     loss: Loss
     batches: Batches
     validation: Iterable[Batch]
-    source: Any
+    source: dict[str, Any]
     data: Any
 
 
@@ -113,7 +113,7 @@ class Estimator(Options, BaseEstimator):
                     record=self._record,
                     run=None if run is None else Path(run),
                     resume=resume,
-                    identity=json.dumps([self.task, flat(self), work.source], default=repr),
+                    identity={"task": self.task, **flat(self), **work.source},
                     **options,
                 )
             except DivergedError as error:

@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from ..beside import beside
+from ..beside import beside, ordinary
 from ..errors import FolderError
+from ..saved import folder
 
 _FORMAT = 2
 _MAGIC = b"unspool checkpoint "
@@ -30,7 +31,8 @@ def begin(path: Path, history: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
-        history.write_text("")
+        with open(history, "w", opener=ordinary):
+            pass
     except OSError as error:
         raise FolderError(
             f"{path.parent}: cannot be written ({error.strerror or error}); choose another folder"
@@ -44,10 +46,13 @@ def write(path: Path, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]
         FolderError: it cannot be written. The earlier one is still there.
     """
     said = torch.frombuffer(bytearray(json.dumps(progress).encode()), dtype=torch.uint8)
-    data = save({**_apart(tensors), "progress": said})
-    with _or_complain(path), beside(path) as new, open(new, "wb") as file:
-        file.write(_MAGIC + f"{_FORMAT} {hashlib.sha256(data).hexdigest()}\n".encode())
-        file.write(data)
+    with _or_complain(path):
+        apart = {**_apart(tensors), "progress": said}
+        folder.make_room(sum(tensor.nbytes for tensor in apart.values()))
+        data = save(apart)
+        with beside(path) as new, open(new, "wb") as file:
+            file.write(_MAGIC + f"{_FORMAT} {hashlib.sha256(data).hexdigest()}\n".encode())
+            file.write(data)
 
 
 def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -67,12 +72,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         FolderError: the checkpoint is missing, truncated or altered.
     """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise FolderError(f"{path}: no such checkpoint; begin the run anew") from None
-    except OSError as error:
-        raise FolderError(f"{path}: cannot be read ({error.strerror or error})") from None
+    data = folder.read_file(path, "begin the run anew", most=2**63)
     head, _, rest = data[:200].partition(b"\n")
     version, _, sha256 = head.removeprefix(_MAGIC).decode("ascii", "replace").partition(" ")
     if not head.startswith(_MAGIC):
@@ -86,10 +86,32 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not rest or sha256 != hashlib.sha256(body).hexdigest():
         raise FolderError(f"{path}: is truncated or altered, as its SHA-256 is not the one in it; begin the run anew")
     try:
+        folder.make_room(len(body))
         tensors = load(bytes(body))
-        return tensors, json.loads(tensors.pop("progress").numpy().tobytes())
+        said = tensors.pop("progress").numpy().tobytes()
+        return tensors, folder.json_object(said, path, "begin the run anew")
+    except MemoryError:
+        raise FolderError(f"{path}: does not fit into memory; go on where there is more") from None
+    except FolderError:
+        raise
     except (SafetensorError, KeyError, ValueError) as error:
         raise FolderError(f"{path}: is not a checkpoint of this unspool ({error}); begin the run anew") from None
+
+
+@contextlib.contextmanager
+def understood(path: Path) -> Iterator[None]:
+    """Turn the errors that wrong contents of a checkpoint cause into a FolderError; they are another version's."""
+    wrong = AttributeError, LookupError, OverflowError, RuntimeError, TypeError, ValueError
+    try:
+        yield
+    except FolderError:
+        raise
+    except wrong as error:
+        what = f"{error} is missing" if isinstance(error, KeyError) else error
+        raise FolderError(
+            f"{path}: is not a checkpoint that this unspool can go on from ({what}); finish the run with the version "
+            f"of unspool that began it, or begin it anew"
+        ) from None
 
 
 def pack_optimiser(optimiser: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -112,6 +134,8 @@ def unpack_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Ten
     for key, value in {**found, **rest["state"]}.items():
         k, name = key.split(".", 1)
         state.setdefault(int(k), {})[name] = value
+    if len({frozenset(values) for values in state.values()}) > 1:
+        raise ValueError("the optimiser's state is not that of one optimiser")
     groups = [{**group, **saved} for group, saved in zip(optimiser.param_groups, rest["groups"], strict=True)]
     for group, saved in zip(groups, rest["groups"], strict=True):
         group["params"] = saved["params"]
@@ -120,31 +144,35 @@ def unpack_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Ten
     optimiser.load_state_dict({"state": state, "param_groups": groups})
 
 
-def keep_lines(path: Path, lines: int, write: bool) -> list[dict[str, Any]]:
-    """The first lines of the history; with `write`, the later ones, which the checkpoint does not know, are removed."""
-    try:
-        found = path.read_text().splitlines(keepends=True)
-        kept = found[:lines]
-        history = [json.loads(line) for line in kept]
-    except (OSError, ValueError) as error:
-        raise FolderError(f"{path}: cannot be read ({error}); put it back, or begin the run anew") from None
+def keep_lines(path: Path, lines: int, write: bool, names: Collection[str]) -> list[dict[str, Any]]:
+    """The first lines of the history; with `write`, the later ones, which the checkpoint does not know, are removed.
+
+    Each must be an object that has these names.
+    """
+    again = "put it back, or begin the run anew"
+    found = folder.read_file(path, again).splitlines(keepends=True)
+    kept = found[:lines]
+    history = [folder.json_object(line, path, again) for line in kept]
     if len(kept) < lines:
-        raise FolderError(f"{path}: has {len(kept)} of {lines} lines; put it back, or begin the run anew")
+        raise FolderError(f"{path}: has {len(kept)} of {lines} lines; {again}")
+    for number, line in enumerate(history, 1):
+        if missing := [name for name in names if name not in line]:
+            raise FolderError(f"{path}: {missing[0]} is missing in line {number}; {again}")
     if write and len(found) > lines:
         with _or_complain(path), beside(path) as new:
-            new.write_text("".join(kept))
+            new.write_bytes(b"".join(kept))
     return history
 
 
 def add_line(path: Path, line: Mapping[str, Any]) -> None:
     """Add a line to the history."""
-    with _or_complain(path), open(path, "a") as file:
+    with _or_complain(path), open(path, "a", opener=ordinary) as file:
         file.write(json.dumps(line) + "\n")
 
 
 def sync(path: Path) -> None:
     """Force the history to the disk."""
-    with _or_complain(path), open(path, "a") as file:
+    with _or_complain(path), open(path, "a", opener=ordinary) as file:
         os.fsync(file.fileno())
 
 
@@ -152,8 +180,9 @@ def sync(path: Path) -> None:
 def _or_complain(path: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
+    except (OSError, MemoryError) as error:
+        why = "there is not enough memory" if isinstance(error, MemoryError) else error.strerror or error
         raise FolderError(
-            f"{path}: was not written ({error.strerror or error}); make room, and go on from the last checkpoint, "
+            f"{path}: was not written ({why}); make room, and go on from the last checkpoint, "
             f"or begin anew if there is none yet"
         ) from None

@@ -1,12 +1,13 @@
 """The one training loop, for every task: it never loses work and never hides a blow-up."""
 
+import json
 import math
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,13 +15,15 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
+from ..arguments import integer, number
 from ..data.batches import Batches, ahead
-from ..errors import DataError, DivergedError, FolderError
+from ..errors import DataError, DivergedError, FolderError, UnspoolError
+from ..saved.folder import plain
 from . import blowup, checkpoint
 from .plan import Outcome, Plan, Progress
 from .ranks import alone, gather, interleave, on_first, same_weights
 from .recorder import Recorder
-from .run_folder import CHECKPOINT, HISTORY
+from .run_folder import CHECKPOINT, HISTORY, held
 from .step import Step
 from .through_time import Loss
 
@@ -32,9 +35,9 @@ _REMEMBERED = 5  # the latest gradient norms, which the message about a blow-up 
 class _Position:
     """Where a run is. With the tensors and the state of the recorder, this is all that it needs to go on."""
 
-    epoch: int = 0
-    index: int = 0  # of the next batch in the epoch
-    step: int = 0
+    epoch: int
+    index: int  # of the next batch in the epoch
+    step: int
     tokens: int = 0
     seconds: float = 0.0
     done: float = 0.0
@@ -44,16 +47,31 @@ class _Position:
     recent: list[float] = field(default_factory=list)  # norms before clipping
     overflows: int = 0  # steps in a row that 16-mixed has skipped, each with half the scale of the one before
 
+    @classmethod
+    def restored(cls, found: dict[str, Any], batches: int) -> "_Position":
+        """That of a checkpoint. What another version did not have yet has its default; what it had more is refused."""
+        if unknown := sorted(found.keys() - {f.name for f in fields(cls)}):
+            raise UnspoolError(f"it has {unknown[0]!r:.80}, which this version does not know")
+        at = cls(**found)
+        for name in ("epoch", "step", "tokens", "checked", "waited", "overflows"):
+            integer(name, getattr(at, name), 0)
+        integer("the index of the next batch", at.index, 0, batches)
+        number("seconds", at.seconds)
+        number("done", at.done)
+        for value in [*at.recent, *([] if at.best is None else [at.best])]:
+            number("a norm or the best check", value, least=-math.inf)
+        return at
+
 
 class _Run:
     """A run in progress: the step, the recorder, the position, and the best weights so far."""
 
-    def __init__(self, step: Step, recorder: Recorder, batches: Batches, folder: Path | None, identity: str):
+    def __init__(self, step: Step, recorder: Recorder, batches: Batches, folder: Path | None, identity: Any):
         self.step, self.recorder, self.folder, self.identity = step, recorder, folder, identity
         self.plan, self.fabric, self.network = step.plan, step.fabric, step.network
         self.batches = batches.shard(self.fabric.global_rank, self.fabric.world_size)
         self.batches_per_epoch = len(batches)
-        self.at, self.began = _Position(), time.perf_counter()
+        self.at, self.began = _Position(0, 0, 0), time.perf_counter()
         self.validation: float | None = None  # the result of a check at this step
         self.saved = 0.0  # seconds of the run at the last checkpoint
         same_weights(self.fabric, self.network)
@@ -66,14 +84,19 @@ class _Run:
 
     def restore(self, folder: Path) -> None:
         """Go on from the checkpoint, which another number of ranks may have written."""
-        tensors, progress = checkpoint.read(folder / CHECKPOINT)
-        if progress["identity"] != self.identity:
-            raise FolderError(
-                f"{folder}: was made by another run, {progress['identity']:.200}, and this one is "
-                f"{self.identity:.200}; go on with the same data and options, or begin anew"
-            )
+        path = folder / CHECKPOINT
+        tensors, progress = checkpoint.read(path)
+        with checkpoint.understood(path):
+            different = _differences(progress["identity"], self.identity)
+        if different:
+            raise FolderError(f"{folder}: was made by another run: {different}; go on with the same, or begin anew")
+        with checkpoint.understood(path):
+            self._restore(tensors, progress, folder)
+
+    def _restore(self, tensors: dict[str, Tensor], progress: dict[str, Any], folder: Path) -> None:
         part, step, device = _by_prefix(tensors), self.step, self.fabric.device
-        self.network.load_state_dict(part["network"])
+        for weights in (part["best"], part["network"]):  # both must fit
+            self.network.load_state_dict(weights)
         self.best_weights = {name: value.to(device) for name, value in part["best"].items()}
         checkpoint.unpack_optimiser(step.optimiser, part.get("optimiser", {}), progress["optimiser"])
         if step.scaler is not None and progress.get("scaler"):
@@ -86,7 +109,7 @@ class _Run:
         random = part.get("cuda", {}).get(str(rank))
         if random is not None and len(random) and device.type == "cuda":
             torch.cuda.set_rng_state(random, device)
-        self.at = _Position(**progress["at"])
+        self.at = _Position.restored(progress["at"], self.batches_per_epoch)
         self.saved = self.at.seconds
         self.began = time.perf_counter() - self.at.seconds
         self.recorder.restore(folder, **progress["recorder"])
@@ -233,6 +256,27 @@ class _Run:
         return min(1.0, batches / (self.plan.epochs * self.batches_per_epoch))
 
 
+def _differences(theirs: Any, ours: Any) -> str:
+    """Which parts of two identities differ, in words; the parts of mappings are compared by name."""
+    if not isinstance(theirs, dict) or not isinstance(ours, dict):
+        return "" if theirs == ours else f"that was {theirs!r:.80}, and this one is {ours!r:.80}"
+    said = []
+    for name in [*ours, *(name for name in theirs if name not in ours)]:
+        was, now = (side.get(name, "nothing") for side in (theirs, ours))
+        if was != now:
+            said.append("the data have changed" if name == "sha256" else f"{name} was {was!r:.60}, and is {now!r:.60}")
+    return "; ".join(said[:4])
+
+
+@contextmanager
+def alone_in(fabric: Fabric, run: Path | None) -> Iterator[None]:
+    """Hold the folder of a run, if there is one, on the first rank: see `run_folder.held`."""
+    with ExitStack() as stack:
+        if run is not None:
+            on_first(fabric, lambda: stack.enter_context(held(run)))
+        yield
+
+
 def _cuda_random(device: torch.device) -> Tensor:
     """The state of the GPU's random numbers, which dropout uses there; empty without a GPU."""
     return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.empty(0, dtype=torch.uint8)
@@ -273,8 +317,8 @@ def _interruptible() -> Iterator[threading.Event]:
         return
 
     def restore_handlers() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
     def interrupt(*_: Any) -> None:
         interrupted.set()
@@ -285,6 +329,34 @@ def _interruptible() -> Iterator[threading.Event]:
         yield interrupted
     finally:
         restore_handlers()
+
+
+def _train(
+    this: _Run, validate: Callable[[], float], watch: Callable[[Progress], None] | None, interrupted: threading.Event
+) -> None:
+    """Train until the run is over, or interrupted."""
+    asked = False
+    while not (asked or this.over):
+        for batch in ahead(this.batches.epoch(this.at.epoch, this.at.index)):
+            if not this.add(batch):
+                continue
+            asked = this.update(interrupted.is_set())
+            due = this.check_is_due
+            if due:
+                this.check(validate)
+            this.report(watch)
+            if due or asked or this.save_is_due:
+                this.save()
+            if asked and not due:
+                # For the use of the network as it is; the checkpoint has no trace of this check, so a resumed run
+                # goes on as if uninterrupted.
+                this.check(validate)
+                this.report(watch)
+            this.validation = None
+            if asked or this.over:
+                break
+        else:
+            this.at.epoch, this.at.index = this.at.epoch + 1, 0
 
 
 def fit(
@@ -298,7 +370,7 @@ def fit(
     record: Callable[[Progress], Progress] = lambda progress: progress,
     run: Path | None = None,
     resume: bool = False,
-    identity: str = "",
+    identity: Any = "",
     fabric: Fabric | None = None,
     tensorboard: Path | None = None,
 ) -> Outcome:
@@ -319,45 +391,28 @@ def fit(
         record: converts the progress before it is reported and recorded, for example into other units.
         run: the folder for the checkpoint and the history; without it nothing is kept on the disk.
         resume: go on from the checkpoint in `run`, or begin if there is none yet.
-        identity: says what the run is about; a checkpoint with another identity is refused.
+        identity: says what the run is about, in what JSON can have; a checkpoint with another identity is refused. Of a
+            dictionary the complaint says which part differs; `sha256` is the data.
         fabric: a launched Fabric; None: this process alone, on its CPU.
         tensorboard: a folder for TensorBoard's events.
     Raises:
         DivergedError: a loss or a gradient was not finite. The network has the best weights so far, or those it began
             with if there was no check yet; the checkpoint is the last good one; the error has the `outcome`.
-        FolderError: the checkpoint cannot be read or written.
+        FolderError: the checkpoint cannot be read or written, or another run uses the folder.
         DataError: there are no batches.
     """
     if not len(batches):
         raise DataError("batches must have at least one batch to train on; got none")
     fabric = fabric or alone()
-    recorder = Recorder(fabric, run, record, tensorboard)
-    this = _Run(Step(network, loss, plan, fabric), recorder, batches, run, identity)
-    if run is not None and on_first(fabric, lambda: resume and (run / CHECKPOINT).exists()):
-        this.restore(run)
-    else:
-        this.begin()
-    with _interruptible() as interrupted:
-        asked = False
-        while not (asked or this.over):
-            for batch in ahead(this.batches.epoch(this.at.epoch, this.at.index)):
-                if not this.add(batch):
-                    continue
-                asked = this.update(interrupted.is_set())
-                due = this.check_is_due
-                if due:
-                    this.check(validate)
-                this.report(watch)
-                if due or asked or this.save_is_due:
-                    this.save()
-                if asked and not due:
-                    # For the use of the network as it is; the checkpoint has no trace of this check, so a resumed run
-                    # goes on as if uninterrupted.
-                    this.check(validate)
-                    this.report(watch)
-                this.validation = None
-                if asked or this.over:
-                    break
-            else:
-                this.at.epoch, this.at.index = this.at.epoch + 1, 0
-    return this.end(this.over or "interrupted")
+    with alone_in(fabric, run):
+        recorder = Recorder(fabric, run, record, tensorboard)
+        this = _Run(
+            Step(network, loss, plan, fabric), recorder, batches, run, json.loads(json.dumps(identity, default=plain))
+        )
+        if run is not None and on_first(fabric, lambda: resume and (run / CHECKPOINT).exists()):
+            this.restore(run)
+        else:
+            this.begin()
+        with _interruptible() as interrupted:
+            _train(this, validate, watch, interrupted)
+        return this.end(this.over or "interrupted")

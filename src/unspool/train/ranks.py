@@ -5,7 +5,8 @@ Rank r of R has the columns r, r + R, … of every batch; a rank without columns
 
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
@@ -44,6 +45,10 @@ def launch(
     if torch.distributed.is_torchelastic_launched():
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         nodes = int(os.environ["WORLD_SIZE"]) // devices
+    elif devices > (most := _devices_here(accelerator)):
+        raise UnspoolError(
+            f"devices must be at most {most}, the processors that this machine has for them; got {devices}"
+        )
     several = devices * nodes > 1
     try:
         with warnings.catch_warnings():
@@ -70,6 +75,27 @@ def launch(
     return fabric
 
 
+def _devices_here(accelerator: str) -> int:
+    """The GPUs of this machine; or the processor's cores, where processes run on these."""
+    if accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available():
+        return torch.cuda.device_count()
+    return os.cpu_count() or 1
+
+
+@contextmanager
+def _together() -> Iterator[None]:
+    """Processes exchange something; what is wrong with another one is an error of this one, too."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "allocate memory" in str(error):
+            raise
+        raise UnspoolError(
+            "another process of this run has ended, or cannot be reached: find out why (killed, out of memory?), and "
+            "go on from the last checkpoint, if there is one, with --resume or resume=True"
+        ) from None
+
+
 def alone() -> Fabric:
     """A Fabric of this process alone, on its CPU."""
     return Fabric(accelerator="cpu", devices=1)
@@ -78,8 +104,9 @@ def alone() -> Fabric:
 def same_weights(fabric: Fabric, network: torch.nn.Module) -> None:
     """Give every rank the first one's parameters and buffers."""
     if fabric.world_size > 1:
-        for tensor in [*network.parameters(), *network.buffers()]:
-            tensor.data.copy_(fabric.broadcast(tensor.data))
+        with _together():
+            for tensor in [*network.parameters(), *network.buffers()]:
+                tensor.data.copy_(fabric.broadcast(tensor.data))
 
 
 def add_up(fabric: Fabric, parameters: Sequence[Tensor], numbers: Sequence[float]) -> list[float]:
@@ -92,11 +119,13 @@ def add_up(fabric: Fabric, parameters: Sequence[Tensor], numbers: Sequence[float
     for dtype in {p.dtype for p in parameters}:
         gradients = [p.grad for p in parameters if p.dtype == dtype and p.grad is not None]
         flat = torch.cat([g.flatten() for g in gradients])
-        torch.distributed.all_reduce(flat)
+        with _together():
+            torch.distributed.all_reduce(flat)
         for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(part.view_as(gradient))
     total = torch.tensor(numbers, dtype=torch.float64, device=fabric.device)
-    torch.distributed.all_reduce(total)
+    with _together():
+        torch.distributed.all_reduce(total)
     return total.tolist()
 
 
@@ -105,7 +134,8 @@ def gather(fabric: Fabric, value: Any) -> list[Any]:
     if fabric.world_size == 1:
         return [value]
     values: list[Any] = [None] * fabric.world_size
-    torch.distributed.all_gather_object(values, value)
+    with _together():
+        torch.distributed.all_gather_object(values, value)
     return values
 
 

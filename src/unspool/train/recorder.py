@@ -1,5 +1,6 @@
 """The records of a run: the lines of its history, TensorBoard's events, and the progress that `watch` receives."""
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 from lightning_fabric import Fabric
 
+from ..arguments import integer, number
 from ..errors import UnspoolError
 from . import checkpoint
 from .plan import Progress
@@ -46,8 +48,13 @@ class Recorder:
 
     def restore(self, folder: Path, lines: int, window: dict[str, Any]) -> None:
         """Go on after the first lines of the folder's history, as many as `lines`."""
-        self.history = checkpoint.keep_lines(folder / HISTORY, lines, write=self.fabric.global_rank == 0)
-        self.window = Window(**window)
+        w = Window(**window)
+        integer("targets", w.targets, 0)
+        for value in (w.losses, *w.norms, *w.clipped):
+            number("a loss or a norm", value, least=-math.inf)
+        first = self.fabric.global_rank == 0
+        lines = integer("lines", lines, 0)
+        self.history, self.window = checkpoint.keep_lines(folder / HISTORY, lines, first, Progress._fields), w
 
     def state(self) -> dict[str, Any]:
         """The arguments that `restore` needs."""

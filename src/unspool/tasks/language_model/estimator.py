@@ -109,6 +109,7 @@ class LanguageModel(LanguageModelOptions, Estimator):
         k1, k2 = k1_k2(training_options["tbptt"])
         training, held_out, self.source_ = saved.parts(X, validation)
         self.vocabulary_ = vocabularies.from_text(training, self.level, self.vocabulary_size)
+        folder.check_size("vocabulary.json", len(self.vocabulary_.to_json().encode()))
         train, valid = self.vocabulary_.encode(training), self.vocabulary_.encode(held_out)
         _check_lengths(train, valid, vocabularies.UNITS[self.level])
         if len(self.vocabulary_) < 2:

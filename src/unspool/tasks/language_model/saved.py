@@ -15,7 +15,7 @@ from ...arguments import integer, number
 from ...data import vocabulary as vocabularies
 from ...data.text import STDLIB
 from ...data.vocabulary import Vocabulary
-from ...errors import DataError, FolderError, UnspoolError
+from ...errors import DataError, FolderError, UnspoolError, printable
 from ...options import documented, option
 from ...saved import folder
 from ...stream import Loaded, Stream, Streams
@@ -64,7 +64,7 @@ class TextFile:
         from ...data import text
 
         def report(complaint: str) -> None:
-            print(f"unspool: skipped: {complaint}", file=sys.stderr)
+            print(f"unspool: skipped: {printable(complaint)}", file=sys.stderr)
 
         return text.read(self.file, level, column=self.column, skip_bad=self.skip_bad, report=report)
 
