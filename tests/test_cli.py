@@ -69,7 +69,19 @@ def flags(verb):
 def test_flags_are_the_keywords_with_their_defaults():
     keywords = inspect.signature(LanguageModel).parameters
     named = flags("fit text")
-    of_run = {"file", "out", "force", "resume", "column", "skip_bad", "devices", "nodes", "precision", "tensorboard"}
+    of_run = {
+        "file",
+        "out",
+        "force",
+        "resume",
+        "column",
+        "delimiter",
+        "skip_bad",
+        "devices",
+        "nodes",
+        "precision",
+        "tensorboard",
+    }
     of_fit = {"validation", "minutes"}
     assert (
         named.keys() - of_run - of_fit
