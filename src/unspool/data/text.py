@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import DataError
+from .opening import EXPANSION, most
 from .readers.source import Complaints, blocks, blocks_of, decode, suffix
 
 STDLIB = "python-stdlib"
@@ -123,6 +124,10 @@ def _column(
             )
     found = readers.read(source, **options)
     cells: list[Any] = [] if column in found.per_step else list(found[column])
+    if sum(len(cell) for cell in cells if isinstance(cell, str)) > most(Path(source).stat().st_size):
+        raise DataError(
+            f"{source}: unpacks to more than {EXPANSION} times its size; if that is right, write it as text"
+        )
     texts = [cell if cell.endswith("\n") else cell + "\n" for cell in cells if isinstance(cell, str)]
     if len(texts) < len(found):
         raise DataError(f"{source}: column {column!r} must have a text in each row")

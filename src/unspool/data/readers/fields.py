@@ -38,6 +38,10 @@ class BadCells(Exception):
         self.cells = cells
 
 
+class EarlierCells(BadCells):
+    """The same of cells that were kept before: the number of each is counted from the first that was kept."""
+
+
 @dataclass(frozen=True)
 class Notation:
     """How numbers are written.
@@ -241,9 +245,11 @@ class CellColumn:
 
         Raises:
             BadCells: cells are not of the column's kind.
+            EarlierCells: the column is of numbers, but cells that were kept before are empty.
         """
         kind = self.kind if self.kind != "auto" else self._kind(cells)
         if kind == "number":
+            self._settle()
             return kind, self._numbers(cells)
         if kind == "time":
             values, zoned = times(cells, self.zoned, self.time_format)
@@ -256,13 +262,7 @@ class CellColumn:
         return kind, values
 
     def keep(self, kind: str, values: np.ndarray) -> None:
-        """Keep what `convert` returned.
-
-        Raises:
-            BadCells: the column is of numbers, but cells that were kept before are empty.
-        """
-        if self.kind == "auto" and kind == "number" and self.parts:
-            self.parts = [self._numbers(np.concatenate(self.parts).tolist())]
+        """Keep what `convert` returned."""
         if self.kind == "time":
             self.zoned = kind == "zoned time"
         else:
@@ -299,6 +299,15 @@ class CellColumn:
         if types == {"i", "f"} and any(p.dtype.kind == "i" and ((p > _EXACT) | (p < -_EXACT)).any() for p in parts):
             raise DataError(f"{name} has both fractions and integers beyond 2^53, which are not exact; name it in text")
         return np.concatenate(parts) if parts else np.empty(0)
+
+    def _settle(self) -> None:
+        """Make a column that was undecided one of numbers."""
+        if self.kind == "auto" and self.parts:
+            try:
+                self.parts = [self._numbers(np.concatenate(self.parts).tolist())]
+            except BadCells as bad:
+                raise EarlierCells(bad.cells) from None
+            self.kind = "number"
 
     def _numbers(self, cells: Sequence[str]) -> np.ndarray:
         try:

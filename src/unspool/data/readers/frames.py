@@ -241,7 +241,9 @@ def _opened(table: Any, name: str, complaints: Complaints) -> _Column:
     narwhals = _library("narwhals")
     with _theirs(complaints.place(None, repr(name), "cannot be read")):
         column = table[name]
-        kind = column.dtype
+        kind, arrows = column.dtype, getattr(column.to_native(), "type", None)
+        if kind == narwhals.Categorical and arrows is not None and "string" not in str(arrows.value_type):
+            return _Column(narwhals.from_native(column.to_native().cast(arrows.value_type), series_only=True))
         if kind == narwhals.Object and not isinstance(_first(column.to_list()), list | tuple | np.ndarray):
             return _Column(column)
         if kind not in (narwhals.Object, narwhals.List, narwhals.Array):
@@ -329,9 +331,9 @@ def _bad(column: Any, missing: bool) -> Iterator[tuple[int, str]]:
 
 def _is_decimal(column: Any) -> bool:
     narwhals = _library("narwhals")
-    return column.dtype == narwhals.Decimal or (
-        column.dtype == narwhals.Object and isinstance(_first(column.to_list()), Decimal)
-    )
+    if column.dtype == narwhals.Object:
+        return isinstance(_first(column.to_list()), Decimal)
+    return column.dtype == narwhals.Decimal or str(getattr(column.to_native(), "type", "")).startswith("decimal")
 
 
 def _decimals(column: Any) -> np.ndarray:
@@ -368,6 +370,8 @@ def _typed(column: Any, name: str, rows: np.ndarray, complaints: Complaints) -> 
         return _dates(column, kind, name, complaints)
     if kind in (narwhals.String, narwhals.Categorical, narwhals.Enum, narwhals.Object):
         return _texts(column, name, rows, complaints)
+    native = column.to_native()
+    kind = kind if kind != narwhals.Unknown else getattr(native, "type", getattr(native, "dtype", kind))
     raise complaints.refuse(None, repr(name), f"expected {_KINDS}; got {kind!s:.60}")
 
 

@@ -17,7 +17,7 @@ from ...errors import UnspoolError, shown
 from ..opening import most
 from ..ragged import Ragged, ends
 from ..sequences import Sequences
-from .fields import PLAIN, BadCells, CellColumn, Notation, numbers
+from .fields import PLAIN, BadCells, CellColumn, EarlierCells, Notation, numbers
 from .rows import Shape, gather
 from .source import Complaints, blank, lines, suffix
 
@@ -139,6 +139,10 @@ class _Block:
                 for at, column in zip(self.places, self.columns, strict=True):
                     parts.append(column.convert([fields[at] for _, fields in self.rows]))
                 lengths, values = self._wide()
+            except EarlierCells as bad:
+                # Other columns have kept those rows.
+                row, what = bad.cells[0]
+                raise self.complaints.refuse(self.lines[row], f"{at + 1} ({self.names[at]})", what) from None
             except BadCells as bad:
                 self._leave_out([(row, at, what) for row, what in bad.cells])
             except _BadSteps as bad:
@@ -154,13 +158,8 @@ class _Block:
         self.rows = [row for i, row in enumerate(self.rows) if i not in bad]
 
     def _keep(self, parts: Sequence[tuple[str, np.ndarray]], lengths: list[int], values: np.ndarray) -> None:
-        for at, column, part in zip(self.places, self.columns, parts, strict=True):
-            try:
-                column.keep(*part)
-            except BadCells as bad:
-                # Rows of long ago, which other columns have kept.
-                row, what = bad.cells[0]
-                raise self.complaints.refuse(self.lines[row], f"{at + 1} ({self.names[at]})", what) from None
+        for column, part in zip(self.columns, parts, strict=True):
+            column.keep(*part)
         self.lines.extend(line for line, _ in self.rows)
         self.lengths.extend(lengths)
         self.values.append(values)
