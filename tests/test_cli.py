@@ -73,7 +73,19 @@ def flags(verb):
 def test_flags_are_the_keywords_with_their_defaults():
     keywords = inspect.signature(LanguageModel).parameters
     named = flags("fit text")
-    of_run = {"file", "out", "force", "resume", "column", "skip_bad", "devices", "nodes", "precision", "tensorboard"}
+    of_run = {
+        "file",
+        "out",
+        "force",
+        "resume",
+        "column",
+        "delimiter",
+        "skip_bad",
+        "devices",
+        "nodes",
+        "precision",
+        "tensorboard",
+    }
     of_fit = {"validation", "minutes"}
     assert (
         named.keys() - of_run - of_fit
@@ -176,6 +188,25 @@ def test_texts_of_a_table(capsys, tmp_path):
     assert "79 characters, held out" in out and "skipped" in err
     assert run("pack", tmp_path / "m", "--weights", "int8", "--file", file, *of_table) == 0
     assert "packed " in capsys.readouterr().out
+
+
+def test_texts_of_a_table_with_semicolons(capsys, tmp_path):
+    file = tmp_path / "t.csv"
+    file.write_text("id;words\n" + "".join(f"{i};the rain, in spain {i % 3}\n" for i in range(40)), encoding="utf-8")
+    of_table = ["--column", "words"]
+    complaint = refused(capsys, "fit", "text", file, "--out", tmp_path / "m", *of_table, *SMALL)
+    assert "expected the names of the columns; got 'id;words', but there are 2 fields with delimiter=';'" in complaint
+    assert run("fit", "text", file, "--out", tmp_path / "m", *of_table, "--delimiter", ";", *SMALL) == 0
+    assert "on 83 held out" in capsys.readouterr().out
+    assert run("evaluate", tmp_path / "m", file, *of_table, "--delimiter", ";") == 0
+    assert "83 characters, held out" in capsys.readouterr().out
+
+
+def test_a_text_from_standard_input(capsys, tmp_path, monkeypatch):
+    for args in (["fit", "text", "-", "--out", tmp_path / "m", *SMALL], ["evaluate", tmp_path / "m", "-"]):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(RHYME.encode())))
+        assert run(*args) == 0
+    assert "held out when it was trained on this text" in capsys.readouterr().out
 
 
 def test_bad_lines_of_a_text_are_skipped(capsys, tmp_path):

@@ -174,7 +174,7 @@ def test_any_bit_flipped_or_end_cut_off_is_refused(tmp_path, name):
         with pytest.raises(DataError):  # the size shows it, even without the checksums
             Ragged.open(tmp_path / "r", verify=False)
     file.unlink()
-    with pytest.raises(DataError, match=f"{name}: cannot be read"):
+    with pytest.raises(DataError, match=f"{name}: no such file"):
         Ragged.open(tmp_path / "r")
 
 
@@ -197,3 +197,11 @@ def test_folder_that_is_none(tmp_path):
     for path in (tmp_path, tmp_path / "no"):
         with pytest.raises(DataError, match="is not a folder of saved sequences"):
             Ragged.open(path)
+
+
+def test_complaints_are_of_one_line(tmp_path):
+    some().save(tmp_path / "r")
+    np.save(tmp_path / "r" / "offsets.npy", np.arange(100)[::-1])
+    with pytest.raises(DataError, match="is damaged") as raised:
+        Ragged.open(tmp_path / "r", verify=False)
+    assert str(raised.value).isprintable()

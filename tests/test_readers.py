@@ -1,11 +1,17 @@
 """Readers: every value of a file is read, and what is wrong with a file is reported by line and column."""
 
+import bz2
 import gzip
 import io
 import json
+import lzma
+import os
 import sys
+import time
 import zipfile
+from contextlib import suppress
 from datetime import datetime
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -121,7 +127,6 @@ TABLES = [
     ("a,b\n", "expected at least one row that can be used; got none"),
     ("a,b\n1,2\n3\n", r"line 3: expected 2 fields; got 1"),
     ("a,b\n1,2\n3,4,5\n", r"line 3: expected 2 fields; got 3"),
-    ("a,b\n1,2\n\n3,4\n", r"line 3: expected fields; got an empty line"),
     ("a,b\n1,2\n3,x\n", r"line 3, column 2 \(b\): expected a number; got 'x', or name 'b' in text"),
     ("a,b\n1,2\n3,\n", r"line 3, column 2 \(b\): expected a number; got an empty cell"),
     ("a,b\n1,2\n3,nan\n", r"line 3, column 2 \(b\): expected a number; got 'nan'"),
@@ -200,6 +205,248 @@ def test_bad_rows_are_let_go_up_to_so_many(file):
         readers.read(file("q.csv", 'a\n1\n"2\n' + "3\n" * 200_000), skip_bad=5)
 
 
+@pytest.mark.parametrize(
+    ("name", "contents", "lengths"),
+    [
+        ("t.csv", "a,b\n1,2\n3,4\n", [2]),
+        ("t.tsv", "a\tb\n1\t2\n3\t4\n", [2]),
+        ("t.jsonl", '{"a": [1]}\n{"a": [2, 3]}\n', [1, 2]),
+        ("t.ts", "@problemName x\n@data\n1,2\n3\n", [2, 1]),
+        ("t.conll", "a\tO\n\nb\tO\n", [1, 1]),
+        ("t.conllu", "1" + "\t_" * 9 + "\n\n1" + "\t_" * 9 + "\n", [1, 1]),
+    ],
+)
+@pytest.mark.parametrize("empty", ["", "  ", " \t"])
+def test_empty_lines_are_skipped_wherever_they_are(file, name, contents, lengths, empty):
+    if name == "t.tsv":
+        empty = empty.replace("\t", " ")  # a tab is between two fields
+    lines = contents.split("\n")[:-1]
+    inside = range(len(lines) + 1) if "conll" not in name else (0, 2, len(lines))
+    for at in inside:
+        changed = [*lines[:at], empty, *lines[at:]]
+        for end in ("\n", "\r\n"):
+            s = readers.read(file(name, end.join(changed) + end))
+            assert s.lengths.tolist() == lengths and s.skipped == ()
+
+
+def test_empty_lines_are_cells_where_a_table_has_one_column(file):
+    """A missing value is not lost without a word."""
+    assert lists(readers.read(file("t.csv", "\na\nx\n\ny\n\n \n"))) == {"a": [["x", "", "y"]]}
+    assert lists(readers.read(file("t.csv", 'a\nx\n""\ny\n'))) == {"a": [["x", "", "y"]]}
+    s = readers.read(file("t.csv", "a\n1\n\n3\n"), missing=[""])
+    np.testing.assert_array_equal(s["a"].values, [1, np.nan, 3])
+    with pytest.raises(DataError, match=r"line 3, column 1 \(a\): expected a number; got an empty cell"):
+        readers.read(file("t.csv", "a\n1\n\n3\n"))
+
+
+def test_headers_of_numbers(file):
+    pandas = pytest.importorskip("pandas")
+    for index in (False, True):
+        out = pandas.DataFrame(np.array([[10.0, 11], [20, 21]])).to_csv(index=index)
+        assert lists(readers.read(file("t.csv", out), columns=["0", "1"])) == {"0": [[10, 20]], "1": [[11, 21]]}
+        assert lists(readers.read(file("t.csv", out)))["1"] == [[11, 21]]
+    years = "country,1990,1995\nx,1,2\ny,3,4\n"
+    wide = {"wide": True, "steps": ["1990", "1995"]}
+    assert lists(readers.read(file("t.csv", years), **wide)) == {"country": ["x", "y"], "value": [[1, 2], [3, 4]]}
+    with pytest.raises(DataError, match=r"got the number '1990': say header=True .* or header=False"):
+        readers.read(file("t.csv", years))
+    assert lists(readers.read(file("t.csv", years), header=True))["1995"] == [[2, 4]]
+    assert lists(readers.read(file("t.csv", "5,6\n7,8\n"), header=False)) == {
+        "column 1": [[5, 7]],
+        "column 2": [[6, 8]],
+    }
+    assert lists(readers.read(file("t.csv", years), header=True, names=["c", "p", "q"]))["q"] == [[2, 4]]
+
+
+def test_names_of_columns_that_nobody_wants_are_no_matter(file):
+    contents = "a,a,7,value,b\n1,2,3,4,5\n"
+    assert lists(readers.read(file("t.csv", contents), columns=["b"])) == {"b": [[5]]}
+    assert lists(readers.read(file("t.csv", contents), columns=[], wide=True, steps=["b", "7"])) == {"value": [[5, 3]]}
+    for options in ({"columns": ["a"]}, {"header": True}):
+        with pytest.raises(DataError, match="expected different names; got 'a' twice"):
+            readers.read(file("t.csv", contents), **options)
+    assert lists(readers.read(file("t.csv", contents), header=True, names=list("pqrst")))["t"] == [[5]]
+
+
+@pytest.mark.parametrize("text", ["1.234,5", "-1.234,50", "1234,5", "0,5", "1.234.567", "12", "+1,5e3", ",5"])
+def test_numbers_of_other_countries(file, text):
+    value = float(text.replace(".", "").replace(",", "."))
+    for decimal, thousands in [(",", "."), ("·", "'"), (",", "\u202f")]:
+        cell = text.replace(",", "\0").replace(".", thousands).replace("\0", decimal)
+        options = {"delimiter": ";", "decimal": decimal, "thousands": thousands}
+        s = readers.read(file("t.csv", f"a;b\n{cell};x\n1;y\n"), **options)
+        assert s["a"].values.tolist() == [value, 1]
+        s = readers.read(file("t.csv", f"a;b\n{cell};2\n1;2\n"), **options, wide=True, steps=["a", "b"])
+        assert lists(s)["value"] == [[value, 2], [1, 2]]
+        s = readers.read(file("t.csv", f"a;b\n{cell};x\n;y\n"), **options, missing=[""])
+        np.testing.assert_array_equal(s["a"].values, [value, np.nan])
+
+
+def test_numbers_of_other_countries_are_exact_or_refused(file):
+    european = {"delimiter": ";", "decimal": ",", "thousands": "."}
+    for cell in ("1.23", "1.2345", "1..000", "1,2,3", "1,000.5", "1000.000"):
+        with pytest.raises(DataError, match=r"line 3, column 1 \(a\): expected a number; got"):
+            readers.read(file("t.csv", f"a;b\n1,5;2\n{cell};2\n"), **european)
+    with pytest.raises(DataError, match="an integer that is exact"):
+        readers.read(file("t.csv", "a;b\n1,5;2\n9.007.199.254.740.993;2\n"), **european)
+    big = readers.read(file("t.csv", "a;b\n9.223.372.036.854.775.807;2\n"), **european)
+    assert big["a"].values.tolist() == [2**63 - 1]
+    for options in ({"decimal": ""}, {"decimal": "1"}, {"thousands": "."}, {"thousands": "ab"}, {"decimal": None}):
+        with pytest.raises(UnspoolError, match=r"(decimal|thousands) must be|must be different"):
+            readers.read(file("t.csv", "a\n1\n"), **options)
+    for cells in (["1.234,5", "2,5"], ["1,234", "1,234,567.5"], ["1 000", "2 000"]):
+        table = "a;b\n" + "".join(f"{cell};x\n" for cell in cells)
+        with pytest.raises(DataError, match=r"column 'a' has numbers .* another way, 2 of 2 .* give decimal"):
+            readers.read(file("t.csv", table), delimiter=";")
+        assert lists(readers.read(file("t.csv", table), delimiter=";", text=["a"]))["a"] == [cells]
+
+
+@pytest.mark.parametrize("right", [";", "\t", "|", ","])
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv"])
+def test_a_wrong_delimiter_is_told_with_the_right_one(file, name, right):
+    path = file(name, "a,b\n1,2\n3,4\n".replace(",", right))
+    if right != {"t.csv": ",", "t.tsv": "\t"}[name]:
+        for options in ({}, {"columns": ["a"]}, {"names": ["p", "q"]}):
+            with pytest.raises(DataError) as raised:
+                readers.read(path, **options)
+            assert raised.match(f"there are 2 fields with delimiter={right!r}".replace("\\", r"\\").replace("|", r"\|"))
+        assert lists(readers.read(path, text=[f"a{right}b"])) == {f"a{right}b": [[f"1{right}2", f"3{right}4"]]}
+    assert lists(readers.read(path, delimiter=right)) == {"a": [[1, 3]], "b": [[2, 4]]}
+
+
+@pytest.mark.parametrize("empty", ["", " "])
+@pytest.mark.parametrize("before", [0, 1, 2, 20_000])
+@pytest.mark.parametrize("after", [0, 1])
+def test_missing_cells_are_the_same_wherever_they_stand(file, empty, before, after):
+    """Before the first number or after it, in the first block of rows or in another."""
+    rows = [empty] * before + ["5.5"] + [empty] * after + ["6.5"]
+    path = file("t.csv", "t,v\n" + "".join(f"{i},{cell}\n" for i, cell in enumerate(rows)))
+    s = readers.read(path, missing=[""])
+    np.testing.assert_array_equal(s["v"].values, [float(r) if r.strip() else np.nan for r in rows])
+    if before or after:
+        line = 2 if before else 3
+        with pytest.raises(DataError, match=rf"line {line}, column 2 \(v\): expected a number; got an empty cell: say"):
+            readers.read(path)
+    if 0 < before < 20_000:
+        assert readers.read(path, skip_bad=before + after)["v"].values.tolist() == [5.5, 6.5]
+    path = file("t.csv", path.read_text().replace("5.5", "five").replace("6.5", "six"))
+    expected = [r.replace("5.5", "five").replace("6.5", "six") for r in rows]
+    for missing in ([], [""]):
+        assert readers.read(path, missing=missing)["v"].values.tolist() == expected
+
+
+def test_tables_of_many_columns(file):
+    names = [f"c{i}" for i in range(17_984)]
+    path = file("t.csv", ",".join(names) + "\n" + ",".join(map(str, range(17_984))) + "\n")
+    assert readers.read(path)["c17983"].values.tolist() == [17_983]
+    assert readers.read(path, wide=True, steps=names)["value"][0].tolist() == list(range(17_984))
+
+
+TIMES = [
+    ("2024-03-01 00:00:00+00", "2024-03-01"),
+    ("2024-03-01T01:30+0130", "2024-03-01"),
+    ("2024-03-01T00:00:00.000000000", "2024-03-01"),
+    ("2024-03-01T00:00:00,25", "2024-03-01T00:00:00.25"),
+    ("2024-03-01T00:00:00.123456000Z", "2024-03-01T00:00:00.123456"),
+    ("20240301T000000", "2024-03-01"),
+    ("20240301T0130", "2024-03-01T01:30"),
+    ("20240301T013005.5Z", "2024-03-01T01:30:05.5"),
+    ("2024-03-01T05", "2024-03-01T05"),
+    ("2024-03-01 00:00:00 UTC", "2024-03-01"),
+    ("2024-03-01 02:00:00 +02:00", "2024-03-01"),
+    ("2024-03-01t00:00:00z", "2024-03-01"),
+    ("2024-02-29T24:00:00", "2024-03-01"),
+    ("2024-12-31 24:00", "2025-01-01"),
+    ("2024-W09-5", "2024-03-01"),
+    ("2024W095T12", "2024-03-01T12"),
+    ("2025-W01", "2024-12-30"),
+    ("2020-W53-7", "2021-01-03"),
+    ("2024-061", "2024-03-01"),
+    ("0001-01-01T00:00-01:00", "0001-01-01T01"),
+]
+
+
+@pytest.mark.parametrize(("text", "moment"), TIMES)
+def test_times_in_iso_8601(file, text, moment):
+    s = readers.read(file("t.csv", f't,x\n"{text}",1\n'), time="t")
+    assert s["t"].values[0] == np.datetime64(moment)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "2024-13-01",
+            "2023-02-29",
+            "2024-W54-1",
+            "2021-W53",
+            "2024-366-1",
+            "2023-366",
+            "01.03.2024",
+            "2024-3-1",
+            "T",
+        ),
+        *("2024-02-29T24:00:01", "9999-12-31T24:00", "2024-03-01T25", "2024-03-01T00:00:60"),
+        *("2024-03-01T00:00:00.1234567", "2024-03-01T00:00:00 CET", "2024-03-01" + " " * 200 + "x", "٢٠٢٤-03-01"),
+        *("2024-03-01T00:00+24:00", "0001-01-01T00:00+01:00", "9999-12-31T23:00-05:00", "2024-03-01T00:00+01:75"),
+    ],
+)
+def test_times_that_are_none(file, text):
+    with pytest.raises(DataError, match=r"line 2, column 1 \(t\): expected a number, or a time .* or give time_format"):
+        readers.read(file("t.csv", f't,x\n"{text}",1\n'), time="t")
+
+
+def test_times_in_a_format_of_ones_own(file):
+    contents = "t,x\n02.01.2024 13:00,1\n01.02.2024 12:00,2\n01.01.2024 00:00,3\n"
+    s = readers.read(file("t.csv", contents), time="t", time_format="%d.%m.%Y %H:%M")
+    assert lists(s)["x"] == [[3, 1, 2]] and s["t"].values[1].item() == datetime(2024, 1, 2, 13)
+    s = readers.read(file("t.csv", "t,x\n20240102 +0200,1\n20240101 -0100,2\n"), time="t", time_format="%Y%m%d %z")
+    assert lists(s)["x"] == [[2, 1]] and s["t"].values[1].item() == datetime(2024, 1, 1, 22)
+    s = readers.read(file("t.csv", "t,x\n02012024,1\n01022023,2\n"), time="t", time_format="%d%m%Y")
+    assert lists(s)["x"] == [[2, 1]], "a time that looks like a number"
+    with pytest.raises(DataError, match=r"line 3, column 1 \(t\): expected a time in the format '%d.%m.%Y'; got '2'"):
+        readers.read(file("t.csv", "t,x\n01.01.2024,1\n2,2\n"), time="t", time_format="%d.%m.%Y")
+    for bad in ("%Q", "%", "%d %d", 5):
+        with pytest.raises(UnspoolError, match=r"time_format must be a format of datetime\.strptime"):
+            readers.read(file("t.csv", contents), time="t", time_format=bad)
+    with pytest.raises(DataError, match="time_format is how the column time is written"):
+        readers.read(file("t.csv", contents), time_format="%d")
+
+
+SLOW = {
+    "digits in a header": ("t.csv", "1" * 100_000 + "x\n1\n", {}),
+    "digits in a cell": ("t.csv", "a\n1\n" + "1" * 100_000 + "x\n", {}),
+    "digits in another column": ("t.csv", "a,b\n1," + "1" * 100_000 + "x\n", {"columns": ["a"]}),
+    "digits in a tab file": ("t.tsv", "a\tb\n1\t" + "1" * 1_000_000 + "x\n", {"numbers": ["b"]}),
+    "groups of digits": ("t.tsv", "a\tb\n1\t" + "1.111" * 200_000 + "x\n", {"decimal": ",", "thousands": "."}),
+    "digits in a series": ("t.ts", "@data\n" + "1" * 1_000_000 + "x\n", {}),
+    "spaces in a series": ("t.ts", "@data\n" + " " * 1_000_000 + "x\n", {}),
+    "digits of a word": ("t.conllu", "1" * 1_000_000 + "x" + "\t_" * 9 + "\n", {}),
+    "spaces between fields": ("t.conll", "a" + " " * 1_000_000 + "b\n", {}),
+    "a time": ("t.tsv", "t\tx\n2024-01-01" + " " * 1_000_000 + "x\t1\n", {"time": "t"}),
+    "a field twice": ("t.jsonl", "{" + ",".join(f'"{i}":1' for i in range(16_384)) + ',"16383":1}\n', {}),
+    "bad rows": ("t.csv", "a,b\n1,2\n" + "x,1\n" * 50_000, {"skip_bad": 50_000}),
+    "bad rows and good": ("t.csv", "a,b\n1,2\n" + "x,1\n1,x\n1,1\n" * 20_000, {"skip_bad": 40_000}),
+    "bad steps": ("t.csv", "a,b\n1,2\n" + "1,x\n" * 50_000, {"skip_bad": 50_000, "wide": True, "steps": ["a", "b"]}),
+    "bad times": ("t.csv", "t,b\n2024-01-01,2\n" + "x,1\n" * 50_000, {"skip_bad": 50_000, "time": "t"}),
+    "short lines": (
+        "t.jsonl",
+        "{" + ",".join(f'"{i}":1' for i in range(16_000)) + "}\n" + "{}\n" * 50_000,
+        {"skip_bad": 50_000},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_no_file_takes_longer_than_its_length(file, name):
+    """Each of them took minutes, or would have, where the time grew with the square of the length."""
+    suffix, contents, options = SLOW[name]
+    begin = time.process_time()
+    with suppress(DataError):
+        readers.read(file(suffix, contents), **options)
+    assert time.process_time() - begin < 6
+
+
 CONLLU = """# sent_id = 1
 # text = Don't go
 1-2\tDon't\t_\t_\t_\t_\t_\t_\t_\t_
@@ -249,6 +496,23 @@ def test_a_bad_line_takes_its_sentence_with_it(file):
     assert lists(readers.read(path, skip_bad=1))["FORM"] == [["No 1"]]
     with pytest.raises(UnspoolError, match=r"columns must be among ID, FORM.*; got 'WORD'"):
         readers.read(path, columns=["WORD"])
+
+
+def test_conllu_plus(file):
+    words = "1-2\tim\t_\t_\n1\tin\tADP\t*\n2\tdem\tDET\t1:VID\n\n1\tja\tX\t_\n"
+    contents = f"# global.columns = ID FORM UPOS PARSEME:MWE\n# c\n{words}"
+    s = readers.read(file("t.conllup", contents), columns=["FORM", "PARSEME:MWE"])
+    assert lists(s) == {"FORM": [["in", "dem"], ["ja"]], "PARSEME:MWE": [["*", "1:VID"], ["_"]]}
+    assert lists(readers.read(file("t.conllu", contents)))["UPOS"] == [["ADP", "DET"], ["X"]]
+    plain = "# global.columns = FORM TAG\na\tA\nb\tB\n\nc\tC\n"
+    assert lists(readers.read(file("t.conllup", plain), columns=["TAG"])) == {"TAG": [["A", "B"], ["C"]]}
+    for changed, complaint in [
+        (contents.replace("2\tdem", "3\tdem"), r"line 5, column 1 \(ID\): expected 2"),
+        (contents.replace("\t*", ""), r"line 4: expected 4 fields with tabs between them; got 3"),
+        (plain, r"line 1: columns must be among FORM, TAG, .*; got 'UPOS'"),
+    ]:
+        with pytest.raises(DataError, match=complaint):
+            readers.read(file("t.conllup", changed))
 
 
 def test_conll(file):
@@ -325,6 +589,13 @@ def test_ts_that_is_bad(file, old, new, complaint):
         readers.read(path)
 
 
+def test_ts_as_the_archives_have_them(file):
+    """Comments with a percent sign; tags twice that say nothing about the data."""
+    head = "% about\n@problemName P\n%\n@problemName Q\n@author a\n@author b\n"
+    s = readers.read(file("t.ts", head + TS.replace("#about\n@problemName P\n", "").replace("\n5:6", "\n  % c\n5:6")))
+    assert s.lengths.tolist() == [2, 1] and s["label"].tolist() == ["a", "b"]
+
+
 def test_ts_without_series(file):
     for contents, complaint in [("@data\n", "at least one series after @data"), ("", "expected a line @data")]:
         with pytest.raises(DataError, match=complaint):
@@ -361,7 +632,7 @@ def test_jsonl(file):
     ("line", "complaint"),
     [
         ('{"a": [1], "b": "x"', r"column 20: expected a JSON object; Expecting"),
-        ("", r"column 1: expected a JSON object"),
+        ("x", r"column 1: expected a JSON object"),
         ("[1]", r"expected a JSON object; got \[1\]"),
         ('{"a": [1]}', r"expected the fields a, b; got a$"),
         ('{"a": [1], "b": "x", "c": 1}', r"expected the fields a, b; got a, b, c"),
@@ -377,7 +648,7 @@ def test_jsonl(file):
         ('{"a": [{}], "b": "x"}', r"column 'a': expected numbers only"),
         ('{"a": [NaN], "b": "x"}', r"expected finite numbers, as JSON has them; got NaN"),
         ('{"a": [-Infinity], "b": "x"}', r"got -Infinity"),
-        ('{"a": [1e999], "b": "x"}', r"expected a number within ±1.8e308; got '1e999'"),
+        ('{"a": [1e999], "b": "x"}', r"expected a number within ±1.8e308; got 1e999"),
         ('{"a": [9007199254740993], "b": "x"}', r"expected an integer within ±2\^53"),
         ('{"a": [' + "9" * 5000 + '], "b": "x"}', r"expected an integer within ±2\^53"),
         ('{"a": [1], "b": "\\ud800"}', r"column 'b': expected text; got half a character"),
@@ -391,6 +662,54 @@ def test_jsonl_that_is_bad(file, line, complaint):
     assert raised.match(complaint)
     s = readers.read(path, skip_bad=1)
     assert lists(s) == {"a": [[1], [2, 3]], "b": ["x", "y"]} and len(s.skipped) == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        *("1234567890123456789", "NaN", "-Infinity", "1e999", "[NaN, 1]", "null", "[]", "[[1], []]", "[1, true]"),
+        *('"\\ud800"', '{"k": 1, "k": 2}', '{"a": {"a": [{}]}}', '1, "other": 2'),
+    ],
+)
+def test_jsonl_fields_that_nobody_wants_may_be_anything(file, other):
+    for line in (f'{{"text": "x", "n": [1, 2], "other": {other}}}', f'{{"other": {other}, "n": [1, 2], "text": "x"}}'):
+        path = file("t.jsonl", f"{line}\n" * 2)
+        assert lists(readers.read(path, columns=["text", "n"])) == {"text": ["x", "x"], "n": [[1, 2], [1, 2]]}
+        with pytest.raises(DataError, match=r"line 1, column 'other': expected"):
+            readers.read(path)
+
+
+@pytest.mark.parametrize(
+    ("lines", "missing", "complaint"),
+    [
+        (['"x"', "null"], False, 'line 2.* expected a text; got null, which only numbers may be: write ""'),
+        (['"x"', "null"], True, 'line 2.* expected a text; got null, which only numbers may be: write ""'),
+        (['["x", null]'], True, 'line 1.* expected a text; got null, which only numbers may be: write ""'),
+        (["null", '"x"'], True, "line 2.* expected a number, for which null stands above; got 'x'"),
+        (["null", "1"], False, "line 1.* got null: give missing=True to read it as NaN"),
+        (["true", "null"], True, "line 2.* expected a truth value; got null"),
+        (["null", "1"], True, None),
+        (["1", "null"], True, None),
+        (["[null, 1]", "[null]"], True, None),
+        (["[null]", "[null, 1]"], True, None),
+    ],
+)
+def test_jsonl_null(file, lines, missing, complaint):
+    path = file("t.jsonl", "".join(f'{{"a": {line}}}\n' for line in lines))
+    if complaint:
+        with pytest.raises(DataError, match=complaint):
+            readers.read(path, missing=missing)
+        return
+    expected = np.hstack([np.array(json.loads(line), float) for line in lines])
+    a = readers.read(path, missing=missing)["a"]
+    np.testing.assert_array_equal(a.values if isinstance(a, Ragged) else a, expected)
+
+
+def test_jsonl_nested_to_the_limit(file):
+    for depth in (300, sys.getrecursionlimit() - 100, sys.getrecursionlimit() - 30, sys.getrecursionlimit()):
+        for begin, end in ("[", "]"), ('{"a":', "1}"):
+            with pytest.raises(DataError, match="expected"):
+                readers.read(file("t.jsonl", begin * depth + end * (depth if end == "]" else 1) + "\n"))
 
 
 def test_jsonl_lists_of_an_object_are_of_one_length(file):
@@ -488,6 +807,17 @@ def test_objects_are_never_unpickled(file):
             readers.read(path)
 
 
+@pytest.mark.parametrize("order", "<>")
+def test_strings_of_code_points_that_are_none(file, order):
+    good = np.array([[65, 0x10FFFF], [66, 0xE000]], f"{order}u4").view(f"{order}U2")
+    assert lists(readers.read(file("t.npy", npy(good)))) == {"value": [[["A\U0010ffff"], ["B\ue000"]]]}
+    for code in (0x110000, 0xFFFFFFFF, 0xD800, 0xDFFF):
+        bad = np.array([[65, 66], [67, code]], f"{order}u4").view(f"{order}U2")
+        for path in (file("t.npy", npy(bad)), file("t.npz", npz(x=bad))):
+            with pytest.raises(DataError, match=rf"at \(1, 0\): expected text; got 0x{code:x}, which is no character"):
+                readers.read(path)
+
+
 def test_npz_that_is_bad(file):
     good = npz(x=np.zeros((2, 3, 1)), n=np.array([2, 4]))
     for options, complaint in [
@@ -521,6 +851,55 @@ def test_files_that_cannot_be_read(tmp_path, file):
     for delimiter in ("", "ab", '"', "\n"):
         with pytest.raises(UnspoolError, match="delimiter must be one character"):
             readers.read_csv(file("d.csv", "a\n1\n"), delimiter=delimiter)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    for name in ("csv", "tsv", "parquet", "jsonl", "conllu", "conllup", "conll", "ts", "txt", "npy", "npz"):
+        os.mkfifo(tmp_path / f"t.{name}")
+        with pytest.raises(DataError, match=rf"t\.{name}: is not an ordinary file"):
+            readers.read(tmp_path / f"t.{name}")
+    Ragged.of([[1, 2]]).save(tmp_path / "r")
+    for name in ("sums.json", "values.npy", "offsets.npy"):
+        os.rename(tmp_path / "r" / name, tmp_path / "kept")
+        os.mkfifo(tmp_path / "r" / name)
+        for verify in (True, False):
+            with pytest.raises(DataError, match=f"{name}: is not an ordinary file"):
+                Ragged.open(tmp_path / "r", verify=verify)
+        os.unlink(tmp_path / "r" / name)
+        os.rename(tmp_path / "kept", tmp_path / "r" / name)
+
+
+def zip_of(*members):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("folder/", b"")
+        for i, data in enumerate(members):
+            archive.writestr(f"folder/{i}.csv", data)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, zip_of])
+def test_the_contents_show_that_a_file_is_compressed(tmp_path, pack):
+    contents = b"a,b\n" + b"".join(b"%d,2\n" % i for i in range(1000))
+    data = pack(contents)
+    for name in ("t.csv", "t.csv.gz", "t.csv.bz2", "t.csv.xz", "t.csv.zip", "t.CSV.ZST"):
+        (tmp_path / name).write_bytes(data)
+        assert readers.read(tmp_path / name)["a"].values.tolist() == list(range(1000))
+    assert text.read(tmp_path / "t.csv") == [contents.decode()]
+    for damaged in (data[: len(data) // 2], data[:20], data[:40] + bytes([data[40] ^ 255]) + data[41:]):
+        (tmp_path / "t.csv").write_bytes(damaged)
+        with pytest.raises(DataError, match=r"t\.csv: is damaged after [0-9]+ unpacked bytes .*; copy it again"):
+            readers.read(tmp_path / "t.csv")
+
+
+def test_compressed_files_that_are_not_unpacked(file):
+    for members in ((), (b"a\n1\n", b"a\n2\n")):
+        with pytest.raises(DataError, match=f"is a zip file of {len(members)} files; expected one"):
+            readers.read(file("t.csv.zip", zip_of(*members)))
+    if sys.version_info < (3, 14):
+        with pytest.raises(DataError, match="is compressed with zstd; unpack it first"):
+            readers.read(file("t.csv.zst", b"\x28\xb5\x2f\xfd....."))
 
 
 def test_damaged_gzip(file, tmp_path):
@@ -625,7 +1004,7 @@ def test_frames(frame):
         ({"x": [1.0, float("inf")]}, {}, r"row 2, column 'x': expected a finite number; got infinity"),
         ({"x": ["a", None]}, {"missing": True}, r"row 2, column 'x': expected a value; got none"),
         ({"x": ["2024-01-01", "yesterday"]}, {"time": "x"}, r"row 2, column 'x': expected a number, or a time"),
-        ({"x": [[1], [2, 3]]}, {}, r"column 'x'.* expected (numbers, truth values, dates or text|text)"),
+        ({"x": [{"a": 1}, {"a": 2}]}, {}, r"column 'x'.* expected (numbers, truth values, dates or text|text)"),
         ({"x": [1, 2]}, {"sequence": "z"}, r"there is no column 'z'; there are x"),
         ({"x": []}, {}, r"expected at least one row; got none"),
     ],
@@ -633,6 +1012,101 @@ def test_frames(frame):
 def test_frames_that_are_bad(frame, data, options, complaint):
     with pytest.raises(DataError, match=complaint):
         frame(data, **options)
+
+
+def test_lists_in_frames(frame):
+    data = {"x": [[1.5, 2.0, 3.0], [4.0]], "w": [["a", "b", "a"], ["é"]], "item": ["p", "q"], "n": [1, 2]}
+    s = frame(data)
+    assert lists(s) == data and s.per_step == ["x", "w"] and s.lengths.tolist() == [3, 1]
+    assert s.place(1).endswith(", row 2")
+    data = {"v": [[[1, 2], [3, 4]], [[5, 6]]], "ok": [[True, False], [True]]}
+    assert lists(frame(data)) == data
+    np.testing.assert_array_equal(frame({"x": [[1.0, None], [2.0]]}, missing=True)["x"].values, [1, np.nan, 2])
+    s = frame({"x": [[1], [], [2, 3], [4]], "y": [[1], [], [2], [5]]}, skip_bad=2)
+    assert lists(s) == {"x": [[1], [4]], "y": [[1], [5]]} and [c.split(", ", 1)[1] for c in s.skipped] == [
+        "row 2, column 'x': expected at least one step; got none",
+        "row 3, column 'y': expected 2 steps, as in the list before; got 1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "complaint"),
+    [
+        ({"x": [[1.0], [2.0, None]]}, {}, "row 2, column 'x': expected a value; got none: give missing=True"),
+        ({"x": [[1.0], [float("inf")]]}, {}, "row 2, column 'x': expected a finite number; got infinity"),
+        ({"x": [["a"], [None, "b"]]}, {"missing": True}, "row 2, column 'x': expected a value; got none"),
+        ({"x": [[1.0], None]}, {"missing": True}, "row 2, column 'x': expected at least one step; got none"),
+        ({"x": [[1.0], []]}, {}, "row 2, column 'x': expected at least one step; got none"),
+        ({"x": [[[1, 2]], [[1], [2]]]}, {}, "row 2, column 'x': expected equally many numbers in each step"),
+        ({"x": [[["a"]], [["b"]]]}, {}, "column 'x': expected lists of numbers in lists"),
+        ({"x": [[[[1]]]]}, {}, "column 'x': expected numbers, truth values, dates or text, or lists of them"),
+        ({"x": [[1]], "t": [1]}, {"time": "t"}, "a column has lists, so each row is a sequence; leave out"),
+    ],
+)
+def test_lists_in_frames_that_are_bad(frame, data, options, complaint):
+    with pytest.raises(DataError, match=complaint):
+        frame(data, **options)
+
+
+def test_decimal_fractions_are_the_nearest_numbers(frame):
+    texts = ["1.25", "-0.10", "12345678901234.57", "9007199254740993.5", "0.30", "9007199254740992"]
+    s = frame({"price": [Decimal(t) for t in texts]})
+    assert s["price"].values.tolist() == [float(t) for t in texts]
+    np.testing.assert_array_equal(frame({"p": [Decimal("1.5"), None]}, missing=True)["p"].values, [1.5, np.nan])
+    with pytest.raises(DataError, match="row 2, column 'p': expected a value; got none: give missing=True"):
+        frame({"p": [Decimal("1.5"), None]})
+    with pytest.raises(DataError, match="row 2, column 'p': expected an integer that is exact in float64"):
+        frame({"p": [Decimal(1), Decimal(2**53 + 1)]})
+
+
+def test_times_of_frames_in_a_format_of_ones_own(frame):
+    s = frame({"t": ["02.01.2024", "01.02.2024", "01.01.2024"], "x": [1, 2, 3]}, time="t", time_format="%d.%m.%Y")
+    assert lists(s)["x"] == [[3, 1, 2]]
+    with pytest.raises(DataError, match="row 2, column 't': expected a time in the format"):
+        frame({"t": ["02.01.2024", "2024"], "x": [1, 2]}, time="t", time_format="%d.%m.%Y")
+
+
+def test_frames_whose_libraries_complain():
+    """No exception of another library comes out of a frame."""
+    pandas, arrow, polars = map(pytest.importorskip, ("pandas", "pyarrow", "polars"))
+    assert lists(readers.from_frame(pandas.DataFrame(np.eye(2)))) == {"0": [[1, 0]], "1": [[0, 1]]}
+    damaged = [
+        arrow.DictionaryArray.from_arrays(arrow.array([5], arrow.int8()), arrow.array(["a"]), safe=False),
+        arrow.Array.from_buffers(
+            arrow.string(), 1, [None, arrow.py_buffer(np.array([0, 1], np.int32)), arrow.py_buffer(b"\xff")]
+        ),
+        arrow.array([2**62], arrow.timestamp("s")),
+        arrow.array([1], arrow.timestamp("ns")),
+        arrow.array([1], arrow.duration("s")),
+        arrow.array([2**64 - 1], arrow.uint64()),
+        arrow.array([b"x"]),
+        arrow.array([None]),
+    ]
+    frames = [arrow.table({"x": column}) for column in damaged]
+    frames += [
+        arrow.table([[1], [2]], names=["a", "a"]),
+        pandas.DataFrame([[1, 2]], columns=["a", "a"]),
+        pandas.DataFrame([[1, 2]], columns=[1, "1"]),
+        pandas.DataFrame({"x": [1j]}),
+        pandas.DataFrame({"x": [[1], ["a"]]}),
+        pandas.DataFrame({"x": pandas.Series(["\ud800"], dtype=object)}),
+        pandas.DataFrame({"x": [pandas.Period("2024")]}),
+        polars.DataFrame({"x": [2**100]}, schema={"x": polars.Int128}),
+        polars.DataFrame({"x": [object()]}),
+        polars.DataFrame({"x": [1]}).lazy(),
+        pandas.Series([1]),
+    ]
+    for table in frames:
+        with pytest.raises(DataError, match=r"^table"):
+            readers.from_frame(table)
+
+
+def test_parquet_columns_of_one_name(tmp_path):
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pyarrow.table([[1], [2], [3]], names=["a", "a", "b"]), tmp_path / "t.parquet")
+    with pytest.raises(DataError, match="column 'a' is there twice; name others in columns"):
+        readers.read(tmp_path / "t.parquet")
+    assert lists(readers.read(tmp_path / "t.parquet", columns=["b"])) == {"b": [[3]]}
 
 
 def test_what_is_no_frame():

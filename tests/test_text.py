@@ -1,6 +1,8 @@
 """Reading, splitting and numbering texts, and cutting them into batches."""
 
+import gzip
 import hashlib
+import io
 import os
 import re
 import sysconfig
@@ -81,6 +83,26 @@ def test_text_may_come_through_a_pipe(tmp_path):
     writer.start()
     assert text.read(tmp_path / "pipe") == ["to be\n"]
     writer.join()
+
+
+def test_text_may_come_from_standard_input(monkeypatch):
+    for data in (b"to be\n", gzip.compress(b"to be\n")):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+        assert text.read("-") == ["to be\n"]
+    with pytest.raises(DataError, match="-: the file is empty"):
+        text.read("-")
+
+
+def test_tables_of_texts_with_other_delimiters(tmp_path):
+    for name, delimiter in (("t.csv", ";"), ("t.csv", "\t"), ("t.csv", "\\t"), ("t.tsv", ",")):
+        (tmp_path / name).write_text("id;words\n1;to be\n2;or not\n".replace(";", delimiter.replace("\\t", "\t")))
+        assert text.read(tmp_path / name, column="words", delimiter=delimiter) == ["to be\n", "or not\n"]
+        with pytest.raises(DataError, match="there are 2 fields with delimiter="):
+            text.read(tmp_path / name, column="words")
+    with pytest.raises(DataError, match="delimiter is for a table; name the column"):
+        text.read(tmp_path / "t.csv", delimiter=";")
+    with pytest.raises(DataError, match="delimiter is for CSV and TSV tables; leave it out"):
+        text.read(tmp_path / "t.jsonl", column="words", delimiter=";")
 
 
 def test_file_that_cannot_be_read(tmp_path):

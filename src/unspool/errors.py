@@ -34,5 +34,8 @@ def printable(text: str) -> str:
 
 def shown(value: object) -> str:
     """The value as a message shows it, cut short."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except RecursionError:
+        text = f"a {type(value).__name__} that is nested too deeply"
     return text if len(text) <= 43 else text[:40] + "..."

@@ -75,7 +75,7 @@ def pack(network: str, weights: str, out: str | None, force: bool, file: str | N
     from ..saved import small
 
     if file is None and data:
-        raise UsageError("--column and --skip-bad need --file. Try 'unspool pack --help'.")
+        raise UsageError("--column, --delimiter and --skip-bad need --file. Try 'unspool pack --help'.")
     to = out or f"{network.rstrip('/')}-{weights}"
     small.pack(network, to, weights, force=force)
     before, after = (os.path.getsize(os.path.join(folder, "model.safetensors")) for folder in (network, to))

@@ -1,7 +1,6 @@
 """NumPy's array files. What a header declares is checked against the size of the file."""
 
 import math
-import os
 from pathlib import Path
 from tokenize import TokenError
 from typing import BinaryIO, NamedTuple
@@ -9,7 +8,10 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from ..errors import DataError, printable
+from .opening import ordinary
 
+# What NumPy raises for other files, and its warnings, where they are errors.
+_DAMAGE = (ValueError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError, OverflowError, Warning)
 _VERSIONS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
@@ -35,7 +37,7 @@ def header(file: BinaryIO, size: int, name: str) -> Header:
         shape, fortran, dtype = _VERSIONS[version](file)
     except DataError:
         raise
-    except (ValueError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError, OverflowError) as error:
+    except _DAMAGE as error:
         reason = printable(f"{error!s:.120}")
         raise DataError(f"{name}: is not an array file ({reason}); write it with numpy.save") from None
     start = file.tell()
@@ -55,14 +57,8 @@ def mapped(path: str | Path) -> np.ndarray:
     Raises:
         DataError: it is not an array file, or it cannot be read.
     """
-    try:
-        with open(path, "rb") as file:
-            head = header(file, os.fstat(file.fileno()).st_size, str(path))
+    with ordinary(path) as (file, size):
+        head = header(file, size, str(path))
         if not math.prod(head.shape):
             return np.empty(head.shape, head.dtype)
-        order = "F" if head.fortran else "C"
-        return np.memmap(path, head.dtype, "r", head.start, head.shape, order)
-    except DataError:
-        raise
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+        return np.memmap(file, head.dtype, "r", head.start, head.shape, "F" if head.fortran else "C")

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from ..beside import beside
-from ..errors import DataError, UnspoolError
+from ..errors import DataError, UnspoolError, printable
 from . import npy
+from .opening import ordinary
 
 _VALUES, _OFFSETS, _SUMS = "values.npy", "offsets.npy", "sums.json"
 _BLOCK = 2**20  # bytes that are written or checksummed at a time
@@ -138,7 +139,7 @@ class Ragged:
         try:
             return cls(values, np.array(offsets))
         except UnspoolError as error:
-            raise DataError(f"{path}: is damaged ({error})") from None
+            raise DataError(f"{path}: is damaged ({printable(str(error))})") from None
 
 
 def ends(lengths: np.ndarray) -> np.ndarray:
@@ -233,15 +234,14 @@ def _falls(offsets: np.ndarray) -> bool:
 
 
 def _sums(path: Path) -> dict[str, int]:
+    if not (path / _SUMS).exists():
+        raise DataError(f"{path}: is not a folder of saved sequences; give one that Ragged.save wrote")
+    with ordinary(path / _SUMS) as (file, _):
+        data = file.read(1000)
     try:
-        with open(path / _SUMS, "rb") as file:
-            sums = json.loads(file.read(1000))
+        sums = json.loads(data)
         if isinstance(sums, dict) and {_VALUES, _OFFSETS} == set(sums):
             return sums
-    except FileNotFoundError:
-        raise DataError(f"{path}: is not a folder of saved sequences; give one that Ragged.save wrote") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
     except (ValueError, RecursionError):
         pass
     raise DataError(f"{path / _SUMS}: is damaged (expected the checksums of {_VALUES} and {_OFFSETS})")
@@ -249,10 +249,7 @@ def _sums(path: Path) -> dict[str, int]:
 
 def _crc32(path: Path) -> int:
     total = 0
-    try:
-        with open(path, "rb") as file:
-            while block := file.read(_BLOCK):
-                total = zlib.crc32(block, total)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    with ordinary(path) as (file, _):
+        while block := file.read(_BLOCK):
+            total = zlib.crc32(block, total)
     return total

@@ -1,15 +1,19 @@
 """Texts: read from a file, or from the running interpreter's standard library, and split into two parts."""
 
 import hashlib
+import io
+import sys
 import sysconfig
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import DataError
-from .readers.source import Complaints, blocks, decode, suffix
+from .opening import EXPANSION, most
+from .readers.source import Complaints, blocks, blocks_of, decode, suffix
 
 STDLIB = "python-stdlib"
+STDIN = "-"
 _NOT_LIBRARY = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}
 
 AnyText = TypeVar("AnyText", str, bytes)
@@ -40,22 +44,26 @@ def read(
     level: str = "char",
     *,
     column: str | None = None,
+    delimiter: str | None = None,
     skip_bad: int = 0,
     report: Callable[[str], object] = lambda complaint: None,
 ) -> list[str] | list[bytes]:
     """The texts of a source: one for a file, many for `python-stdlib` and for a table.
 
     Args:
-        source: the path of a file, which may be gzip-compressed, or of a pipe, or `python-stdlib`.
+        source: the path of a file, which may be compressed, or of a pipe; `-` for standard input; or `python-stdlib`.
         level: `byte` takes any bytes; `char` and `word` need UTF-8.
         column: read a table, in CSV, TSV, JSON lines or Parquet, in which each cell of this column is a text.
+        delimiter: the character between the fields of a CSV or TSV table, a tab also as \\t; None: as its name says.
         skip_bad: the number of bad lines or rows to skip, at most.
         report: receives the complaint about each of them.
     Raises:
         DataError: the file cannot be read, is empty, or is not text; the message has the line and the column.
     """
     if column is not None:
-        texts = _column(source, column, skip_bad, report)
+        texts = _column(source, column, delimiter, skip_bad, report)
+    elif delimiter is not None:
+        raise DataError(f"{source}: delimiter is for a table; name the column of the texts, too")
     elif str(source) == STDLIB:
         texts = standard_library()
     else:
@@ -73,8 +81,12 @@ def read(
 
 def _bytes(source: str | Path) -> bytes:
     try:
-        pipe = Path(source).is_fifo()  # such as a shell's <(…), or a piped /dev/stdin
-        data = Path(source).read_bytes() if pipe else b"".join(blocks(source))
+        if str(source) == STDIN:
+            data = _unpacked(sys.stdin.buffer.read(), "standard input")
+        elif Path(source).is_fifo():  # such as a shell's <(…), or a piped /dev/stdin
+            data = _unpacked(Path(source).read_bytes(), source)
+        else:
+            data = b"".join(blocks(source))
     except DataError as error:
         raise DataError(f"{error}; give a text file, or {STDLIB}") from None
     if not data:
@@ -82,12 +94,24 @@ def _bytes(source: str | Path) -> bytes:
     return data
 
 
-def _column(source: str | Path, column: str, skip_bad: int, report: Callable[[str], object]) -> list[str]:
+def _unpacked(data: bytes, name: str | Path) -> bytes:
+    """What a pipe has brought, which may be compressed as a file may."""
+    return b"".join(blocks_of(io.BytesIO(data), len(data), name))
+
+
+def _column(
+    source: str | Path, column: str, delimiter: str | None, skip_bad: int, report: Callable[[str], object]
+) -> list[str]:
     """The texts of a table, each with a newline at its end."""
     from . import readers  # imported here, as that takes longer than most commands run
 
     options: dict[str, Any] = {"columns": [column], "skip_bad": skip_bad}
-    match suffix(source):
+    kind = suffix(source)
+    if delimiter is not None:
+        if kind not in (".csv", ".tsv", ".tab"):
+            raise DataError(f"{source}: delimiter is for CSV and TSV tables; leave it out")
+        options["delimiter"] = delimiter.replace("\\t", "\t")
+    match kind:
         case ".jsonl" | ".ndjson":
             pass
         case ".csv" | ".tsv" | ".tab":
@@ -100,6 +124,10 @@ def _column(source: str | Path, column: str, skip_bad: int, report: Callable[[st
             )
     found = readers.read(source, **options)
     cells: list[Any] = [] if column in found.per_step else list(found[column])
+    if sum(len(cell) for cell in cells if isinstance(cell, str)) > most(Path(source).stat().st_size):
+        raise DataError(
+            f"{source}: unpacks to more than {EXPANSION} times its size; if that is right, write it as text"
+        )
     texts = [cell if cell.endswith("\n") else cell + "\n" for cell in cells if isinstance(cell, str)]
     if len(texts) < len(found):
         raise DataError(f"{source}: column {column!r} must have a text in each row")

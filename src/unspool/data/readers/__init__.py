@@ -22,6 +22,7 @@ _READERS = {
     ".jsonl": ("jsonl", "read_jsonl"),
     ".ndjson": ("jsonl", "read_jsonl"),
     ".conllu": ("conll", "read_conllu"),
+    ".conllup": ("conll", "read_conllu"),
     ".conll": ("conll", "read_conll"),
     ".ts": ("ts", "read_ts"),
     ".txt": ("plain", "read_lines"),

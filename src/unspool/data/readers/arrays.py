@@ -2,20 +2,21 @@
 
 import io
 import math
-import os
 import struct
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Collection
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from ...errors import DataError, printable, shown
 from .. import npy
+from ..opening import EXPANSION, most, ordinary
 from ..ragged import Ragged, ends
 from ..sequences import Column, Places, Sequences
-from .source import ALLOWANCE, EXPANSION
 
 _DAMAGE = (  # what zipfile raises for files that are not zip files
     OSError,
@@ -31,7 +32,10 @@ _CHECKED = 2**20  # numbers of a mapped array that are checked at a time
 
 
 def read_npy(path: str | Path, *, missing: bool = False) -> Sequences:
-    """One array as the column `value`: (T,) or (T, I) is one sequence, (n, T, ...) is n. It is mapped, not loaded.
+    """One array as the column `value`: (T,) or (T, I) is one sequence, (n, T, ...) is n.
+
+    It is mapped, not loaded, so that it may be larger than memory. A file that is cut short while it is in use ends the
+    process (a bus error): write another file beside it, and rename that.
 
     Args:
         path: the file.
@@ -63,13 +67,10 @@ def read_npz(
             numbers that are not finite, or a shape that does not fit the others.
     """
     try:
-        with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
-            size = os.fstat(file.fileno()).st_size
+        with ordinary(path) as (file, size), zipfile.ZipFile(file) as archive:
             arrays = _members(archive, str(path), size, columns, lengths)
     except DataError:
         raise
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
     except _DAMAGE as error:
         reason = printable(f"{getattr(error, 'strerror', None) or error!s:.120}")
         raise DataError(f"{path}: cannot be read ({reason}); copy it again") from None
@@ -83,7 +84,8 @@ def read_npz(
             or not 1 <= counts.min() <= counts.max() < 2**62 // len(counts)
         ):
             raise DataError(f"{path}: array {lengths!r} must have integers of at least 1, (n,); got {_what(counts)}")
-    checked = {name: _checked(array, f"{path}, array {name!r}", missing) for name, array in arrays.items()}
+    place = f"{path}, array"
+    checked = {n: _checked(array, f"{place} {printable(repr(n))}", missing) for n, array in arrays.items()}
     return _sequences(path, checked, counts)
 
 
@@ -91,22 +93,22 @@ def _members(
     archive: zipfile.ZipFile, path: str, size: int, columns: Collection[str] | None, lengths: str | None
 ) -> dict[str, np.ndarray]:
     members = {i.filename.removesuffix(".npy"): i for i in archive.infolist()}
-    if len(members) != len(archive.infolist()) or not members:
-        raise DataError(
-            f"{path}: expected arrays with different names; got {', '.join(archive.namelist()) or 'none':.200}"
-        )
-    asked = [*(members if columns is None else columns)] + ([] if lengths is None else [lengths])
-    wanted: list[str] = sorted(set(asked), key=asked.index)
+    names = printable(", ".join(islice(members, 100))[:200]) or "none"
+    asked: list[str] = [*(members if columns is None else columns), *([] if lengths is None else [lengths])]
+    wanted = list(dict.fromkeys(asked))
+    often = Counter(i.filename.removesuffix(".npy") for i in archive.infolist())
+    if not members or any(often[name] > 1 for name in wanted):
+        raise DataError(f"{path}: expected arrays with different names; got {names}")
     for name in wanted:
         if name not in members:
-            raise DataError(f"{path}: there is no array {shown(name)}; there are {printable(', '.join(members)[:200])}")
-    if sum(members[name].file_size for name in wanted) > EXPANSION * size + ALLOWANCE:
+            raise DataError(f"{path}: there is no array {shown(name)}; there are {names}")
+    if sum(members[name].file_size for name in wanted) > most(size):
         raise DataError(f"{path}: unpacks to more than {EXPANSION} times its size; if that is right, save it as .npy")
     arrays = {}
     for name in wanted:
         with archive.open(members[name]) as member:
             data = member.read()  # never more than the size counted above, and zipfile compares the checksum
-        head = npy.header(io.BytesIO(data), len(data), f"{path}, array {name!r}")
+        head = npy.header(io.BytesIO(data), len(data), f"{path}, array {printable(repr(name))}")
         array = np.frombuffer(data, head.dtype, math.prod(head.shape), head.start)
         arrays[name] = array.reshape(head.shape, order="F" if head.fortran else "C")
     return arrays
@@ -148,6 +150,11 @@ def _checked(array: np.ndarray, name: str, missing: bool) -> np.ndarray:
     if not array.size or not array.ndim:
         raise DataError(f"{name}: expected an array with at least one dimension and one element; got {_what(array)}")
     if array.dtype.kind == "U":
+        codes = np.ascontiguousarray(array).view(f"{array.dtype.byteorder}u4").reshape(array.size, -1)
+        wrong = (codes > 0x10FFFF) | ((codes >= 0xD800) & (codes < 0xE000))
+        if wrong.any():
+            place = tuple(map(int, np.unravel_index(np.argmax(wrong.any(axis=1)), array.shape)))
+            raise DataError(f"{name}, at {place}: expected text; got 0x{codes[wrong][0]:x}, which is no character")
         return array.astype(object)
     if array.dtype.kind == "M" and np.isnat(array).any():
         raise DataError(f"{name}: expected a date everywhere; got NaT")

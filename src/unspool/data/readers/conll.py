@@ -2,16 +2,18 @@
 
 import re
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 
 from ...errors import UnspoolError, shown
 from ..sequences import Places, Sequences
 from .growing import Growing
-from .source import Complaints, lines
+from .source import Complaints, blank, lines
 
 UNIVERSAL = ("ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC")
+_GLOBAL = re.compile(r"#[ \t]*global\.columns[ \t]*=(.*)")
 _WORD = re.compile(r"[1-9][0-9]*")
 _RANGE = re.compile(r"([1-9][0-9]*)-([1-9][0-9]*)")
 _EMPTY = re.compile(r"([0-9]+)\.([1-9][0-9]*)")
@@ -20,25 +22,35 @@ Line = tuple[int, list[str]]
 
 
 def read_conllu(path: str | Path, *, columns: Sequence[str] = ("FORM", "UPOS"), skip_bad: int = 0) -> Sequences:
-    """The sentences of a CoNLL-U file, gzip-compressed or not; each column has one text per word.
+    """The sentences of a CoNLL-U or CoNLL-U Plus file, compressed or not; each column has one text per word.
 
     Words are the lines with a plain number. Multi-word tokens (`3-4`) and empty nodes (`8.1`) are checked and left out;
-    comments are left out.
+    comments are left out. In CoNLL-U Plus the first line is `# global.columns =` and the names of the columns; without
+    an ID among them each line is a word.
 
     Args:
         path: the file.
-        columns: some of ID, FORM, LEMMA, UPOS, XPOS, FEATS, HEAD, DEPREL, DEPS and MISC.
+        columns: some of ID, FORM, LEMMA, UPOS, XPOS, FEATS, HEAD, DEPREL, DEPS and MISC, or of the names in the file.
         skip_bad: the number of bad lines to skip, at most, each with its sentence; they are listed in `skipped`.
     Raises:
-        DataError: the file cannot be read; or a line has not ten fields, has an empty one, or has not the next number.
+        DataError: the file cannot be read, or has no such column; or a line has another number of fields than columns,
+            has an empty one, or has not the next number.
 
-    https://universaldependencies.org/format.html
+    https://universaldependencies.org/format.html, https://universaldependencies.org/ext-format.html
     """
-    for column in columns:
-        if column not in UNIVERSAL:
-            raise UnspoolError(f"columns must be among {', '.join(UNIVERSAL)}; got {shown(column)}")
     complaints = Complaints(path, skip_bad)
-    return _read(complaints, _universal(path, complaints), {c: UNIVERSAL.index(c) for c in columns})
+    source = lines(path, complaints)
+    first = next(source, (1, ""))
+    found = _GLOBAL.fullmatch(first[1])
+    there = tuple(found[1].split()) if found else UNIVERSAL
+    for column in columns:
+        if there.count(column) != 1:
+            what = f"columns must be among {', '.join(there):.400}, each of which is there once; got {shown(column)}"
+            raise complaints.refuse(first[0] if found else None, None, what)
+    if not columns:
+        raise UnspoolError("columns must name at least one column; got none")
+    sentences = _universal(_blocks(chain([first], source), complaints), complaints, there)
+    return _read(complaints, sentences, {c: there.index(c) for c in columns})
 
 
 def read_conll(
@@ -49,7 +61,7 @@ def read_conll(
     comments: bool = False,
     skip_bad: int = 0,
 ) -> Sequences:
-    """The sentences of a file with one token per line and an empty line after each sentence; gzip-compressed or not.
+    """The sentences of a file with one token per line and an empty line after each sentence; compressed or not.
 
     Args:
         path: the file.
@@ -84,12 +96,12 @@ def _read(complaints: Complaints, sentences: Iterator[list[Line]], places: Mappi
     return Sequences(ragged, Places.of(complaints.name, first), tuple(complaints.skipped))
 
 
-def _blocks(path: str | Path, complaints: Complaints) -> Iterator[list[tuple[int, str]]]:
+def _blocks(source: Iterable[tuple[int, str]], complaints: Complaints) -> Iterator[list[tuple[int, str]]]:
     """The lines between empty lines, without the blocks in which a line could not be read as text."""
     block: list[tuple[int, str]] = []
     skipped = 0
-    for number, line in lines(path, complaints):
-        if line.strip(" \t"):
+    for number, line in source:
+        if not blank(line):
             block.append((number, line))
             continue
         if block and len(complaints.skipped) == skipped:
@@ -99,25 +111,28 @@ def _blocks(path: str | Path, complaints: Complaints) -> Iterator[list[tuple[int
         yield block
 
 
-def _universal(path: str | Path, complaints: Complaints) -> Iterator[list[Line]]:
-    for block in _blocks(path, complaints):
+def _universal(
+    blocks: Iterable[list[tuple[int, str]]], complaints: Complaints, names: Sequence[str]
+) -> Iterator[list[Line]]:
+    at = names.index("ID") if "ID" in names else None
+    for block in blocks:
         words: list[Line] = []
         ok = True
         for number, line in block:
             if line.startswith("#"):
                 continue
             fields = line.split("\t")
-            if len(fields) != len(UNIVERSAL) or not all(fields):
-                have = f"{len(fields)}" if len(fields) != len(UNIVERSAL) else "an empty one"
-                complaints.bad(number, None, f"expected 10 fields with tabs between them; got {have}")
+            if len(fields) != len(names) or not all(fields):
+                have = f"{len(fields)}" if len(fields) != len(names) else "an empty one"
+                complaints.bad(number, None, f"expected {len(names)} fields with tabs between them; got {have}")
                 ok = False
                 break
-            what = _wrong_number(fields[0], len(words))
+            what = None if at is None else _wrong_number(fields[at], len(words))
             if what:
-                complaints.bad(number, "1 (ID)", what)
+                complaints.bad(number, f"{(at or 0) + 1} (ID)", what)
                 ok = False
                 break
-            if _WORD.fullmatch(fields[0]):
+            if at is None or _WORD.fullmatch(fields[at]):
                 words.append((number, fields))
         if ok and words:
             yield words
@@ -142,7 +157,7 @@ def _plain(
 ) -> Iterator[list[Line]]:
     width = 0
     needed = max(p + 1 if p >= 0 else -p for p in places.values())
-    for block in _blocks(path, complaints):
+    for block in _blocks(lines(path, complaints), complaints):
         sentence: list[Line] = []
         ok = True
         for number, line in block:

@@ -2,144 +2,276 @@
 
 import re
 from collections.abc import Collection, Sequence
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from functools import cached_property
 
 import numpy as np
 
-from ...errors import DataError, shown
+from ...errors import DataError, UnspoolError, shown
 
-NUMBER = re.compile(r"[ \t]*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[ \t]*")
-_INTEGER = re.compile(r"[ \t]*[+-]?[0-9]+[ \t]*")
+# A `+` after a repetition forbids to try a shorter one, so that no cell takes longer than its length.
+_NUMBER = r"[ \t]*+[+-]?(?:{whole}(?:{point}[0-9]*+)?|{point}[0-9]++)(?:[eE][+-]?[0-9]++)?[ \t]*+"
+_WHOLE = r"(?:[0-9]{{1,3}}(?:{mark}[0-9]{{3}})++(?![0-9])|[0-9]++)"
+_INTEGER = re.compile(r"[ \t]*+[+-]?[0-9]++[ \t]*+")
+_FOREIGN = re.compile(
+    r"[ \t]*+[+-]?(?:[0-9]{1,3}(?:[.,' \u00a0\u202f][0-9]{3})++(?:[.,][0-9]++)?|[0-9]++,[0-9]++)[ \t]*+"
+)
 _TIME = re.compile(
-    r"(?P<day>[0-9]{4}-[0-9]{2}(?:-[0-9]{2})?)"
-    r"(?:[T ](?P<clock>[0-9]{2}:[0-9]{2}(?::[0-9]{2})?)(?:\.(?P<part>[0-9]{1,6}))?(?P<zone>Z|[+-][0-9]{2}:?[0-9]{2})?)?"
+    r"(?P<year>[0-9]{4})(?:-(?P<month>[0-9]{2})(?:-(?P<day>[0-9]{2}))?|(?P<month2>[0-9]{2})(?P<day2>[0-9]{2})"
+    r"|-W(?P<week>[0-9]{2})(?:-(?P<weekday>[1-7]))?|W(?P<week2>[0-9]{2})(?P<weekday2>[1-7])?"
+    r"|-?(?P<ordinal>[0-9]{3}))"
+    r"(?:[Tt ](?P<hour>[0-9]{2})(?::?(?P<minute>[0-9]{2})(?::?(?P<second>[0-9]{2})(?:[.,](?P<part>[0-9]{1,18}))?)?)?"
+    r"(?: ?(?:(?P<utc>[Zz]|UTC)|(?P<sign>[+-])(?P<hours>[0-9]{2})(?::?(?P<minutes>[0-9]{2}))?))?)?"
 )
 _EXACT = 2**53  # integers up to here are exact in a float64
 _DIGITS = set("0123456789+-")
+_LONGEST_TIME = 100  # characters
+_MARKS = ".,:;'`_ \u00a0\u202f\u066b\u066c\u2019\u00b7"
 
 
-class BadCell(Exception):
-    """What is wrong with cell number `row` of a column; `column` is given if it is not the one being converted."""
+class BadCells(Exception):
+    """The cells of a column that cannot be used: the number of each, from 0, and what is wrong with it."""
 
-    def __init__(self, row: int, what: str, column: int | None = None):
-        super().__init__(what)
-        self.row, self.what, self.column = row, what, column
+    def __init__(self, cells: list[tuple[int, str]]):
+        super().__init__(cells[0][1])
+        self.cells = cells
 
 
-def numbers(cells: Sequence[str], missing: Collection[str] = ()) -> np.ndarray:
+class EarlierCells(BadCells):
+    """The same of cells that were kept before: the number of each is counted from the first that was kept."""
+
+
+@dataclass(frozen=True)
+class Notation:
+    """How numbers are written.
+
+    decimal: the character before the fraction.
+    thousands: the character between groups of three digits, which may also be left out; "" if there is none.
+    missing: what stands for an absent number.
+    """
+
+    decimal: str = "."
+    thousands: str = ""
+    missing: Collection[str] = ()
+
+    def check(self) -> None:
+        """Raise UnspoolError unless the marks can be told apart."""
+        for name, mark in (("decimal", self.decimal), ("thousands", self.thousands)):
+            if not isinstance(mark, str) or len(mark) > 1 or mark not in _MARKS or (name == "decimal" and not mark):
+                raise UnspoolError(f"{name} must be a mark such as '.' or ','; got {shown(mark)}")
+        if self.decimal == self.thousands:
+            raise UnspoolError(f"decimal and thousands must be different marks; both are {shown(self.decimal)}")
+
+    @cached_property
+    def pattern(self) -> re.Pattern:
+        mark, point = re.escape(self.thousands), re.escape(self.decimal)
+        return re.compile(_NUMBER.format(whole=_WHOLE.format(mark=mark) if mark else "[0-9]++", point=point))
+
+    @property
+    def foreign(self) -> bool:
+        """Whether Python writes numbers in another way."""
+        return (self.decimal, self.thousands) != (".", "")
+
+    def plain(self, number: str) -> str:
+        """A number as Python writes it."""
+        number = number.replace(self.thousands, "") if self.thousands else number
+        return number.replace(self.decimal, ".")
+
+    def absent(self, cell: str) -> bool:
+        return cell.strip(" \t") in self.missing
+
+
+PLAIN = Notation()
+
+
+def numbers(cells: Sequence[str], notation: Notation = PLAIN) -> np.ndarray:
     """The cells as int64 if all are integers, else as float64, with NaN for the missing ones.
 
-    Numbers are decimal, with a point and without separators; other forms that Python accepts are bad.
+    Numbers are decimal; other forms that Python accepts are bad.
 
     Raises:
-        BadCell: a cell is not a number, is infinite, or is an integer that float64 would not hold exactly.
+        BadCells: cells are not numbers, are infinite, or are integers that float64 would not hold exactly.
     """
+    if notation.foreign and not any(map(notation.absent, cells)) and all(map(notation.pattern.fullmatch, cells)):
+        cells, notation = [notation.plain(cell) for cell in cells], PLAIN
     used = set().union(*cells)
     try:
-        if used <= _DIGITS | set(" \t"):
+        if notation.foreign:
+            pass
+        elif used <= _DIGITS | set(" \t"):
             return np.array([int(cell) for cell in cells], np.int64)
-        if used <= _DIGITS | set(" \t.eE"):
+        elif used <= _DIGITS | set(" \t.eE"):
             values = np.array([float(cell) for cell in cells])
             if (np.abs(values) < _EXACT).all():
                 return values
     except (ValueError, OverflowError):
-        pass  # the bad cell is found below
-    return np.array([_number(i, cell, missing) for i, cell in enumerate(cells)])
+        pass  # the bad cells are found below
+    found = [_number(cell, notation) for cell in cells]
+    return np.array(_good(found))
 
 
-def _number(row: int, cell: str, missing: Collection[str]) -> float:
-    if cell.strip(" \t") in missing:
+def _good(found: list) -> list:
+    """What was found in cells, of which none may be bad: the complaint about such a one is a str."""
+    bad = [(i, what) for i, what in enumerate(found) if isinstance(what, str)]
+    if bad:
+        raise BadCells(bad)
+    return found
+
+
+def _number(cell: str, notation: Notation) -> float | str:
+    """The number of a cell, or what is wrong with it."""
+    if notation.absent(cell):
         return np.nan
-    if not NUMBER.fullmatch(cell):
-        given = "an empty cell" if not cell.strip(" \t") else shown(cell)
-        raise BadCell(row, f"expected a number; got {given}")
-    value = float(cell)
+    if not cell.strip(" \t"):
+        return "expected a number; got an empty cell"
+    if not notation.pattern.fullmatch(cell):
+        return f"expected a number; got {shown(cell)}"
+    plain = notation.plain(cell)
+    value = float(plain)
     if not np.isfinite(value):
-        raise BadCell(row, f"expected a number within ±1.8e308; got {shown(cell)}")
-    if abs(value) >= _EXACT and _INTEGER.fullmatch(cell) and (len(cell) > 400 or int(value) != int(cell)):
-        raise BadCell(row, f"expected an integer that is exact in float64; got {shown(cell)}: read the column as text")
+        return f"expected a number within ±1.8e308; got {shown(cell)}"
+    if abs(value) >= _EXACT and _INTEGER.fullmatch(plain) and (len(plain) > 400 or int(value) != int(plain)):
+        return f"expected an integer that is exact in float64; got {shown(cell)}: read the column as text"
     return value
 
 
-def times(cells: Sequence[str], zoned: bool | None = None) -> tuple[np.ndarray, bool]:
-    """Numbers if the first cell is one, else ISO 8601 times, to the microsecond; and whether the times have a zone.
+def times(cells: Sequence[str], zoned: bool | None = None, time_format: str | None = None) -> tuple[np.ndarray, bool]:
+    """Numbers if the first cell is one, else times, to the microsecond; and whether the times have a zone.
 
-    Times with a zone are converted to UTC.
+    Times are in ISO 8601, or in `time_format`, a format of `datetime.strptime`. Times with a zone are converted to UTC.
 
     Raises:
-        BadCell: a cell is neither, or differs from the others in having a zone or not.
+        BadCells: cells are neither, or differ from the others in having a zone or not.
     """
-    if NUMBER.fullmatch(cells[0]):
+    if time_format is None and PLAIN.pattern.fullmatch(cells[0]):
         return numbers(cells), bool(zoned)
-    moments = [_time(i, cell) for i, cell in enumerate(cells)]
-    zoned = moments[0].tzinfo is not None if zoned is None else zoned
+    moments = [_time(cell) if time_format is None else _formatted(cell, time_format) for cell in cells]
+    first = next((m for m in moments if isinstance(m, datetime)), None)
+    zoned = (first is not None and first.tzinfo is not None) if zoned is None else zoned
     for i, moment in enumerate(moments):
-        if (moment.tzinfo is not None) != zoned:
+        if isinstance(moment, datetime) and (moment.tzinfo is not None) != zoned:
             wanted = f"expected a time {'with' if zoned else 'without'} a zone, as above"
-            raise BadCell(i, f"{wanted}; got {shown(cells[i])}")
-    return np.array([m.astimezone(UTC).replace(tzinfo=None) if zoned else m for m in moments], "M8[us]"), zoned
+            moments[i] = f"{wanted}; got {shown(cells[i])}"
+    return np.array([m.replace(tzinfo=None) for m in _good(moments)], "M8[us]"), zoned
 
 
-def _time(row: int, cell: str) -> datetime:
-    found = _TIME.fullmatch(cell.strip(" \t"))
+def check_time_format(time_format: str | None) -> None:
+    """Raise UnspoolError unless `datetime.strptime` can read what this format writes."""
+    if time_format is None:
+        return
+    try:
+        datetime.strptime(datetime(2000, 1, 2, 3, 4, 5, tzinfo=UTC).strftime(time_format), time_format)
+    except (ValueError, TypeError, KeyError, IndexError, re.error):
+        raise UnspoolError(
+            f"time_format must be a format of datetime.strptime, such as '%d.%m.%Y %H:%M'; got {shown(time_format)}"
+        ) from None
+
+
+def _formatted(cell: str, time_format: str) -> datetime | str:
+    cell = cell.strip(" \t")
+    try:
+        if len(cell) <= _LONGEST_TIME:
+            return _utc(datetime.strptime(cell, time_format))
+    except (ValueError, OverflowError):
+        pass
+    return f"expected a time in the format {shown(time_format)}; got {shown(cell)}"
+
+
+def _time(cell: str) -> datetime | str:
+    """The moment of a time in ISO 8601, in UTC if it has a zone, or what is wrong with it."""
+    found = _TIME.fullmatch(cell.strip(" \t")) if len(cell) <= _LONGEST_TIME else None
     try:
         if found:
-            day, clock, part, zone = found.group("day", "clock", "part", "zone")
-            day = day if len(day) == 10 else f"{day}-01"
-            zone = "+00:00" if zone == "Z" else zone if not zone or ":" in zone else f"{zone[:3]}:{zone[3:]}"
-            clock = clock if clock is None or len(clock) == 8 else f"{clock}:00"
-            return datetime.fromisoformat(f"{day}T{clock or '00:00:00'}.{part or '0':0<6}{zone or ''}")
+            return _moment(found.groupdict())
     except (ValueError, OverflowError):
         pass  # such as the 31st of February
     what = f"expected a number, or a time such as 2024-05-17 or 2024-05-17 13:45:00; got {shown(cell)}"
-    raise BadCell(row, f"{what}: leave time out to keep the order of the rows")
+    return f"{what}: leave time out to keep the order of the rows, or give time_format if it is written in another way"
+
+
+def _moment(part: dict[str, str | None]) -> datetime:
+    """The moment of the parts of a time.
+
+    Raises:
+        ValueError, OverflowError: there is none, or it is not one of whole microseconds.
+    """
+
+    def number(*names: str, default: int = 0) -> int:
+        return next((int(part[n] or 0) for n in names if part[n] is not None), default)
+
+    year, fraction = number("year"), (part["part"] or "").ljust(6, "0")
+    if part["week"] or part["week2"]:
+        day = date.fromisocalendar(year, number("week", "week2"), number("weekday", "weekday2", default=1))
+    elif part["ordinal"]:
+        day = date(year, 1, 1) + timedelta(days=number("ordinal") - 1)
+    else:
+        day = date(year, number("month", "month2"), number("day", "day2", default=1))
+    hour, minute, second = number("hour"), number("minute"), number("second")
+    midnight = hour == 24 and not minute and not second and not int(fraction)
+    if fraction[6:].strip("0") or (day.year != year and not (part["week"] or part["week2"])):
+        raise ValueError("finer than a microsecond, or a day beyond the year")
+    clock = time(0 if midnight else hour, minute, second, int(fraction[:6]))
+    moment = datetime.combine(day, clock) + timedelta(days=midnight)
+    if part["utc"] is None and part["sign"] is None:
+        return moment
+    if number("minutes") > 59:
+        raise ValueError("minutes of a zone")
+    shift = timedelta(hours=number("hours"), minutes=number("minutes"))
+    return _utc(moment.replace(tzinfo=timezone(-shift if part["sign"] == "-" else shift)))
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 class CellColumn:
     """A column that grows block by block.
 
-    kind: `number`, `text`, `name` (text that is not empty), `time`, or `auto`: numbers if the first cell that is not
-        missing is a number, else text.
+    kind: `number`, `text`, `name` (text that is not empty), `time`, or `auto`: numbers if the first cell that is
+        neither empty nor missing is a number, else text. Until there is one, the cells are kept as they are.
     """
 
-    def __init__(self, name: str, kind: str, missing: Collection[str] = ()):
-        self.name, self.kind, self.missing = name, kind, missing
+    def __init__(self, name: str, kind: str, notation: Notation = PLAIN, time_format: str | None = None):
+        self.name, self.kind, self.notation, self.time_format = name, kind, notation, time_format
         self.in_doubt = kind == "auto"
         self.zoned: bool | None = None
         self.parts: list[np.ndarray] = []
         self.known: dict[str, str] = {}
-        self.like_numbers = self.there = 0
+        self.like_numbers = self.foreign = self.there = 0
 
-    def convert(self, cells: Sequence[str]) -> np.ndarray:
-        """The cells as typed values, which are not kept yet.
+    def convert(self, cells: Sequence[str]) -> tuple[str, np.ndarray]:
+        """The kind of the column, and the cells as typed values, which are not kept yet.
 
         Raises:
-            BadCell: a cell is not of the column's kind.
+            BadCells: cells are not of the column's kind.
+            EarlierCells: the column is of numbers, but cells that were kept before are empty.
         """
         kind = self.kind if self.kind != "auto" else self._kind(cells)
         if kind == "number":
-            try:
-                return numbers(cells, self.missing)
-            except BadCell as bad:
-                hint = f", or name {shown(self.name)} in text" if self.in_doubt else ""
-                raise BadCell(bad.row, bad.what + hint) from None
+            self._settle()
+            return kind, self._numbers(cells)
         if kind == "time":
-            values, self.zoned = times(cells, self.zoned)
-            return values
+            values, zoned = times(cells, self.zoned, self.time_format)
+            return "zoned time" if zoned else kind, values
         if kind == "name" and not all(map(str.strip, cells)):
-            raise BadCell([bool(c.strip()) for c in cells].index(False), "expected the name of a sequence; got none")
+            nameless = [i for i, cell in enumerate(cells) if not cell.strip()]
+            raise BadCells([(i, "expected the name of a sequence; got none") for i in nameless])
         values = np.empty(len(cells), object)
         values[:] = [self.known.setdefault(cell, cell) for cell in cells]
-        return values
+        return kind, values
 
-    def keep(self, values: np.ndarray) -> None:
-        """Keep the values that `convert` returned."""
-        if self.kind == "auto":
-            self.kind = "text" if values.dtype.kind == "O" else "number"
-        if self.in_doubt and self.kind == "text":
-            there = [v for v in values if v.strip(" \t") not in self.missing]
+    def keep(self, kind: str, values: np.ndarray) -> None:
+        """Keep what `convert` returned."""
+        if self.kind == "time":
+            self.zoned = kind == "zoned time"
+        else:
+            self.kind = kind
+        if self.in_doubt and kind == "text":
+            there = [v for v in values if not self._empty(v)]
             self.there += len(there)
-            self.like_numbers += sum(NUMBER.fullmatch(v) is not None for v in there)
+            self.like_numbers += sum(self.notation.pattern.fullmatch(v) is not None for v in there)
+            self.foreign += sum(_FOREIGN.fullmatch(v) is not None for v in there)
         self.parts.append(values)
 
     def finish(self, file: str) -> np.ndarray:
@@ -148,6 +280,8 @@ class CellColumn:
         Raises:
             DataError: the cells of the column are not all of one kind.
         """
+        if self.kind == "auto" and all(self.notation.absent(cell) for part in self.parts for cell in part):
+            self.parts = [np.full(len(part), np.nan) for part in self.parts]
         parts, self.parts, self.known = self.parts, [], {}
         name, types = f"{file}: column {shown(self.name)}", {p.dtype.kind for p in parts}
         if len(types) > 1 and self.kind == "time":
@@ -157,10 +291,39 @@ class CellColumn:
                 f"{name} does not begin with a number, but {self.like_numbers} of {self.there} cells are numbers; "
                 f"name it in numbers or in text, or say in missing how an absent number is written"
             )
-        if types == {"i", "f"} and any(p.dtype.kind == "i" and (np.abs(p) > _EXACT).any() for p in parts):
+        if self.foreign * 2 > self.there:
+            raise DataError(
+                f"{name} has numbers that are written in another way, {self.foreign} of {self.there} cells; "
+                f"give decimal or thousands, such as decimal=',', or name it in text"
+            )
+        if types == {"i", "f"} and any(p.dtype.kind == "i" and ((p > _EXACT) | (p < -_EXACT)).any() for p in parts):
             raise DataError(f"{name} has both fractions and integers beyond 2^53, which are not exact; name it in text")
         return np.concatenate(parts) if parts else np.empty(0)
 
+    def _settle(self) -> None:
+        """Make a column that was undecided one of numbers."""
+        if self.kind == "auto" and self.parts:
+            try:
+                self.parts = [self._numbers(np.concatenate(self.parts).tolist())]
+            except BadCells as bad:
+                raise EarlierCells(bad.cells) from None
+            self.kind = "number"
+
+    def _numbers(self, cells: Sequence[str]) -> np.ndarray:
+        try:
+            return numbers(cells, self.notation)
+        except BadCells as bad:
+            hint = f", or name {shown(self.name)} in text" if self.in_doubt else ""
+            raise BadCells([(row, self._remedy(what) + hint) for row, what in bad.cells]) from None
+
+    def _remedy(self, what: str) -> str:
+        return f'{what}: say missing=[""] if numbers may be absent' if what.endswith("an empty cell") else what
+
+    def _empty(self, cell: str) -> bool:
+        return not cell.strip(" \t") or self.notation.absent(cell)
+
     def _kind(self, cells: Sequence[str]) -> str:
-        first = next((c for c in cells if c.strip(" \t") not in self.missing), None)
-        return "number" if first is None or NUMBER.fullmatch(first) else "text"
+        first = next((c for c in cells if not self._empty(c)), None)
+        if first is None:
+            return "auto"
+        return "number" if self.notation.pattern.fullmatch(first) else "text"

@@ -3,16 +3,18 @@
 import json
 import math
 from array import array
+from collections import Counter
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...errors import shown
 from ..sequences import Column, Places, Sequences
 from .growing import Growing
-from .source import Complaints, lines
+from .source import Complaints, blank, lines
 
 _WIDEST = 2**14  # fields
 _KINDS = {int: "number", float: "number", bool: "truth value", str: "text"}
@@ -26,12 +28,34 @@ class _Bad(Exception):
         self.field, self.what = field, what
 
 
+class _Unfit(NamedTuple):
+    """A value, as it is written, that no column can hold; why, and what to do. Fields that nobody wants may have it."""
+
+    text: str
+    what: str
+    remedy: str = ""
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+_TWICE = _Unfit("two values", "expected each field once; got it twice")
+_CONSTANTS = {
+    text: _Unfit(text, "expected finite numbers, as JSON has them", ": write null for a missing one")
+    for text in ("NaN", "Infinity", "-Infinity")
+}
+
+
 class _Type(NamedTuple):
-    """What a field holds: a value of a kind, or `width` numbers; if `listed`, a list with one of these per step."""
+    """What a field holds: a value of a kind, or `width` numbers; if `listed`, a list with one of these per step.
+
+    absent: all values were null so far, which only numbers may be.
+    """
 
     listed: bool
     kind: str
     width: int | None
+    absent: bool = False
 
     def __str__(self) -> str:
         one = self.kind if self.width is None else f"list of {self.width} numbers"
@@ -41,10 +65,11 @@ class _Type(NamedTuple):
 def read_jsonl(
     path: str | Path, *, columns: Sequence[str] | None = None, missing: bool = False, skip_bad: int = 0
 ) -> Sequences:
-    """Sequences from a file with a JSON object in each line; gzip-compressed or not.
+    """Sequences from a file with a JSON object in each line, compressed or not; empty lines are skipped.
 
     The first object sets which fields there are, and of which type; all others must have the same. A list has one value
-    per step: a number, a truth value, a text, or a list of I numbers. All lists of an object have the same length.
+    per step: a number, a truth value, a text, or a list of I numbers. All lists of an object have the same length. With
+    `columns`, the other fields may hold anything.
 
     Args:
         path: the file.
@@ -55,20 +80,24 @@ def read_jsonl(
         DataError: the file cannot be read, or a line is bad; the message has line, field, what was expected, what came.
     """
     complaints = Complaints(path, skip_bad)
+    wanted = None if columns is None else list(dict.fromkeys(columns))
     types: dict[str, _Type] = {}
     grown: dict[str, Growing] = {}
     where, lengths = array("q"), array("q")
     for number, line in lines(path, complaints):
+        if blank(line):
+            continue
         try:
             fields = _parse(line)
-            wanted = list(fields) if columns is None and not types else list(types) or list(columns or ())
-            found = _values(fields, wanted, types, columns is None, missing)
-            if not types:
-                types = {name: kind for name, (kind, _) in found.items()}
-                grown = {name: Growing() for name in types}
+            found = _values(fields, list(fields) if wanted is None else wanted, types, columns is None, missing)
         except _Bad as bad:
             complaints.bad(number, bad.field, bad.what)
             continue
+        if not types:
+            wanted = list(found)
+            grown = {name: Growing() for name in found}
+        if not types or any(types[name].absent for name in found):
+            types = {name: kind for name, (kind, _) in found.items()}
         where.append(number)
         lengths.append(max((len(v) for t, v in found.values() if t.listed), default=0))
         for name, (kind, values) in found.items():
@@ -94,31 +123,26 @@ def _parse(line: str) -> dict[str, Any]:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(pairs) > _WIDEST:
-        raise _Bad(None, f"expected at most {_WIDEST} fields; got {len(pairs)}")
+    """The fields of an object; one that it has twice is unfit."""
     fields = dict(pairs)
     if len(fields) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(n for n in names if names.count(n) > 1)
-        raise _Bad(repr(twice), "expected each field once; got it twice")
+        fields |= {n: _TWICE for n, count in Counter(name for name, _ in pairs).items() if count > 1}
     return fields
 
 
-def _constant(text: str) -> NoReturn:
-    raise _Bad(None, f"expected finite numbers, as JSON has them; got {text}: write null for a missing one")
+def _constant(text: str) -> _Unfit:
+    return _CONSTANTS[text]
 
 
-def _float(text: str) -> float:
+def _float(text: str) -> float | _Unfit:
     value = float(text)
-    if not math.isfinite(value):
-        raise _Bad(None, f"expected a number within ±1.8e308; got {shown(text)}")
-    return value
+    return value if math.isfinite(value) else _Unfit(text, "expected a number within ±1.8e308")
 
 
-def _int(text: str) -> int:
+def _int(text: str) -> int | _Unfit:
     """An integer within ±2^53, which other readers of JSON hold exactly, too (RFC 8259, section 6)."""
     if len(text) > 17 or abs(int(text)) > 2**53:
-        raise _Bad(None, f"expected an integer within ±2^53; got {shown(text)}: write it as text")
+        return _Unfit(text, "expected an integer within ±2^53", ": write it as text")
     return int(text)
 
 
@@ -127,13 +151,18 @@ def _values(
 ) -> dict[str, tuple[_Type, Any]]:
     """The wanted fields, each with its type and its values."""
     if not all(name in fields for name in wanted) or (all_ and len(fields) != len(wanted)) or not wanted:
-        names = ", ".join(wanted) or "at least one"
-        raise _Bad(None, f"expected the fields {names:.200}; got {', '.join(fields) or 'none':.200}")
+        have = [", ".join(islice(names, 50)) for names in (wanted, fields)]
+        raise _Bad(None, f"expected the fields {have[0] or 'at least one':.200}; got {have[1] or 'none':.200}")
+    if len(wanted) > _WIDEST:
+        raise _Bad(None, f"expected at most {_WIDEST} fields; got {len(wanted)}: name the ones to read in columns")
     found, steps = {}, None
     for name in wanted:
-        kind, values = _typed(name, fields[name], types.get(name), missing)
-        if types and kind != types[name]:
-            raise _Bad(repr(name), f"expected {types[name]}, as above; got {shown(fields[name])}")
+        expected = types.get(name)
+        kind, values = _typed(name, fields[name], expected, missing)
+        if expected and kind[:3] != expected[:3]:
+            if expected.absent and kind.kind != "number":
+                raise _Bad(repr(name), f"expected {expected}, for which null stands above; got {shown(fields[name])}")
+            raise _Bad(repr(name), f"expected {expected}, as above; got {shown(fields[name])}")
         if kind.listed:
             steps = len(values) if steps is None else steps
             if len(values) != steps:
@@ -152,19 +181,36 @@ def _typed(name: str, value: Any, expected: _Type | None, missing: bool) -> tupl
     if width is not None and not (width and all(isinstance(s, list) and len(s) == width for s in steps)):
         raise _Bad(repr(name), f"expected equally many numbers in each step, and at least one; got {shown(value)}")
     cells = steps if width is None else [cell for step in steps for cell in step]
-    absent = [cell is None for cell in cells]
-    if any(absent) and not missing:
-        raise _Bad(repr(name), "expected a value; got null: give missing=True to read it as NaN among numbers")
+    for cell in cells:
+        if type(cell) is _Unfit:
+            raise _Bad(repr(name), cell.what + (f"; got {shown(cell)}" if cell is not _TWICE else "") + cell.remedy)
     kinds = {_KINDS.get(type(cell), "") for cell in cells if cell is not None}
-    if all(absent) and expected is not None:
-        kinds = {expected.kind}
-    if len(kinds) != 1 or "" in kinds or (kinds != {"number"} and (width is not None or any(absent))):
+    absent = None in cells
+    if absent:
+        _check_null(name, kinds, expected, missing)
+    undecided = not kinds and (expected is None or expected.absent)
+    if not kinds:
+        kinds = {expected.kind if expected is not None else "number"}
+    if len(kinds) != 1 or "" in kinds or (kinds != {"number"} and width is not None):
         raise _Bad(repr(name), f"expected numbers only, or truth values, or text; got {shown(value)}")
     (kind,) = kinds
     if kind == "text":
-        if any("\ud800" <= character <= "\udfff" for character in "".join(cells)):
-            raise _Bad(repr(name), f"expected text; got half a character in {shown(value)}")
+        try:
+            "".join(cells).encode()
+        except UnicodeEncodeError:
+            raise _Bad(repr(name), f"expected text; got half a character in {shown(value)}") from None
         return _Type(listed, kind, width), steps if listed else value
     array_ = np.array([np.nan if cell is None else cell for cell in cells])
     array_ = array_ if width is None else array_.reshape(-1, width)
-    return _Type(listed, kind, width), array_ if listed else array_.item()
+    return _Type(listed, kind, width, undecided), array_ if listed else array_.item()
+
+
+def _check_null(name: str, kinds: set[str], expected: _Type | None, missing: bool) -> None:
+    """Refuse null except where a number is missing."""
+    if not kinds and expected is not None and not expected.absent:
+        kinds = {expected.kind}
+    if kinds in ({"text"}, {"truth value"}):
+        remedy = ': write "" for a text that is empty' if kinds == {"text"} else ""
+        raise _Bad(repr(name), f"expected a {min(kinds)}; got null, which only numbers may be{remedy}")
+    if not missing:
+        raise _Bad(repr(name), "expected a value; got null: give missing=True to read it as NaN among numbers")

@@ -2,12 +2,14 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
 from ...errors import DataError, printable, shown
 from ..ragged import Ragged, ends
 from ..sequences import Column, Places, Sequences
+from .fields import check_time_format
 from .source import Complaints
 
 
@@ -18,6 +20,7 @@ class Shape:
     sequence: the column that names the sequence to which a row belongs; without it all rows are one sequence.
     time: the column by which the steps of a sequence are sorted, of numbers or ISO 8601 dates. Rows of equal time keep
         their order; without `time` all rows do.
+    time_format: how the dates are written, as `datetime.strptime` has it, such as %d.%m.%Y; None: in ISO 8601.
     per_sequence: columns that have the same value in all rows of a sequence, which is kept once.
     wide: each row is a sequence. Its cells in the columns `steps`, without empty ones at the end, are the time steps,
         and become the column `value`; the other columns have one value per sequence.
@@ -25,6 +28,7 @@ class Shape:
 
     sequence: str | None = None
     time: str | None = None
+    time_format: str | None = None
     per_sequence: Sequence[str] = ()
     wide: bool = False
     steps: Sequence[str] = ()
@@ -34,12 +38,15 @@ class Shape:
         """All columns that are named."""
         return [c for c in (self.sequence, self.time, *self.per_sequence, *self.steps) if c is not None]
 
-    def check(self, name: str, there: Collection[str], others: Collection[str] = ()) -> None:
+    def check(self, name: str, there: Collection[str], others: Collection[str], kept: Collection[str]) -> None:
         """Raise DataError unless all columns that are named exist, and each argument has a use."""
+        check_time_format(self.time_format)
+        if self.time_format is not None and self.time is None:
+            raise DataError(f"{name}: time_format is how the column time is written; name that column in time, too")
         known = set(there)
         for column in (*self.columns, *others):
             if column not in known:
-                names = printable(f"{', '.join(there):.400}")
+                names = printable(f"{', '.join(islice(there, 100)):.400}")
                 raise DataError(f"{name}: there is no column {shown(column)}; there are {names}")
         if self.wide and (self.sequence is not None or self.time is not None or self.per_sequence):
             raise DataError(
@@ -47,7 +54,7 @@ class Shape:
             )
         if self.steps and not self.wide:
             raise DataError(f"{name}: steps are columns of a wide table; give wide=True, too")
-        if self.steps and "value" in known - set(self.steps):
+        if self.steps and "value" in kept:
             raise DataError(f"{name}: the steps become the column 'value', but there is one already; rename it")
 
 

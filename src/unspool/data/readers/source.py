@@ -1,20 +1,31 @@
-"""Text files as lines, gzip-compressed or not, and the complaints about them."""
+"""Text files as lines, compressed or not, and the complaints about them."""
 
-import gzip
-import os
-import stat
+import io
+import re
+import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import BinaryIO
 
 from ...arguments import integer
 from ...errors import DataError, printable
+from ..opening import EXPANSION, most, ordinary
 
-GZIP = b"\x1f\x8b"
 LONGEST_LINE = 2**26  # bytes
-EXPANSION, ALLOWANCE = 200, 2**20  # a compressed file may unpack to this many times its size, plus this many bytes
 _BLOCK = 2**16
+# The module that unpacks a file, by its first bytes; zstd has one from Python 3.14 on.
+_PACKED = (
+    (re.compile(rb"\x1f\x8b"), "gzip"),
+    (re.compile(rb"BZh[1-9]1AY&SY"), "bz2"),
+    (re.compile(rb"\xfd7zXZ\0"), "lzma"),
+    (re.compile(rb"\x28\xb5\x2f\xfd"), "compression.zstd"),
+    (re.compile(rb"PK\x03\x04"), "zipfile"),
+)
+_PACKED_NAMES = (".gz", ".bz2", ".xz", ".zst", ".zip")
+_DAMAGE = (OSError, EOFError, ValueError, RuntimeError, MemoryError, zlib.error, zipfile.BadZipFile)
 
 
 class Complaints:
@@ -48,34 +59,36 @@ class Complaints:
 
 
 def blocks(path: str | Path) -> Iterator[bytes]:
-    """The bytes of a file, block by block, unpacked if the first two bytes are those of gzip.
+    """The bytes of a file, block by block, unpacked if its first bytes are those of gzip, bz2, xz, zstd or zip.
 
     Raises:
         DataError: the file cannot be read, is damaged, or unpacks to much more than its size.
     """
-    try:
-        with open(path, "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise DataError(f"{path}: is not an ordinary file; write the data to one")
-            if file.read(2) == GZIP:
-                file.seek(0)
-                yield from _unpacked(file, path, EXPANSION * status.st_size + ALLOWANCE)
-                return
-            file.seek(0)
-            while block := file.read(_BLOCK):
-                yield block
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except DataError:
-        raise
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    with ordinary(path) as (file, size):
+        yield from blocks_of(file, size, path)
+
+
+def blocks_of(file: BinaryIO, size: int, path: str | Path) -> Iterator[bytes]:
+    """The bytes of an open file of this size, as `blocks` gives them; `path` is its name in complaints."""
+    begin = file.read(10)
+    file.seek(0)
+    module = next((module for pattern, module in _PACKED if pattern.match(begin)), None)
+    if module is not None:
+        yield from _unpacked(file, path, module, most(size))
+        return
+    while block := file.read(_BLOCK):
+        yield block
 
 
 def suffix(path: str | Path) -> str:
-    """The suffix of a name in lower case, with its dot, without a `.gz` after it."""
-    return Path(str(path).lower().removesuffix(".gz")).suffix
+    """The suffix of a name in lower case, with its dot, without one of a compressed file after it."""
+    name = Path(str(path).lower())
+    return Path(name.stem).suffix if name.suffix in _PACKED_NAMES else name.suffix
+
+
+def blank(line: str) -> bool:
+    """Whether a line is empty, or of spaces and tabs only."""
+    return not line.strip(" \t")
 
 
 def lines(path: str | Path, complaints: Complaints, keep: str = "") -> Iterator[tuple[int, str]]:
@@ -104,10 +117,10 @@ def decode(number: int, data: bytes, complaints: Complaints, remedy: str = "conv
     return text
 
 
-def _unpacked(file: BinaryIO, path: str | Path, limit: int) -> Iterator[bytes]:
+def _unpacked(file: BinaryIO, path: str | Path, module: str, limit: int) -> Iterator[bytes]:
     total = 0
     try:
-        with gzip.GzipFile(fileobj=file) as unpacked:
+        with _opened(file, path, module) as unpacked:
             while block := unpacked.read(_BLOCK):
                 total += len(block)
                 if total > limit:
@@ -115,8 +128,36 @@ def _unpacked(file: BinaryIO, path: str | Path, limit: int) -> Iterator[bytes]:
                         f"{path}: unpacks to more than {EXPANSION} times its size; if that is right, unpack it first"
                     )
                 yield block
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path}: is damaged after {total} unpacked bytes ({error}); copy it again") from None
+    except DataError:
+        raise
+    except (*_DAMAGE, *_errors(module)) as error:
+        reason = printable(f"{error!s:.120}")
+        raise DataError(f"{path}: is damaged after {total} unpacked bytes ({reason}); copy it again") from None
+
+
+@contextmanager
+def _opened(file: BinaryIO, path: str | Path, module: str) -> Iterator[io.BufferedIOBase]:
+    """What unpacks a compressed file: a zip file must have one file in it."""
+    try:
+        library = import_module(module)
+    except ModuleNotFoundError:
+        raise DataError(f"{path}: is compressed with {module.rpartition('.')[2]}; unpack it first") from None
+    if module != "zipfile":
+        with library.open(file) as unpacked:
+            yield unpacked
+        return
+    with zipfile.ZipFile(file) as archive:
+        members = [i for i in archive.infolist() if not i.is_dir()]
+        if len(members) != 1:
+            raise DataError(f"{path}: is a zip file of {len(members)} files; expected one, or unpack it first")
+        with archive.open(members[0]) as unpacked:
+            yield unpacked  # pyright: ignore
+
+
+def _errors(module: str) -> tuple[type[Exception], ...]:
+    """The exceptions of a module that are its own."""
+    library = import_module(module)
+    return tuple(e for e in (getattr(library, name, None) for name in ("LZMAError", "ZstdError")) if e is not None)
 
 
 def _split(path: str | Path, complaints: Complaints) -> Iterator[bytes]:

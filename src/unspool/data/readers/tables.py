@@ -7,66 +7,86 @@ A table is one long sequence with one row per step; or many, if a column names t
 import csv
 from array import array
 from collections.abc import Collection, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ...errors import UnspoolError, shown
+from ..opening import most
 from ..ragged import Ragged, ends
 from ..sequences import Sequences
-from .fields import NUMBER, BadCell, CellColumn, numbers
+from .fields import PLAIN, BadCells, CellColumn, EarlierCells, Notation, numbers
 from .rows import Shape, gather
-from .source import Complaints, lines, suffix
+from .source import Complaints, blank, lines, suffix
 
 _CELLS = 2**14  # cells that are converted at a time
-_WIDEST = 2**14  # columns
+_WIDEST = 2**14  # columns for which there is always room; a column takes
+_COLUMN = 600  # bytes, however few rows there are
+_DELIMITERS = ",;\t|"
 
 
 def read_csv(
     path: str | Path,
     *,
     delimiter: str | None = None,
+    header: bool | None = None,
     names: Sequence[str] | None = None,
     columns: Sequence[str] | None = None,
     numbers: Collection[str] = (),
     text: Collection[str] = (),
     missing: Collection[str] = (),
+    decimal: str = ".",
+    thousands: str = "",
     skip_bad: int = 0,
     **shape: Any,
 ) -> Sequences:
-    """Sequences from a CSV or TSV file, in UTF-8, gzip-compressed or not.
+    """Sequences from a CSV or TSV file, in UTF-8, compressed or not.
 
-    A column is numeric if its first cell is a number, and then all its cells must be numbers; else it is text. In a CSV
-    file fields may be quoted; in a TSV file quotation marks are text.
+    A column is numeric if its first cell that is not empty is a number, and then all its cells must be numbers; else it
+    is text. In a CSV file fields may be quoted; in a TSV file quotation marks are text. Empty lines are skipped; among
+    the rows of a table with one column they are empty cells.
 
     Args:
         path: the file.
         delimiter: the character between fields; None: a tab for .tsv, .tab and .txt, else a comma.
-        names: the names of the columns, if the file has no line with them.
+        header: whether the first line has the names of the columns; None: it has, unless `names` are given, but is
+            refused if names in it are numbers other than the 0, 1, 2, ... of data frames, and no argument names a
+            column.
+        names: the names of the columns, in place of the header.
         columns: the columns to read; None: all.
         numbers, text: the columns that are numbers or text, whatever their first cell is.
         missing: how an absent number is written, such as "" or "NA"; it is read as NaN. By default none may be absent.
+        decimal: the mark before the fraction of a number, such as a comma.
+        thousands: the mark between groups of three digits, such as a point; it may be left out of any number.
         skip_bad: the number of bad rows to skip, at most; they are listed in `skipped`.
-        shape: `sequence`, `time`, `per_sequence`, `wide` and `steps`, the fields of `rows.Shape`.
+        shape: `sequence`, `time`, `time_format`, `per_sequence`, `wide` and `steps`, the fields of `rows.Shape`.
     Raises:
         DataError: the file cannot be read, or a row is bad; the message has line, column, what was expected, what came.
     """
-    how, complaints = Shape(**shape), Complaints(path, skip_bad)
+    how, complaints, notation = Shape(**shape), Complaints(path, skip_bad), Notation(decimal, thousands, set(missing))
+    notation.check()
+    delimiter = _delimiter(path, delimiter)
+    asked = [*how.columns, *(columns or ()), *numbers, *text]
     rows = _rows(path, delimiter, complaints)
+    first = (1, []) if names is not None and not header else next(rows, (1, []))
     if names is None:
-        line, names = next(rows, (1, []))
-        names = [n or f"column {j}" for j, n in enumerate(names, 1)]
-    else:
-        line, names = None, list(names)
-    _check_names(complaints, line, names)
+        names = [f"column {j}" if header is False else n or f"column {j}" for j, n in enumerate(first[1], 1)]
+        if header is False:
+            rows = chain([first], rows)
+        elif not header and not set(asked) & set(names):
+            _doubt(complaints, first[0], names, delimiter)
+    names = list(names)
     wanted = list(columns) if columns is not None else names
-    how.check(str(path), names, [*wanted, *numbers, *text])
-    kinds = dict.fromkeys(numbers, "number") | dict.fromkeys(text, "text")
-    kinds |= {c: kind for c, kind in ((how.sequence, "name"), (how.time, "time")) if c is not None}
+    _check_names(complaints, first[0], names, {*wanted, *asked})
     steps = set(how.steps)
     kept = [c for c in dict.fromkeys([*wanted, *how.columns]) if c not in steps]
-    block = _Block(complaints, names, [CellColumn(c, kinds.get(c, "auto"), missing) for c in kept], how.steps, missing)
+    how.check(str(path), names, [*wanted, *numbers, *text], kept)
+    kinds = dict.fromkeys(numbers, "number") | dict.fromkeys(text, "text")
+    kinds |= {c: kind for c, kind in ((how.sequence, "name"), (how.time, "time")) if c is not None}
+    made = [CellColumn(c, kinds.get(c, "auto"), notation, how.time_format) for c in kept]
+    block = _Block(complaints, names, made, how.steps, notation, delimiter)
     for row in rows:
         block.add(*row)
     return block.finish(how)
@@ -81,9 +101,11 @@ class _Block:
         names: list[str],
         columns: list[CellColumn],
         steps: Sequence[str],
-        missing: Collection[str],
+        notation: Notation,
+        delimiter: str,
     ):
-        self.complaints, self.names, self.columns, self.missing = complaints, names, columns, missing
+        self.complaints, self.names, self.columns = complaints, names, columns
+        self.notation, self.delimiter = notation, delimiter
         place = {name: j for j, name in enumerate(names)}
         self.places = [place[c.name] for c in columns]
         self.steps = [place[s] for s in steps]
@@ -93,7 +115,8 @@ class _Block:
 
     def add(self, line: int, fields: list[str]) -> None:
         if len(fields) != len(self.names):
-            self.complaints.bad(line, None, f"expected {len(self.names)} fields; got {len(fields)}")
+            hint = _other_delimiter(self.delimiter.join(fields), self.delimiter, len(self.names))
+            self.complaints.bad(line, None, f"expected {len(self.names)} fields; got {len(fields)}{hint}")
             return
         self.rows.append((line, fields))
         if len(self.rows) * len(fields) >= _CELLS:
@@ -116,71 +139,133 @@ class _Block:
                 for at, column in zip(self.places, self.columns, strict=True):
                     parts.append(column.convert([fields[at] for _, fields in self.rows]))
                 lengths, values = self._wide()
-            except BadCell as bad:
-                line, at = self.rows[bad.row][0], at if bad.column is None else bad.column
-                self.complaints.bad(line, f"{at + 1} ({self.names[at]})", bad.what)
-                del self.rows[bad.row]
-                continue
-            for column, part in zip(self.columns, parts, strict=True):
-                column.keep(part)
-            self.lines.extend(line for line, _ in self.rows)
-            self.lengths.extend(lengths)
-            self.values.append(values)
-            self.rows = []
+            except EarlierCells as bad:
+                # Other columns have kept those rows.
+                row, what = bad.cells[0]
+                raise self.complaints.refuse(self.lines[row], f"{at + 1} ({self.names[at]})", what) from None
+            except BadCells as bad:
+                self._leave_out([(row, at, what) for row, what in bad.cells])
+            except _BadSteps as bad:
+                self._leave_out(bad.cells)
+            else:
+                self._keep(parts, lengths, values)
+
+    def _leave_out(self, cells: Sequence[tuple[int, int, str]]) -> None:
+        """Leave out the rows in which cells are bad: the row and the column of each, and what is wrong."""
+        for row, at, what in cells:
+            self.complaints.bad(self.rows[row][0], f"{at + 1} ({self.names[at]})", what)
+        bad = {row for row, _, _ in cells}
+        self.rows = [row for i, row in enumerate(self.rows) if i not in bad]
+
+    def _keep(self, parts: Sequence[tuple[str, np.ndarray]], lengths: list[int], values: np.ndarray) -> None:
+        for column, part in zip(self.columns, parts, strict=True):
+            column.keep(*part)
+        self.lines.extend(line for line, _ in self.rows)
+        self.lengths.extend(lengths)
+        self.values.append(values)
+        self.rows = []
 
     def _wide(self) -> tuple[list[int], np.ndarray]:
         """The number of steps of each row, and the steps of all rows."""
-        lengths, cells = [], []
+        lengths, cells, bad = [], [], []
         for i, (_, fields) in enumerate(self.rows if self.steps else []):
             steps = [fields[j] for j in self.steps]
             while steps and not steps[-1].strip(" \t"):
                 steps.pop()
             if not steps:
-                raise BadCell(i, "expected a number; got empty cells in all steps", self.steps[0])
+                bad.append((i, self.steps[0], "expected a number; got empty cells in all steps"))
             lengths.append(len(steps))
             cells += steps
+        if bad:
+            raise _BadSteps(bad)
         try:
-            return lengths, numbers(cells, self.missing) if cells else np.empty(0)
-        except BadCell as bad:
-            row = int(np.searchsorted(np.cumsum(lengths), bad.row, side="right"))
-            raise BadCell(row, bad.what, self.steps[bad.row - sum(lengths[:row])]) from None
+            return lengths, numbers(cells, self.notation) if cells else np.empty(0)
+        except BadCells as wrong:
+            offsets = ends(np.array(lengths, np.int64))
+            rows = np.searchsorted(offsets, [cell for cell, _ in wrong.cells], side="right") - 1
+            first: dict[int, tuple[int, int, str]] = {}
+            for row, (cell, what) in zip(rows.tolist(), wrong.cells, strict=True):
+                first.setdefault(row, (row, self.steps[cell - int(offsets[row])], what))
+            raise _BadSteps([*first.values()]) from None
 
 
-def _check_names(complaints: Complaints, line: int | None, names: Sequence[str]) -> None:
+class _BadSteps(Exception):
+    """The steps of a wide table that cannot be used: the row and the column of each, and what is wrong with it."""
+
+    def __init__(self, cells: list[tuple[int, int, str]]):
+        super().__init__(cells[0][2])
+        self.cells = cells
+
+
+def _check_names(complaints: Complaints, line: int, names: Sequence[str], wanted: Collection[str]) -> None:
     if not names:
         raise complaints.refuse(None, None, "the file is empty; expected a line with the names of the columns")
-    if len(names) > _WIDEST:
-        raise complaints.refuse(line, None, f"expected at most {_WIDEST} columns; got {len(names)}")
+    widest = max(_WIDEST, most(0) // _COLUMN)
+    if len(names) > widest:
+        raise complaints.refuse(line, None, f"expected at most {widest} columns, for memory; got {len(names)}")
     seen: set[str] = set()
     for j, name in enumerate(names, 1):
-        if line is not None and NUMBER.fullmatch(name):
-            what = f"expected the name of a column; got the number {shown(name)}: if no line has the names, give names"
-            raise complaints.refuse(line, j, what)
-        if name in seen:
-            raise complaints.refuse(line, j, f"expected different names; got {shown(name)} twice")
+        if name in seen and name in wanted:
+            what = f"expected different names; got {shown(name)} twice: name others in columns, or all in names"
+            raise complaints.refuse(line, j, f"{what} with header=True")
         seen.add(name)
 
 
-def _rows(path: str | Path, delimiter: str | None, complaints: Complaints) -> Iterator[tuple[int, list[str]]]:
-    """The number of the line where each row begins, and its fields; empty lines at the end are left out."""
+def _doubt(complaints: Complaints, line: int, names: Sequence[str], delimiter: str) -> None:
+    """Refuse a first line that seems to be data, or to have another delimiter, if no column of it was named."""
+    if len(names) == 1:
+        hint = _other_delimiter(names[0], delimiter, None)
+        if hint:
+            what = f"expected the names of the columns; got {shown(names[0])}{hint}: or name it in columns if it is one"
+            raise complaints.refuse(line, 1, what)
+    numbered = [j for j, name in enumerate(names) if PLAIN.pattern.fullmatch(name)]
+    if [names[j] for j in numbered] != [str(i) for i in range(len(numbered))]:
+        j = numbered[0]
+        what = f"expected the name of a column; got the number {shown(names[j])}"
+        raise complaints.refuse(
+            line, j + 1, f"{what}: say header=True if it is a name, or header=False if no line has the names"
+        )
+
+
+def _other_delimiter(line: str, delimiter: str, fields: int | None) -> str:
+    """A hint at the delimiter with which a line would have this many fields, or more than one; "" if there is none."""
+    for other in _DELIMITERS:
+        count = line.count(other) + 1
+        if other != delimiter and count > 1 and fields in (None, count):
+            return f", but there are {count} fields with delimiter={other!r}"
+    return ""
+
+
+def _delimiter(path: str | Path, delimiter: str | None) -> str:
     if delimiter is None:
-        delimiter = "\t" if suffix(path) in (".tsv", ".tab", ".txt") else ","
-    if len(delimiter) != 1 or delimiter in '"\r\n\0':
+        return "\t" if suffix(path) in (".tsv", ".tab", ".txt") else ","
+    if not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in '"\r\n\0':
         raise UnspoolError(
             f"delimiter must be one character, not a quotation mark or a line end; got {delimiter!r:.80}"
         )
+    return delimiter
+
+
+def _rows(path: str | Path, delimiter: str, complaints: Complaints) -> Iterator[tuple[int, list[str]]]:
+    """The number of the line where each row begins, and its fields.
+
+    Empty lines are left out. Among the rows of a table with one column they are empty cells.
+    """
     if delimiter == "\t":
-        rows = ((number, line.split("\t") if line else []) for number, line in lines(path, complaints))
+        rows = ((number, line.split("\t")) for number, line in lines(path, complaints))
     else:
         rows = _quoted(path, delimiter, complaints)
-    empty = []
+    empty, width = array("q"), 0
     for number, fields in rows:
-        if not fields:
-            empty.append(number)
+        # A quoted empty field is one that is meant.
+        if not fields or (len(fields) == 1 and blank(fields[0]) and (fields[0] or delimiter == "\t")):
+            if width == 1:
+                empty.append(number)
             continue
+        width = width or len(fields)
         for line in empty:
-            complaints.bad(line, None, "expected fields; got an empty line")
-        empty.clear()
+            yield line, [""]
+        empty = array("q")
         yield number, fields
 
 

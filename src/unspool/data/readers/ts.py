@@ -9,21 +9,33 @@ import numpy as np
 from ...errors import shown
 from ..ragged import Ragged
 from ..sequences import Places, Sequences
-from .fields import BadCell, numbers
+from .fields import BadCells, Notation, numbers
 from .growing import Growing
-from .source import Complaints, lines
+from .source import Complaints, blank, lines
 
 _ABSENT = ("?", "NaN", "nan", "NAN")
 _TRUTH = {"true": True, "false": False}
+_COMMENTS = ("#", "%")
+_SWITCHES = ("@timestamps", "@missing", "@univariate", "@equallength", "@classlabel", "@targetlabel")
+_SIZES = ("@dimension", "@dimensions", "@serieslength")
+
+
+class _BadSeries(Exception):
+    """What is wrong with a series, and with which of its fields, from 1."""
+
+    def __init__(self, column: int, what: str):
+        super().__init__(what)
+        self.column, self.what = column, what
 
 
 def read_ts(path: str | Path, *, skip_bad: int = 0) -> Sequences:
     """The series of a `.ts` file: column `value`, (N, channels), and per series `label`, a text, or `target`, a number.
 
-    Missing values, ? or NaN, become NaN if the header announces them (`@missing true`); else they are refused.
+    Missing values, ? or NaN, become NaN if the header announces them (`@missing true`); else they are refused. Lines
+    that are empty, or begin with # or %, are skipped.
 
     Args:
-        path: the file, gzip-compressed or not.
+        path: the file, compressed or not.
         skip_bad: the number of bad series to skip, at most; they are listed in `skipped`.
     Raises:
         DataError: the file cannot be read, a series is not what the header says, or the series have time stamps.
@@ -34,12 +46,12 @@ def read_ts(path: str | Path, *, skip_bad: int = 0) -> Sequences:
     value, last = Growing(), Growing()
     where, lengths = array("q"), array("q")
     for number, line in source:
-        if not line.strip() or line.startswith("#"):
+        if blank(line) or line.lstrip(" \t").startswith(_COMMENTS):
             continue
         try:
             series, end = header.series(line)
-        except BadCell as bad:
-            complaints.bad(number, bad.row, bad.what)
+        except _BadSeries as bad:
+            complaints.bad(number, bad.column, bad.what)
             continue
         where.append(number)
         lengths.append(len(series))
@@ -64,7 +76,7 @@ class _Header:
         self.seen: set[str] = set()
         for number, line in source:
             words = line.split()
-            if not words or words[0].startswith("#"):
+            if not words or words[0].startswith(_COMMENTS):
                 continue
             tag = words[0].lower()
             if tag == "@data" and len(words) == 1:
@@ -78,33 +90,34 @@ class _Header:
         end: list = []
         if self.last:
             last = fields.pop().strip()
-            end = [last] if self.last == "label" else _numbers(len(fields) + 1, [last], ()).tolist()
+            end = [last] if self.last == "label" else _numbers([last], 1, (), len(fields)).tolist()
             if self.last == "label" and last not in self.labels:
-                raise BadCell(len(fields) + 1, f"expected a label of @classLabel; got {shown(last)}")
+                raise _BadSeries(len(fields) + 1, f"expected a label of @classLabel; got {shown(last)}")
         self.channels = self.channels or len(fields)
         if len(fields) != self.channels:
-            raise BadCell(len(fields), f"expected {self.channels} channels with : between them; got {len(fields)}")
+            raise _BadSeries(len(fields), f"expected {self.channels} channels with : between them; got {len(fields)}")
         absent = _ABSENT if self.missing else ()
-        channels = [_numbers(j, field.split(","), absent) for j, field in enumerate(fields, 1)]
-        for j, channel in enumerate(channels, 1):
-            if len(channel) != len(channels[0]):
-                raise BadCell(j, f"expected {len(channels[0])} values, as in channel 1; got {len(channel)}")
+        steps = fields[0].count(",") + 1
+        for j, field in enumerate(fields, 1):
+            if field.count(",") + 1 != steps:
+                raise _BadSeries(j, f"expected {steps} values, as in channel 1; got {field.count(',') + 1}")
+        values = _numbers(",".join(fields).split(","), steps, absent).reshape(-1, steps)
         if self.equal:
-            self.length = self.length or len(channels[0])
-        if self.length is not None and len(channels[0]) != self.length:
-            raise BadCell(1, f"expected {self.length} values; got {len(channels[0])}")
-        return np.stack(channels, axis=1), end
+            self.length = self.length or steps
+        if self.length is not None and steps != self.length:
+            raise _BadSeries(1, f"expected {self.length} values; got {steps}")
+        return np.ascontiguousarray(values.T), end
 
     def _tag(self, number: int, tag: str, words: list[str]) -> None:
-        if tag in self.seen or not tag.startswith("@"):
+        if not tag.startswith("@") or (tag in self.seen and tag in _SWITCHES + _SIZES):
             raise self.complaints.refuse(number, 1, f"expected a line of the header or @data; got {shown(tag)}")
         self.seen.add(tag)
-        if tag in ("@timestamps", "@missing", "@univariate", "@equallength", "@classlabel", "@targetlabel"):
+        if tag in _SWITCHES:
             truth = _TRUTH.get(words[0].lower() if words else "")
             if truth is None:
                 raise self.complaints.refuse(number, None, f"expected {tag} true or false; got {shown(words)}")
             self._truth(number, tag, truth, words[1:])
-        elif tag in ("@dimension", "@dimensions", "@serieslength"):
+        elif tag in _SIZES:
             if len(words) != 1 or not words[0].isascii() or not words[0].isdigit() or not 0 < len(words[0]) < 10:
                 raise self.complaints.refuse(number, None, f"expected {tag} and a number; got {shown(words)}")
             size = int(words[0])
@@ -130,9 +143,11 @@ class _Header:
             self.last = "target"
 
 
-def _numbers(column: int, cells: list[str], absent: tuple[str, ...]) -> np.ndarray:
+def _numbers(cells: list[str], steps: int, absent: tuple[str, ...], before: int = 0) -> np.ndarray:
+    """The numbers of channels with so many steps each; `before` is the number of the channels before them."""
     try:
-        return numbers(cells, absent).astype(float)
-    except BadCell as bad:
-        hint = ": missing values need @missing true in the header" if cells[bad.row].strip() in _ABSENT else ""
-        raise BadCell(column, f"value {bad.row + 1}: {bad.what}{hint}") from None
+        return numbers(cells, Notation(missing=absent)).astype(float)
+    except BadCells as bad:
+        at, what = bad.cells[0]
+        hint = ": missing values need @missing true in the header" if cells[at].strip() in _ABSENT else ""
+        raise _BadSeries(before + at // steps + 1, f"value {at % steps + 1}: {what}{hint}") from None

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...arguments import integer, number
 from ...data import vocabulary as vocabularies
-from ...data.text import STDLIB
+from ...data.text import STDIN, STDLIB
 from ...data.vocabulary import Vocabulary
 from ...errors import DataError, FolderError, UnspoolError, printable
 from ...options import documented, option
@@ -44,16 +44,17 @@ class TextFile:
         {options}
     """
 
-    what: ClassVar[str] = f"a text in UTF-8, a table with --column, or {STDLIB}"
+    what: ClassVar[str] = f"a text in UTF-8, a table with --column, {STDIN} for standard input, or {STDLIB}"
 
     file: str
     column: str | None = option(None, "the file is a table, and each cell of this column is a text", "data")
+    delimiter: str | None = option(None, "the character between the fields of a CSV or TSV table", "data")
     skip_bad: int = option(0, "the number of bad lines or rows to skip, at most", "data", least=0)
 
     @staticmethod
     def place(file: str) -> str:
         """The name of the file, which is also valid in another working directory."""
-        return file if file == STDLIB else str(Path(file).absolute())
+        return file if file in (STDIN, STDLIB) else str(Path(file).absolute())
 
     def training_data(self, options: Any) -> tuple[list[str] | list[bytes], None]:
         """X and y for a task with these options."""
@@ -66,7 +67,8 @@ class TextFile:
         def report(complaint: str) -> None:
             print(f"unspool: skipped: {printable(complaint)}", file=sys.stderr)
 
-        return text.read(self.file, level, column=self.column, skip_bad=self.skip_bad, report=report)
+        options = {"column": self.column, "delimiter": self.delimiter, "skip_bad": self.skip_bad}
+        return text.read(self.file, level, **options, report=report)
 
 
 class Score(NamedTuple):
