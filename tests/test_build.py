@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.parametrize("source", [
+@pytest.mark.parametrize(
+    "source",
+    [
         *("sequences/float32", "sequences/float64", "sequences/kernels", "steps/network"),
         *("steps/architecture", "sets", "c/folder"),
     ],
