@@ -575,6 +575,7 @@ def test_ts(file):
         ("5:6:b", "5:6:c", r"line 9, column 3: expected a label of @classLabel; got 'c'"),
         ("5:6:b", "5:6", r"line 9, column 2: expected a label of @classLabel; got '6'"),
         ("5:6:b", "5:b", r"line 9, column 1: expected 2 channels"),
+        ("1,2:3,?:a", "a", r"line 7, column 1: expected at least one channel before the label; got none"),
         ("5:6:b", "x:6:b", r"line 9, column 1: value 1: expected a number; got 'x'"),
         ("5:6:b", "inf:6:b", r"line 9, column 1: value 1: expected a number; got 'inf'"),
         ("5:6:b", ":6:b", r"line 9, column 1: value 1: expected a number; got an empty cell"),

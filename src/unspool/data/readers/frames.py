@@ -134,6 +134,8 @@ def _check_size(source: Any, wanted: Sequence[str], limit: int, name: str) -> li
             what = f"expected {_KINDS}; got {field.type!s:.60}"
             raise DataError(f"{name}, column {printable(repr(field.name))}: {printable(what)}")
         for group in range(metadata.num_row_groups):
+            # Asked for a damaged column, the metadata end the process; a reader of nothing complains instead.
+            next(source.reader.iter_batches(0, row_groups=[group], column_indices=[leaves[0]]), None)
             column = metadata.row_group(group).column(leaves[0])
             width = max(8, source.schema.column(leaves[0]).length or 0)
             texts = column.physical_type == "BYTE_ARRAY"

@@ -93,6 +93,8 @@ class _Header:
             end = [last] if self.last == "label" else _numbers([last], 1, (), len(fields)).tolist()
             if self.last == "label" and last not in self.labels:
                 raise _BadSeries(len(fields) + 1, f"expected a label of @classLabel; got {shown(last)}")
+        if not fields:
+            raise _BadSeries(1, f"expected at least one channel before the {self.last}; got none")
         self.channels = self.channels or len(fields)
         if len(fields) != self.channels:
             raise _BadSeries(len(fields), f"expected {self.channels} channels with : between them; got {len(fields)}")
