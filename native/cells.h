@@ -296,9 +296,10 @@ struct GruCell {
 
     // The pre-activation of n, of which x makes a part and h another, and z; in a[0] and a[1].
     UNSPOOL_INLINE void carry(const Place<T>& at, Vec<T>* a, int64_t u, int64_t n, bool save) const {
-        const Vec<T> r = sigmoid(a[0]);
+        // Loaded first: its branch must not part r * q from the sum, or the two are one multiply-add in some tiles only.
+        const Vec<T> input = load<T>(at.gates + u, n), r = sigmoid(a[0]);
         a[1] = sigmoid(a[1]);
-        a[0] = load<T>(at.gates + u, n) + r * a[2];
+        a[0] = input + r * a[2];
         if (save) {
             store(at.gates + H + u, r, n);
             store(at.gates + 2 * H + u, a[1], n);

@@ -3,6 +3,9 @@
 // runtime is loaded in the process: it is looked up by name at the call and never linked. Otherwise, in a program that
 // only runs streams, the tasks get plain threads, which are begun and joined in each call.
 //
+// OpenMP's workers do not live on in a forked process, and the runtime there would wait for them for ever, so that a
+// process which was forked after the library was loaded gets plain threads, too.
+//
 // Tasks are taken from a counter, so that any number of threads serves: also fewer than tasks, as when the system gives
 // no more. A task must not count on running beside another one; nothing here waits but for the end of all.
 #pragma once
@@ -16,14 +19,21 @@
 
 #if defined(__linux__)
 #include <dlfcn.h>
+#include <pthread.h>
 #endif
 
 namespace unspool {
 
 using GompParallel = void (*)(void (*)(void*), void*, unsigned, unsigned);
 
+#if defined(__linux__)
+inline std::atomic<bool> forked{false};
+inline const int watches_forks = pthread_atfork(nullptr, nullptr, [] { forked = true; });
+#endif
+
 inline GompParallel openmp() {
 #if defined(__linux__)
+    if (forked) return nullptr;
     return reinterpret_cast<GompParallel>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
 #else
     return nullptr;

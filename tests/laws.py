@@ -155,7 +155,7 @@ def make(case: Case, option: tuple[str, ...] = (), size: tuple[int, ...] = (7, 3
         p = p._replace(mask=2 * (normal(B, R) > 0).to(F64))
     trial = Trial(p, normal(T, B, R), tuple(normal(B, n) for n in widths))
     if "lengths" in option:
-        trial = _unequal(trial, torch.randint(1, T + 1, (B,), generator=random))
+        trial = _unequal(trial, torch.randint(T + 1, (B,), generator=random))
     return trial.map(_strided) if "strided" in option else trial
 
 
@@ -195,10 +195,19 @@ def outcome(trial: Trial, run: Callable[[Trial], tuple[Tensor, ...]]) -> dict[st
         v.requires_grad_()
     outputs = run(trial)
     above = (trial.dy, *trial.dstate)
-    gradients = torch.autograd.grad(outputs, list(inputs.values()), above, materialize_grads=True)
+    # Where all sequences are empty, an output may depend on nothing.
+    known = [(v, d) for v, d in zip(outputs, above, strict=True) if v.requires_grad]
+    gradients = [torch.zeros_like(v) for v in inputs.values()]
+    if known:
+        gradients = _gradients(known, list(inputs.values()))
     named = {f"d{name}": v for name, v in zip(inputs, gradients, strict=True)}
     names = ("y", *trial.problem.cell.facts.states)
     return {name: v.detach() for name, v in zip(names, outputs, strict=True)} | named
+
+
+def _gradients(known: list[tuple[Tensor, Tensor]], inputs: list[Tensor]) -> tuple[Tensor, ...]:
+    outputs, above = zip(*known, strict=True)
+    return torch.autograd.grad(outputs, inputs, above, materialize_grads=True)
 
 
 def scale(v: Tensor) -> float:
@@ -434,6 +443,11 @@ def _each_alone(trial: Trial, backend: str) -> tuple[Tensor, ...]:
     ys, states = [], []
     for b in range(B):
         n = T if p.lengths is None else int(p.lengths[b])
+        if n == 0:  # the state stays
+            start = p.start or tuple(torch.zeros_like(s[0]) for s in trial.dstate)
+            states.append(tuple(s[b : b + 1] for s in p.state) if p.state else tuple(s[None] for s in start))
+            ys.append(torch.zeros_like(trial.dy[:, b : b + 1]))
+            continue
         parts = [_fresh(trial, b, first, end, n).run(backend) for first, end in _sequences(p, b, n)]
         states.append(parts[0 if p.reverse else -1][1:])
         ys.append(torch.nn.functional.pad(torch.cat([part[0] for part in parts]), (0, 0, 0, 0, 0, T - n)))

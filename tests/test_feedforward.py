@@ -125,7 +125,7 @@ COMPLAINTS = [
     (lambda: tdnn(torch.zeros(5, 2, 4)), r"x must be \(T, B, I\) or \(T, I\) with T ≥ 1 and I=3; got \(5, 2, 4\)"),
     (lambda: tdnn(torch.zeros(0, 2, 3)), r"x must be .* T ≥ 1 .* got \(0, 2, 3\)"),
     (lambda: tdnn(torch.zeros(5, 3), lengths=torch.tensor([5])), "lengths must be None where x has no batch"),
-    (lambda: tdnn(torch.zeros(5, 2, 3), lengths=torch.tensor([5, 6])), "lengths must be integers in 1..T=5"),
+    (lambda: tdnn(torch.zeros(5, 2, 3), lengths=torch.tensor([5, 6])), "lengths must be integers in 0..T=5"),
     (lambda: tdnn(torch.zeros(5, 2, 3), state=(torch.zeros(1, 2, 3),)), r"state must have .* got \[\(1, 2, 3\)\]"),
 ]
 

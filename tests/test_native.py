@@ -1,6 +1,9 @@
 """The compiled core as such: what its binding refuses, and how its sources are layered."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import laws
@@ -90,9 +93,9 @@ def test_a_cell_without_kernel_is_unsupported_by_name(monkeypatch):
 def test_the_operator_takes_words():
     schema = str(torch.ops.unspool.recurrence.default._schema)
     assert "str cell, str activation, str output_activation, bool reverse" in schema
-    tensors = [torch.zeros(1, 1, 1)] * 15
-    with pytest.raises(KeyError, match="lstmm"):
-        native._forward(*tensors, "lstmm", "tanh", "identity", False, False)
+    tensors = [torch.zeros(1, 1, 1)] * 10
+    with pytest.raises(ValueError, match=r"kernel must be one of .*; got 'lstmm'"):
+        native._forward(*tensors, None, None, None, None, None, "lstmm", "tanh", "identity", False, False)
 
 
 @pytest.mark.parametrize(
@@ -127,3 +130,23 @@ def test_no_intrinsics_outside_simd_and_no_switch_with_a_default(path):
     if path.name != "simd.h":
         assert not re.search(r"immintrin|arm_neon|\b_mm\d*_|\b__m\d|\bv\w+q_[sfu]\d|int16x8", text)
     assert not re.search(r"\bdefault:", text), "a switch with a default hides the values that it does not know"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_forked_process_runs_on_two_threads() -> None:
+    """OpenMP's workers, which PyTorch brings, do not live on in it."""
+    text = """
+import os, signal, torch
+from unspool import nn
+layer, x = nn.LSTM(64, 128), torch.randn(20, 32, 64)
+torch.set_num_threads(2)
+with torch.no_grad():
+    before = layer(x)[0].numpy().tobytes()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)
+        os._exit(layer(x)[0].numpy().tobytes() != before)
+assert os.waitpid(child, 0)[1] == 0
+"""
+    subprocess.run([sys.executable, "-c", text], check=True)

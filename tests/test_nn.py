@@ -484,7 +484,7 @@ WRONG_CALLS = [
     ({}, (torch.zeros(2),), {}, r"x must be \(T, B, I\) or \(T, I\) with I=3, or tokens without the I; got \(2,\)"),
     ({"batch_first": True}, (torch.zeros(5, 2, 4),), {}, r"x must be \(B, T, I\) .* got \(5, 2, 4\)"),
     ({}, (torch.zeros(5, 3),), {"lengths": torch.tensor([5])}, "lengths must be None where x has no batch"),
-    ({}, (torch.zeros(5, 2, 3),), {"lengths": torch.tensor([5, 6])}, r"lengths must be integers in 1..T=5"),
+    ({}, (torch.zeros(5, 2, 3),), {"lengths": torch.tensor([5, 6])}, r"lengths must be integers in 0..T=5"),
     ({}, (torch.zeros(5, 2, 3),), {"reset": torch.ones(2, 5) > 0}, r"reset .* shape \(5, 2\), as x; got \(2, 5\)"),
     ({}, (torch.zeros(5, 2, 3), torch.zeros(1, 2, 4)), {}, "state must be h and c; got 1 tensors"),
     ({}, (torch.zeros(5, 2, 3), (torch.zeros(1, 2, 4), torch.zeros(2, 4))), {}, r"c .* \(1, 2, 4\); got \(2, 4\)"),
@@ -507,7 +507,7 @@ def test_wrong_calls(options: dict, arguments: tuple, keywords: dict, message: s
         ((), {}, "x must be a tensor or a PackedSequence; got NoneType"),
         ((torch.zeros(5, 2, 3), (None, None)), {}, "h of the state must be a tensor; got NoneType"),
         ((torch.zeros(5, 2, 3),), {"reset": [1]}, "reset must be a tensor; got list"),
-        ((torch.zeros(5, 2, 3),), {"lengths": [5, 5]}, "lengths must be a tensor; got list"),
+        ((torch.zeros(5, 2, 3),), {"lengths": "55"}, "lengths must be integers .* got str"),
     ],
 )
 def test_what_is_no_tensor(arguments: tuple, keywords: dict, message: str) -> None:
@@ -522,11 +522,71 @@ def test_input_is_x() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*jit.trace.* is deprecated", "ignore::torch.jit.TracerWarning")
 def test_a_trace_knows_the_layer() -> None:
-    layer = nn.GRU(3, 4, 2, bidirectional=True)
-    with torch.no_grad():
-        traced = torch.jit.trace(layer, torch.randn(5, 2, 3))
-        x = torch.randn(5, 2, 3)
-        torch.testing.assert_close(traced(x)[0], layer(x)[0], rtol=0, atol=0)
+    x = torch.randn(5, 2, 3)
+    for layer in (nn.GRU(3, 4, 2, bidirectional=True), nn.LSTM(3, 4), nn.Elman(3, 4).requires_grad_(False)):
+        for gradients in (True, False):
+            with torch.set_grad_enabled(gradients):
+                traced = torch.jit.trace(layer, torch.randn(5, 2, 3))
+            torch.testing.assert_close(traced(x)[0], layer(x)[0], rtol=0, atol=0)
+            leaf = x.clone().requires_grad_()
+            (actual,), (expected,) = (torch.autograd.grad(f(leaf)[0].sum(), leaf) for f in (traced, layer))
+            torch.testing.assert_close(actual, expected)
+
+
+@each
+@pytest.mark.parametrize("layers", [1, 2])
+def test_what_may_be_done_with_outputs(make: Any, layers: int) -> None:
+    layer, x = make(num_layers=layers), torch.randn(5, 2, 3, requires_grad=True)
+    for detach in (False, True):
+        y, last = layer(x)
+        for s in last if isinstance(last, tuple) else (last,):
+            s.detach_() if detach else s.mul_(2)
+        (y.sum() + (last[0] if isinstance(last, tuple) else last).sum()).backward()
+    y, _ = layer(x)
+    with pytest.raises(RuntimeError, match=r"change a copy of it, y\.clone\(\)"):
+        y.relu_().sum().backward()
+    layer(x)[0].clone().relu_().sum().backward()
+
+
+@each
+def test_many_gradients_at_once(make: Any) -> None:
+    layer, x = make(num_layers=2, dtype=F64), torch.randn(3, 2, 3, dtype=F64, requires_grad=True)
+    y = layer(x)[0]
+    above = torch.randn(3, *y.shape, dtype=F64)
+    (together,) = torch.autograd.grad(y, x, above, is_grads_batched=True, retain_graph=True)
+    torch.testing.assert_close(
+        together, torch.stack([torch.autograd.grad(y, x, v, retain_graph=True)[0] for v in above])
+    )
+
+
+@each
+def test_lengths_as_a_list_and_empty_sequences(make: Any) -> None:
+    layer, x = normal(make(num_layers=2, bidirectional=True, learn_initial_state=True)), torch.randn(5, 3, 3)
+    y, last = layer(x, lengths=[5, 0, 2])
+    torch.testing.assert_close((y, last), layer(x, lengths=torch.tensor([5, 0, 2])), rtol=0, atol=0)
+    assert not y[:, 1].any()
+    states = last if isinstance(last, tuple) else (last,)
+    for name, s in zip(layer.cell.facts.states, states, strict=True):
+        initial = [getattr(layer, f"initial_{name}_l{k}{d}") for k in range(2) for d in ("", "_reverse")]
+        torch.testing.assert_close(s[:, 1], torch.stack(initial), rtol=0, atol=0)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.ao.quantization is deprecated")
+def test_quantize_dynamic_says_that_it_does_nothing() -> None:
+    model = torch.nn.Sequential(nn.LSTM(3, 4))
+    with pytest.warns(UserWarning, match=r"LSTM has no form of torch\.ao\.quantization"):
+        torch.ao.quantization.quantize_dynamic(model, {nn.LSTM}, dtype=torch.qint8)
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's own: this exporter is deprecated, traces, and knows no batch
+def test_onnx_export_of_a_layer() -> None:
+    x = torch.randn(5, 2, 3)
+    for layer in (nn.LSTM(3, 4, 2), nn.GRU(3, 4, bidirectional=True), nn.LSTM(3, 4, peephole=True)):
+        written = io.BytesIO()
+        torch.onnx.export(torch.nn.Sequential(layer).eval(), (x,), written, dynamo=False)
+        assert written.getvalue()
+    with pytest.raises(ValueError, match="backend='auto' and 'torch' export"):
+        torch.onnx.export(torch.nn.Sequential(nn.GRU(3, 4, backend="native")), (x,), io.BytesIO(), dynamo=False)
 
 
 def test_export_sees_one_operator_for_each_layer_and_direction() -> None:

@@ -99,8 +99,7 @@ def test_gradients_one_at_a_time(case, backend):
             laws.law_gradients_one_at_a_time(trial, backend)
 
 
-# Without lengths: what is kept for the backward pass is never written in the padding, and opcheck compares it.
-@pytest.mark.parametrize("option", [(), ("reset", "start", "mask", "reverse"), ("tokens",)], ids="+".join)
+@pytest.mark.parametrize("option", [(), ("tokens",), ("lengths",), OPTIONS[-1]], ids="+".join)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_opcheck(case, option, monkeypatch):
     trial = laws.make(case, option, (3, 2, 2, 3))
@@ -198,14 +197,42 @@ def test_the_operator_refuses_what_would_crash(monkeypatch):
     trial.run("native")
     *inputs, kind, activation, output_activation, reverse, _ = calls[0]
     options = (kind, activation, output_activation, reverse)
-    with pytest.raises(ValueError, match="c0 must be given for lstm; got none"):
+    with pytest.raises(TypeError, match=r"state must be a tuple of tensors \(h, c,\)"):
         operator(*inputs[:2], None, *inputs[3:], *options, False)
-    with pytest.raises(TypeError, match=r"x must be torch\.float64, as w_hh is; got torch\.float32"):
+    with pytest.raises(TypeError, match=r"x must be torch\.float64 .* got torch\.float32"):
         operator(inputs[0].float(), *inputs[1:], *options, False)
     x = inputs[0].detach().requires_grad_()
     y, *_ = operator(x, *inputs[1:], *options, False)
     with pytest.raises(ValueError, match="must have run with save=True"):
         y.sum().backward()
+
+
+@pytest.mark.parametrize("case", [Case(LSTM(), True, True), Case(GRU()), Case(Jordan())], ids=str)
+def test_the_operators_believe_no_shape(case, monkeypatch):
+    """Each of their arrays in turn: too short in each dimension, one dimension more, of another dtype, or absent."""
+    operators = {"_operator": native._operator, "_backward_operator": native._backward_operator}
+    calls = {name: [] for name in operators}
+    for name, operator in operators.items():
+        seen = calls[name]
+        monkeypatch.setattr(native, name, lambda *a, seen=seen, operator=operator: seen.append(a) or operator(*a))
+    monkeypatch.setattr(native, "_traced", lambda inputs: True)
+    trial = laws.make(case, OPTIONS[-1], (9, 4, 3, 5))
+    laws.outcome(trial, lambda trial: trial.run("native"))
+    names = {"_operator": native.Call._fields, "_backward_operator": (*native.Call._fields, *native.Above._fields)}
+    optional = {"dy", "dh_n", "dc_n", "b_ih", "b_hh", "b_hr", "peephole", "mask", "lengths"}
+    for operator, (arguments, *_) in calls.items():
+        for k, (name, value) in enumerate(zip(names[operator], arguments, strict=True)):
+            if not isinstance(value, torch.Tensor) or value.numel() == 0:
+                continue
+            wrong = [value.narrow(d, 0, size - 1) for d, size in enumerate(value.shape) if (name, d) != ("x", 0)]
+            wrong += [value.half() if value.is_floating_point() else value.float(), value[None]]
+            for other in wrong:
+                with torch.no_grad(), pytest.raises((ValueError, TypeError)):
+                    operators[operator](*arguments[:k], other, *arguments[k + 1 :])
+            if name in optional:
+                continue
+            with torch.no_grad(), pytest.raises((ValueError, TypeError, RuntimeError)):
+                operators[operator](*arguments[:k], None, *arguments[k + 1 :])
 
 
 # Law 3.
@@ -238,17 +265,25 @@ def test_error_with_every_option(case, option, backend, dtypes):
         laws.law_error([laws.make(case, option, size, seed + draw) for draw in range(laws.DRAWS)], backend, dtype)
 
 
+@pytest.mark.parametrize("instruction_set", _native.instruction_sets())
 @pytest.mark.parametrize("case", CASES, ids=str)
-@pytest.mark.parametrize("threads", [2, 3])
-def test_threads_change_nothing(case, threads):
-    for option, size in (((), (12, 33, 9, 48)), (OPTIONS[-1], (12, 20, 3, 40)), (("tokens",), (40, 1, 5, 150))):
-        trial = laws.make(case, option, size)
-        if trial.possible("native"):
+def test_threads_change_no_bit(case, instruction_set):
+    """Where rows are left over from full tiles, few, many, and in one product with x or not."""
+    best = _native.instruction_set()
+    _native.use(instruction_set)
+    try:
+        sizes = [(12, 33, 9, 48), (12, 20, 3, 40), (10, 5, 60, 70), (10, 4, 30, 60), (30, 3, 50, 64), (5, 16, 600, 40)]
+        options = [*zip(OPTIONS, itertools.cycle(sizes), strict=False), *[((), size) for size in sizes]]
+        for dtype, (option, size) in itertools.product((F32, F64), [*options, (("tokens",), (40, 1, 5, 150))]):
+            trial = laws.make(case, option, size).to(dtype)
             alone = laws.outcome(trial, lambda trial: trial.run("native"))
-            torch.set_num_threads(threads)
-            together = laws.outcome(trial, lambda trial: trial.run("native"))
-            torch.set_num_threads(1)
-            laws.assert_same(together, alone, laws.TOLERANCE[F64])
+            for threads in (2, 3, 5):
+                torch.set_num_threads(threads)
+                together = laws.outcome(trial, lambda trial: trial.run("native"))
+                laws.assert_same(together, alone, 0)
+    finally:
+        torch.set_num_threads(1)
+        _native.use(best)
 
 
 def address(size):
@@ -462,7 +497,7 @@ def refusals():
         return {"weights": w._replace(**change)}
 
     shapes = "x must have shape (T, B, I), or (T, B) if int64 tokens, with T ≥ 1; got "
-    lengths = "lengths must be integers in 1..T=50, one per sequence (B=32); got "
+    lengths = "lengths must be integers in 0..T=50, one per sequence (B=32); got "
     state = "state must be a tuple of tensors (h,); got "
     reset = "reset must be bool of shape (T, B) = (50, 32) on cpu; got "
     wide = lstm | {"weights": lstm["weights"]._replace(w_hh=torch.zeros(16, 3))}
@@ -503,8 +538,9 @@ def refusals():
         (wide, ValueError, "w_hh must have shape (G·H, H) = (16, 4); got (16, 3)"),
         ({"lengths": torch.ones(31).long()}, ValueError, lengths + "shape (31,)"),
         ({"lengths": torch.ones(32)}, TypeError, lengths + "float32 of shape (32,)"),
-        ({"lengths": [50] * 32}, TypeError, lengths + "list"),
-        ({"lengths": torch.arange(32)}, ValueError, lengths + "values from 0 to 31"),
+        ({"lengths": [50.0] * 32}, TypeError, lengths + "list"),
+        ({"lengths": [50] * 31}, ValueError, lengths + "shape (31,)"),
+        ({"lengths": torch.arange(-1, 31)}, ValueError, lengths + "values from -1 to 30"),
         ({"lengths": torch.full((32,), 51)}, ValueError, lengths + "values from 51 to 51"),
         ({"reset": torch.zeros(50, 31).bool()}, ValueError, reset + "shape (50, 31) on cpu"),
         ({"reset": torch.zeros(50, 32)}, TypeError, reset + "float32 of shape (50, 32)"),

@@ -195,7 +195,7 @@ void check(const Problem<T>& p, bool backward) {
     else need(p.cell, {{"h_n", p.h_n}, {"c_n", p.c_n || !two}});
     for (std::int64_t b = 0; b < p.batch; ++b) {
         const std::int64_t length = p.lengths ? p.lengths[b] : p.steps;
-        if (length < 1 || length > p.steps) refuse("lengths must be in 1..T");
+        if (length < 0 || length > p.steps) refuse("lengths must be in 0..T");
         for (std::int64_t t = 0; p.tokens && t < length; ++t)
             if (const auto token = p.tokens[t * p.batch + b]; token < 0 || token >= p.inputs)
                 refuse("x must have tokens in 0..I-1");

@@ -35,6 +35,11 @@ namespace unspool::UNSPOOL_ISA {
 constexpr int64_t kDepth = 512;  // of a packed block: its panels stream from the L2 cache faster than they are used
 template <int NV>
 constexpr int kTileRows = kAccumulators / NV;  // of a tile that is NV vectors wide
+// Of a tile of few rows, which keeps `kSplit` partial sums of each (see `multiply`).
+template <int NV>
+constexpr int kSplit = NV >= 4 ? 2 : 4;
+template <int NV>
+constexpr int kFewRows = std::max(1, kAccumulators / NV / kSplit<NV>);
 
 // The left operand of a tile: R rows, each contiguous over k, or R neighbouring columns of a block with rows over k.
 template <class T, int R>
@@ -57,16 +62,17 @@ struct LeftColumns {
 
 // acc[r][v] += sum over k of a(r, k) w[k][v], for w, the panel from the first k on.
 //
-// A multiply-add takes four cycles and two begin in each, so that eight sums must be under way. Tiles of fewer keep two
-// or four partial sums of each (`split`), which take turns over k and are added in the end. A tile that leaves a
+// A multiply-add takes four cycles and two begin in each, so that eight sums must be under way. Products of few rows keep
+// two or four partial sums of each (`split`), which take turns over k and are added in the end. A tile that leaves a
 // register free takes four k in a round of its loop, which gains 9 % in training; in the cells' tiles, which need all
 // sixteen registers of AVX2, the compiler would put sums on the stack instead.
 //
+// The order in which a row is summed depends on `split` and on nothing else: not on its tile, nor on the rows beside it.
+//
 // The pragmas unroll loops whose bounds are template arguments: without them the sums would not stay in registers.
-template <class T, int R, int NV, class Left>
+template <class T, int R, int NV, int split, class Left>
 UNSPOOL_INLINE void multiply(int64_t depth, const Left& a, const T* w, Vec<T> (&acc)[R][NV]) {
     constexpr int lanes = kLanes<T>, width = NV * lanes;
-    constexpr int split = R * NV >= 8 ? 1 : R * NV >= 4 ? 2 : 4;
     Vec<T> sum[split][R][NV] = {};
     int64_t k = 0;
     constexpr bool free_register = R * NV + std::min(R, NV) + 1 < UNSPOOL_REGISTERS;
@@ -102,11 +108,19 @@ UNSPOOL_INLINE void multiply(int64_t depth, const Left& a, const T* w, Vec<T> (&
 }
 
 // Covers rows begin ... end with tiles of Most rows, and what is left with tiles of half as many, and so on down to
-// one: calls body.operator()<R>(first row).
-template <int Most, class Body>
+// one: calls body.operator()<R, split>(first row).
+template <int Most, int split, class Body>
 UNSPOOL_INLINE void for_tiles(int64_t begin, int64_t end, const Body& body) {
-    for (; end - begin >= Most; begin += Most) body.template operator()<Most>(begin);
-    if constexpr (Most > 1) for_tiles<(Most + 1) / 2>(begin, end, body);
+    for (; end - begin >= Most; begin += Most) body.template operator()<Most, split>(begin);
+    if constexpr (Most > 1) for_tiles<(Most + 1) / 2, split>(begin, end, body);
+}
+
+// The same for all rows of tiles that are NV vectors wide. `whole`: how many rows the whole product has, of which other
+// threads may have some; it decides how they are summed, so that the bits are the same on any number of threads.
+template <int NV, class Body>
+UNSPOOL_INLINE void cover(int64_t rows, int64_t whole, const Body& body) {
+    if (whole <= kFewRows<NV>) for_tiles<kFewRows<NV>, kSplit<NV>>(0, rows, body);
+    else for_tiles<kTileRows<NV>, 1>(0, rows, body);
 }
 
 // The right-hand side of a product, in panels of `width` columns: [panel][k][width], zero where the columns end. For
@@ -143,10 +157,10 @@ UNSPOOL_INLINE T dot(int64_t depth, const T* a, const T* b) {
 }
 
 // acc[r][v] += a(r, k) times panel p of b over k0 ... k0 + depth.
-template <class T, int R, int NV, class Left>
+template <class T, int R, int NV, int split, class Left>
 UNSPOOL_INLINE void multiply_panel(const Panels<T>& b, int64_t p, int64_t k0, int64_t depth, const Left& a,
                                    Vec<T> (&acc)[R][NV]) {
-    if (b.unpacked.empty()) return multiply<T, R, NV>(depth, a, b.panel(p, k0), acc);
+    if (b.unpacked.empty()) return multiply<T, R, NV, split>(depth, a, b.panel(p, k0), acc);
     if constexpr (std::is_same_v<Left, LeftRows<T, R>>)
         for (int c = 0; c < NV * kLanes<T> && p * b.width + c < b.columns; ++c)
             if (const T* column = b.unpacked[p * b.width + c])
@@ -196,22 +210,22 @@ constexpr int kPlainWidth = 2 * kLanes<T>;
 // Rows of a block. The plain product's tiles are two vectors wide, which leaves one register free (see `multiply`).
 constexpr int64_t kBlockRows = 16 * kTileRows<2>;
 
-// c[r] = start[r] + (row r of the left operand) B over k0 ... k0 + depth, for at most kBlockRows rows.
+// c[r] = start[r] + (row r of the left operand) B over k0 ... k0 + depth, for at most kBlockRows rows, of `whole`.
 // left.operator()<R>(r) gives R rows from r on; start(r) the row to begin with, or null for zero.
 template <class T, class Left, class Start>
-void block_product(int64_t rows, const Left& left, const Panels<T>& b, int64_t k0, int64_t depth, T* const* c,
+void block_product(int64_t rows, int64_t whole, const Left& left, const Panels<T>& b, int64_t k0, int64_t depth, T* const* c,
                    const Start& start) {
     constexpr int lanes = kLanes<T>;
     for (int64_t p = 0; p < b.panels(); ++p) {
         const int64_t u = p * b.width, n0 = b.columns - u, n1 = n0 - lanes;
-        for_tiles<kTileRows<2>>(0, rows, [&]<int R>(int64_t r0) {
+        cover<2>(rows, whole, [&]<int R, int split>(int64_t r0) {
             Vec<T> acc[R][2];
             for (int r = 0; r < R; ++r) {
                 const T* from = start(r0 + r);
                 acc[r][0] = from ? load(from + u, n0) : Vec<T>{};
                 acc[r][1] = from && n1 > 0 ? load(from + u + lanes, n1) : Vec<T>{};
             }
-            multiply_panel<T, R, 2>(b, p, k0, depth, left.template operator()<R>(r0), acc);
+            multiply_panel<T, R, 2, split>(b, p, k0, depth, left.template operator()<R>(r0), acc);
             for (int r = 0; r < R; ++r) {
                 store(c[r0 + r] + u, acc[r][0], n0);
                 if (n1 > 0) store(c[r0 + r] + u + lanes, acc[r][1], n1);
@@ -220,9 +234,9 @@ void block_product(int64_t rows, const Left& left, const Panels<T>& b, int64_t k
     }
 }
 
-// c[r] = start + a[r] B for `rows` rows, where start is c[r] itself (accumulate), a bias, or zero.
+// c[r] = start + a[r] B for `rows` rows, of `whole` (see `cover`), where start is c[r] itself (accumulate), a bias, or zero.
 template <class T>
-void product(int64_t rows, const T* const* a, const Panels<T>& b, T* const* c, const T* bias, bool accumulate,
+void product(int64_t rows, int64_t whole, const T* const* a, const Panels<T>& b, T* const* c, const T* bias, bool accumulate,
              Buffer<T>& scratch) {
     const bool copy = b.panels() >= 16;  // rows far apart, read for each panel again, are worth bringing together
     if (copy) scratch.resize(kBlockRows * kDepth);
@@ -235,7 +249,7 @@ void product(int64_t rows, const T* const* a, const Panels<T>& b, T* const* c, c
             const auto left = [&]<int R>(int64_t r) {
                 return copy ? LeftRows<T, R>(&scratch[r * depth], depth) : LeftRows<T, R>(a + first + r, k0);
             };
-            block_product(count, left, b, k0, depth, c + first,
+            block_product(count, whole, left, b, k0, depth, c + first,
                           [&](int64_t r) { return k0 || accumulate ? c[first + r] : bias; });
         }
     }

@@ -23,6 +23,9 @@
 // both no longer stay in the cache, since then each step reads W_ih again: it is done for I + R up to kStepDepth / 2,
 // and for some rows at least (`joined`).
 //
+// The same bits on any number of threads. No sum is divided between threads, and the order within one is decided by the
+// problem: by the sizes of the whole batch, never by the rows that a thread happens to have.
+//
 // Chunks. Without that, the projection is made for about 192 rows at a time, so that it is still in the L2 cache when
 // the steps read it.
 //
@@ -128,8 +131,8 @@ constexpr int64_t kStepDepth = 2 * kDepth;  // few rows leave a panel more of th
 // The GRU's q must not be added to the part of n that x makes. Where x and h are in one product (`divided`), the tile
 // stops after x; `between` puts a_n away and begins q in its register.
 template <class T, class Pointwise>
-void step_forward(const Pointwise& cell, const std::vector<Place<T>>& places, int64_t count, const T* const* operand,
-                  const Panels<T>& w, bool save, int64_t inputs) {
+void step_forward(const Pointwise& cell, const std::vector<Place<T>>& places, int64_t count, int64_t whole,
+                  const T* const* operand, const Panels<T>& w, bool save, int64_t inputs) {
     using F = Fused<T, Pointwise>;
     constexpr int lanes = kLanes<T>;
     constexpr bool divided = requires(Vec<T>* a) { cell.between(places[0], a, 0, 0); };
@@ -138,7 +141,7 @@ void step_forward(const Pointwise& cell, const std::vector<Place<T>>& places, in
         for (int64_t k0 = 0; k0 < w.depth; k0 += kStepDepth) {
             const int64_t depth = std::min(kStepDepth, w.depth - k0);
             const bool last = k0 + depth == w.depth;
-            for_tiles<kTileRows<F::vectors>>(0, count, [&]<int R>(int64_t r0) {
+            cover<F::vectors>(count, whole, [&]<int R, int split>(int64_t r0) {
                 const Place<T>* at = &places[r0];
                 const auto slot = [&](int r, int g) { return at[r].gates + (Pointwise::first + g) * H; };
                 Vec<T> acc[R][F::vectors];
@@ -155,11 +158,11 @@ void step_forward(const Pointwise& cell, const std::vector<Place<T>>& places, in
                 int64_t k = k0;
                 if constexpr (divided)
                     if (inputs) {
-                        multiply_panel<T, R, F::vectors>(w, p, 0, inputs, LeftRows<T, R>(operand + r0, 0), acc);
+                        multiply_panel<T, R, F::vectors, split>(w, p, 0, inputs, LeftRows<T, R>(operand + r0, 0), acc);
                         for (int r = 0; r < R; ++r) cell.between(at[r], acc[r], p * F::units, H - p * F::units);
                         k = inputs;
                     }
-                multiply_panel<T, R, F::vectors>(w, p, k, k0 + depth - k, LeftRows<T, R>(operand + r0, k), acc);
+                multiply_panel<T, R, F::vectors, split>(w, p, k, k0 + depth - k, LeftRows<T, R>(operand + r0, k), acc);
                 if constexpr (F::unit_vectors == 1 && requires { cell.carry(at[0], acc[0], 0, 0, save); })
                     if (last) {
 #pragma GCC unroll 12
@@ -236,7 +239,7 @@ class Recurrence {
         rows_of_worker.resize(workers);
         // Else each step reads more weights than the caches hold; and the GRU's product must lie in one block.
         const bool fits = p.inputs + p.state <= kStepDepth / 2;
-        joined = kInputGates == First::gates && fits && !p.tokens && p.batch >= 4 * workers;
+        joined = kInputGates == First::gates && fits && !p.tokens && p.batch >= 4;
         for (int64_t i = 0; i < p.batch; ++i) {
             const int64_t worker = p.lengths ? i % workers : i * workers / p.batch;
             rows_of_worker[worker].push_back(order[i]);
@@ -406,7 +409,7 @@ void Recurrence<T, First, Second>::project(const Weights& w, ForwardRoom& room, 
             else room.x[count] = p.x + here * p.inputs;
         }
     if (p.tokens) return;
-    product(count, room.x.data(), w.x, room.projected.data(), w.bias.data(), false, room.scratch);
+    product(count, p.steps * p.batch, room.x.data(), w.x, room.projected.data(), w.bias.data(), false, room.scratch);
 }
 
 // Where sequence r has its vectors at step s, and the left-hand side of its product.
@@ -449,16 +452,21 @@ template <class T, class First, class Second>
 void Recurrence<T, First, Second>::forward_rows(const Weights& w, const std::vector<int64_t>& rows) const {
     if (rows.empty()) return;
     const int64_t H = p.hidden, R = p.state, longest = length(rows[0]);
+    for (const int64_t b : rows) {  // of an empty sequence the state stays
+        if (length(b) > 0) continue;
+        std::copy_n(p.h0 + b * R, R, p.h_n + b * R);
+        if (p.c0) std::copy_n(p.c0 + b * H, H, p.c_n + b * H);
+    }
     ForwardRoom room(*this, rows);
     mask_states(room);
     for (int64_t s = 0; s < longest; ++s) {
         if (!joined && s % room.chunk == 0) project(w, room, s, std::min(s + room.chunk, longest));
         int64_t count = 0;
         for (; count < room.n && s < length(rows[count]); ++count) lay_out(w, room, count, s);
-        step_forward(first, room.first, count, room.operand.data(), w.h, saves(), joined ? p.inputs : 0);
+        step_forward(first, room.first, count, p.batch, room.operand.data(), w.h, saves(), joined ? p.inputs : 0);
         if constexpr (kTwo) {
             for (int64_t r = 0; r < count; ++r) room.operand[r] = room.first[r].out;
-            step_forward(second, room.second, count, room.operand.data(), w.mid, saves(), 0);
+            step_forward(second, room.second, count, p.batch, room.operand.data(), w.mid, saves(), 0);
         }
         for (int64_t r = 0; r < count; ++r) {
             const int64_t b = rows[r];  // its last state, where it ends here
@@ -484,17 +492,16 @@ void Recurrence<T, First, Second>::backward() {
         pack_all_rows(w.mid, rows_of(from, second.H, H), H, p.threads);
         if (kReadout) dmid.resize(p.steps * p.batch * R);
     }
-    Buffer<T> dstart(p.dstart_h ? workers * (R + H) : 0);
-    if (p.dstart_h) dstart.zero();
-    parallel(workers, [&](int worker) {
-        backward_rows(w, rows_of_worker[worker], dmid.data(), p.dstart_h ? &dstart[worker * (R + H)] : nullptr);
-    });
-    if (p.dstart_h)
-        for (int worker = 0; worker < workers; ++worker) {
-            const T* from = &dstart[worker * (R + H)];
-            for (int64_t u = 0; u < R; ++u) p.dstart_h[u] = (worker ? p.dstart_h[u] : T(0)) + from[u];
-            for (int64_t u = 0; p.dstart_c && u < H; ++u) p.dstart_c[u] = (worker ? p.dstart_c[u] : T(0)) + from[R + u];
-        }
+    Buffer<T> dstart(p.dstart_h ? p.batch * (R + H) : 0);
+    dstart.zero();
+    parallel(workers, [&](int worker) { backward_rows(w, rows_of_worker[worker], dmid.data(), dstart.data()); });
+    if (p.dstart_h) std::fill_n(p.dstart_h, R, T(0));
+    if (p.dstart_c) std::fill_n(p.dstart_c, H, T(0));
+    for (int64_t b = 0; p.dstart_h && b < p.batch; ++b) {
+        const T* from = &dstart[b * (R + H)];
+        for (int64_t u = 0; u < R; ++u) p.dstart_h[u] += from[u];
+        for (int64_t u = 0; p.dstart_c && u < H; ++u) p.dstart_c[u] += from[R + u];
+    }
     weight_gradients(dmid.data());
     if (p.dpeephole) peephole_gradient();
 }
@@ -559,7 +566,7 @@ void Recurrence<T, First, Second>::lay_out(BackwardRoom& room, int64_t r, int64_
 template <class T, class First, class Second>
 void Recurrence<T, First, Second>::step_back(const Weights& w, BackwardRoom& room, int64_t count) const {
     const auto multiply = [&](const Panels<T>& by, bool add) {
-        product(count, room.left.data(), by, room.right.data(), (const T*)nullptr, add, room.scratch);
+        product(count, p.batch, room.left.data(), by, room.right.data(), (const T*)nullptr, add, room.scratch);
     };
     if constexpr (kTwo) {
         step_backward(second, room.second, count);
@@ -586,8 +593,9 @@ void Recurrence<T, First, Second>::pass_on(BackwardRoom& room, int64_t r, int64_
     for (int64_t u = 0; p.mask && u < R; ++u)
         dh[u] = (kCarries ? dh[u] : T(0)) + room.dfed[r * R + u] * room.first[r].mask[u];
     if (resets(b, s)) {
-        for (int64_t u = 0; p.dstart_h && u < R; ++u) dstart[u] += dh[u];
-        for (int64_t u = 0; p.dstart_h && dc && u < H; ++u) dstart[R + u] += dc[u];
+        const int64_t sum = b * (R + H);
+        for (int64_t u = 0; p.dstart_h && u < R; ++u) dstart[sum + u] += dh[u];
+        for (int64_t u = 0; p.dstart_h && dc && u < H; ++u) dstart[sum + R + u] += dc[u];
         std::fill_n(dh, R, T(0));
         if (dc) std::fill_n(dc, H, T(0));
     }
@@ -597,16 +605,23 @@ void Recurrence<T, First, Second>::pass_on(BackwardRoom& room, int64_t r, int64_
 }
 
 // All time steps of a thread's sequences, from the last one of each. The rows are the longest sequences first, so that
-// sequences join at the end of the list when the loop comes to their last step.
+// sequences join at the end of the list when the loop comes to their last step. An empty one never does.
 //
-// dmid: gradients of the readout's pre-activations, (T, B, R), kept for its weights. dstart: this thread's sum of the
-// gradients of the state at a reset, (R + H).
+// dmid: gradients of the readout's pre-activations, (T, B, R), kept for its weights. dstart: of each sequence, the sum
+// of the gradients of the state at its resets, (B, R + H).
 template <class T, class First, class Second>
 void Recurrence<T, First, Second>::backward_rows(const Weights& w, const std::vector<int64_t>& rows, T* dmid,
                                                  T* dstart) const {
     if (rows.empty()) return;
     const int64_t H = p.hidden, R = p.state;
     BackwardRoom room(*this, rows);
+    for (const int64_t b : rows) {  // of an empty sequence the last state is the first
+        if (length(b) > 0) continue;
+        if (p.dh_n) std::copy_n(p.dh_n + b * R, R, p.dh0 + b * R);
+        else std::fill_n(p.dh0 + b * R, R, T(0));
+        if (p.dc_n) std::copy_n(p.dc_n + b * H, H, p.dc0 + b * H);
+        else if (p.dc0) std::fill_n(p.dc0 + b * H, H, T(0));
+    }
     int64_t count = 0;
     for (int64_t s = length(rows[0]) - 1; s >= 0; --s) {
         for (; count < room.n && length(rows[count]) == s + 1; ++count) {
@@ -636,7 +651,7 @@ void Recurrence<T, First, Second>::input_gradient(const Weights& w, const std::v
                 c.push_back(dx);
             }
         }
-    product(a.size(), a.data(), w.x, c.data(), (const T*)nullptr, false, scratch);
+    product(a.size(), p.steps * p.batch, a.data(), w.x, c.data(), (const T*)nullptr, false, scratch);
 }
 
 // Time steps of a block of a weight gradient, so that both sides of it stay in the L1 cache: 256 were slower (80 -> 84
@@ -682,7 +697,7 @@ struct WeightGradient {
                 if (!dw) continue;
                 for (int64_t r = 0; r < rows; ++r) c[r] = dw + (g0 + r + shift) % count * columns;
                 const auto left_from = [&]<int R>(int64_t r) { return LeftColumns<T, R>{&left[r], kBlockRows}; };
-                block_product(rows, left_from, packed, 0, depth, c.data(),
+                block_product(rows, count, left_from, packed, 0, depth, c.data(),
                               [&](int64_t r) -> const T* { return k0 ? c[r] : nullptr; });
             }
         }

@@ -10,6 +10,7 @@ from torch.nn.functional import dropout as drop
 from ..arguments import flag, integer, integers, one_of, probability
 from ..cells import NONLINEARITIES, OUTPUT, Nonlinearity
 from ..ops import check
+from ..ops.problem import Lengths
 from .arguments import check_tensors, layer_dropout
 
 Window = tuple[Tensor, ...]  # for each layer, its last (window - 1)·dilation inputs
@@ -77,7 +78,7 @@ class TDNN(torch.nn.Module):
         )
 
     def forward(
-        self, x: Tensor, state: Window | None = None, *, lengths: Tensor | None = None
+        self, x: Tensor, state: Window | None = None, *, lengths: Lengths | None = None
     ) -> tuple[Tensor, Window]:
         """Run the layers over sequences.
 
@@ -85,7 +86,7 @@ class TDNN(torch.nn.Module):
             x: the input, (T, B, I), or (B, T, I) with `batch_first`, or (T, I).
             state: the past, which has the last d·(K - 1) inputs of each layer: (d·(K - 1), B, ·), also with
                 `batch_first`, and without B if x has no batch. Zeros if None.
-            lengths: (B,) integers 1..T. After its end a sequence has y = 0; its last state is that at its own end.
+            lengths: (B,) integers 0..T. After its end a sequence has y = 0; its last state is that at its own end.
         Returns:
             y, with the shape of x but H features, and the last state.
         """
@@ -106,7 +107,7 @@ class TDNN(torch.nn.Module):
         y, state = self.forward(x.unsqueeze(time), state)
         return y.squeeze(time), state
 
-    def _through_layers(self, x: Tensor, state: Window, lengths: Tensor | None) -> tuple[Tensor, Window]:
+    def _through_layers(self, x: Tensor, state: Window, lengths: Lengths | None) -> tuple[Tensor, Window]:
         T, B, _ = x.shape
         live = None
         if lengths is not None:
@@ -124,10 +125,9 @@ class TDNN(torch.nn.Module):
             x = φ(conv(seen.permute(1, 2, 0)).permute(2, 0, 1))
         return x if live is None else torch.where(live, x, 0), tuple(last)
 
-    def _check_x(self, x: Tensor, lengths: Tensor | None) -> bool:
+    def _check_x(self, x: Tensor, lengths: Lengths | None) -> bool:
         """Check x and the lengths. Returns whether x has a batch."""
         check_tensors(x=x)
-        check_tensors(required=False, lengths=lengths)
         if not x.is_floating_point():
             raise TypeError(f"x must be of floating point; got {x.dtype}")
         if x.ndim not in (2, 3) or x.shape[-1] != self.input_size or 0 in x.shape:

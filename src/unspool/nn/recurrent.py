@@ -1,6 +1,7 @@
 """What the recurrent layers have in common: the weights of all layers and directions, and how a call runs them."""
 
 import math
+import warnings
 from inspect import signature
 from typing import Any, NamedTuple, TypedDict
 
@@ -13,6 +14,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from .. import ops
 from ..arguments import flag, integer, one_of, probability
 from ..cells import Cell, State, Weights, weight_shapes
+from ..ops.problem import Lengths
 from .arguments import changed, check_tensors, layer_dropout
 
 
@@ -139,23 +141,25 @@ class Recurrent(torch.nn.Module):
         x: Tensor | PackedSequence | None = None,
         state: Any = None,
         *,
-        lengths: Tensor | None = None,
+        lengths: Lengths | None = None,
         reset: Tensor | None = None,
         input: Tensor | PackedSequence | None = None,
         hx: Any = None,
     ) -> tuple[Any, Any]:
         """Run the layer over sequences, in the dtype of the parameters, also in a region of torch.autocast.
 
-        The backward pass needs y; do not change it in place if you want gradients. torch.compile, torch.export and
-        torch.jit.trace see one operator. torch.fx and torch.jit.script cannot read a layer.
+        The backward pass needs y; change a copy of it, y.clone(), if you want gradients. torch.compile, torch.export
+        and torch.jit.trace see one operator. torch.onnx.export(dynamo=False) makes ONNX's own layers of those that
+        torch.nn has, too, and a loop of a fixed number of steps of the others. torch.fx and torch.jit.script cannot
+        read a layer. It is no `torch.nn.RNNBase`: a tool that asks for one does not see it.
 
         Args:
             x: the input, (T, B, I), or (B, T, I) with `batch_first`, or (T, I), or a PackedSequence; or int64 tokens
                 0..I-1, (T, B), (B, T) or (T,), which stand for 1-of-I inputs.
             state: h, or for the LSTM (h, c), each (layers × directions, B, ·), without B if x has no batch. If None,
                 it is the learned state, or zero.
-            lengths: (B,) integers 1..T. After its end a sequence has y = 0; its last state is that at its own end,
-                where the reverse direction begins.
+            lengths: (B,) integers 0..T. After its end a sequence has y = 0; its last state is that at its own end,
+                where the reverse direction begins. The state of an empty sequence stays as it was.
             reset: bool, with the shape of x without I; True where a new sequence begins, from the learned state or
                 zero. The reverse direction comes from the end, and begins anew after it has passed this step.
             input, hx: the names that torch.nn has for `x` and `state`.
@@ -169,7 +173,7 @@ class Recurrent(torch.nn.Module):
             return self._forward_packed(x, state, lengths, reset)
         if not isinstance(x, Tensor):
             raise TypeError(f"x must be a tensor or a PackedSequence; got {type(x).__name__}")
-        check_tensors(required=False, lengths=lengths, reset=reset)
+        check_tensors(required=False, reset=reset)
         if not x.is_meta and torch.is_autocast_enabled(x.device.type):
             return self._forward_uncast(x, state, lengths, reset)
         batched = self._check_x(x, lengths, reset)
@@ -207,7 +211,7 @@ class Recurrent(torch.nn.Module):
         return y.squeeze(time), state
 
     def _forward_packed(
-        self, packed: PackedSequence, state: Any, lengths: Tensor | None, reset: Tensor | None
+        self, packed: PackedSequence, state: Any, lengths: Lengths | None, reset: Tensor | None
     ) -> tuple[PackedSequence, Any]:
         """Unpack x, run the layer with the lengths, and pack y in the same order."""
         if lengths is not None:
@@ -220,7 +224,7 @@ class Recurrent(torch.nn.Module):
         return packed._replace(data=pack_padded_sequence(y, lengths, self.batch_first).data), state
 
     def _forward_uncast(
-        self, x: Tensor, state: Any, lengths: Tensor | None, reset: Tensor | None
+        self, x: Tensor, state: Any, lengths: Lengths | None, reset: Tensor | None
     ) -> tuple[Tensor, Any]:
         """Run in the dtype of the parameters, although torch.autocast gave x and the state another one."""
         dtype = self._weights(0).w_hh.dtype
@@ -231,7 +235,7 @@ class Recurrent(torch.nn.Module):
             return self.forward(x, state, lengths=lengths, reset=reset)
 
     def _through_layers(
-        self, x: Tensor, states: State | None, lengths: Tensor | None, reset: Tensor | None
+        self, x: Tensor, states: State | None, lengths: Lengths | None, reset: Tensor | None
     ) -> tuple[Tensor, State]:
         """Run all layers over x, (T, B, I) or (T, B): y and the last state."""
         D = 1 + self.bidirectional
@@ -242,12 +246,16 @@ class Recurrent(torch.nn.Module):
             runs = [self._through_time(k + d, x, states, lengths, reset, d == 1) for d in range(D)]
             x = runs[0][0] if D == 1 else torch.cat([y for y, _ in runs], dim=-1)
             last += [state for _, state in runs]
-        if len(last) == 1:
-            return x, tuple(s.unsqueeze(0) for s in last[0])
         return x, tuple(torch.stack(s) for s in zip(*last, strict=True))
 
     def _through_time(
-        self, k: int, x: Tensor, states: State | None, lengths: Tensor | None, reset: Tensor | None, reverse: bool
+        self,
+        k: int,
+        x: Tensor,
+        states: State | None,
+        lengths: Lengths | None,
+        reset: Tensor | None,
+        reverse: bool,
     ) -> tuple[Tensor, State]:
         """Run the k-th of the layers × directions over x."""
         weights = self._weights(k)
@@ -275,7 +283,7 @@ class Recurrent(torch.nn.Module):
         """The state in the form that a caller has: h, or (h, c)."""
         return states[0] if len(states) == 1 else states
 
-    def _check_x(self, x: Tensor, lengths: Tensor | None, reset: Tensor | None) -> bool:
+    def _check_x(self, x: Tensor, lengths: Lengths | None, reset: Tensor | None) -> bool:
         """Check x and what has its shape. Returns whether x has a batch."""
         floats = x.is_floating_point()
         axes = x.ndim - floats
@@ -303,6 +311,15 @@ class Recurrent(torch.nn.Module):
                 axes = "(layers × directions, B, ·)" if batched else "(layers × directions, ·)"
                 raise ValueError(f"state must have {name} {axes} of shape {shape}; got {tuple(s.shape)}")
         return states
+
+    def _set_qconfig(self, value: Any) -> None:
+        """Say that torch.ao.quantization, which sets a layer's qconfig, does nothing with one that it does not know."""
+        if value is not None:
+            name = type(self).__name__
+            text = f"{name} has no form of torch.ao.quantization and stays as it is; `unspool pack` packs saved ones"
+            warnings.warn(text, stacklevel=2)
+
+    qconfig = property(fset=_set_qconfig)  # for writing alone: `hasattr` is what torch asks
 
     def flatten_parameters(self) -> None:
         """Do nothing. Code that was written for the layers of torch.nn calls this method."""

@@ -15,7 +15,7 @@ from ..arguments import one_of
 from ..cells import GRU, LSTM, Cell, Elman, Jordan, Nonlinearity, State, Weights
 from ..errors import UnspoolError
 from . import aten, check, eager, native, reference
-from .problem import Problem
+from .problem import Lengths, Problem
 
 BACKENDS = {"reference": reference, "eager": eager, "native": native, "torch": aten}
 PREFERRED = ("native", "torch", "eager")  # "auto" takes the first one that can run the problem
@@ -27,7 +27,7 @@ def run(
     state: State | None,
     weights: Weights,
     *,
-    lengths: Tensor | None = None,
+    lengths: Lengths | None = None,
     reset: Tensor | None = None,
     start: State | None = None,
     mask: Tensor | None = None,
@@ -43,8 +43,8 @@ def run(
         x: the input, floats (T, B, I), or int64 tokens (T, B), which stand for 1-of-I inputs.
         state: (h,) or (h, c), each (B, ·); if None, the sequences begin at `start`.
         weights: those of one layer in one direction; x, the states and the weights have one dtype and one device.
-        lengths: (B,) integers 1..T. After its end a sequence has y = 0, whatever x is there; its last state is that
-            at its own end, and in reverse it runs from its own end.
+        lengths: (B,) integers 0..T. After its end a sequence has y = 0, whatever x is there; its last state is that
+            at its own end, and in reverse it runs from its own end. The state of an empty one stays as it was.
         reset: (T, B) bool, True where a new sequence begins. The state that enters step t is then `start`; in reverse
             it is the state that enters step t-1. Values in the padding, and in reverse at t = 0, change nothing.
         start: the state at the beginning of a sequence, of shapes (R,) and (H,); zeros if None.
@@ -140,7 +140,7 @@ def which(
     x: Tensor,
     weights: Weights,
     *,
-    lengths: Tensor | None = None,
+    lengths: Lengths | None = None,
     reset: Tensor | None = None,
     start: State | None = None,
     mask: Tensor | None = None,

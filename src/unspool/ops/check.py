@@ -1,6 +1,7 @@
 """The checks of a problem: what `unspool.ops.run` refuses, with one sentence for each complaint.
 
-The only values that are read are those of lengths and tokens, and while torch compiles not even these.
+The only values that are read are those of lengths and tokens, and while torch compiles not even these. The operators of
+`unspool.ops.native` check by the same rules, as anybody can call them.
 """
 
 from typing import Any
@@ -100,16 +101,18 @@ def _state(argument: str, cell: Cell, value: State, batch: tuple[int, ...], size
         letters = "B, H" if batch else "H"
 
 
-def checked_lengths(value: Tensor, T: int, B: int, device: torch.device) -> Tensor:
+def checked_lengths(value: Any, T: int, B: int, device: torch.device) -> Tensor:
     """Check the lengths, and return them as int64 on the device of x."""
-    rule = f"lengths must be integers in 1..T={T}, one per sequence (B={B})"
+    rule = f"lengths must be integers in 0..T={T}, one per sequence (B={B})"
+    if isinstance(value, list | tuple) and all(type(n) is int and n.bit_length() < 64 for n in value):
+        value = torch.tensor(value, dtype=torch.int64)
     if not isinstance(value, Tensor) or value.is_floating_point() or value.dtype == torch.bool:
         raise TypeError(f"{rule}; got {_what(value)}")
     if value.shape != (B,):
         raise ValueError(f"{rule}; got shape {tuple(value.shape)}")
     if not torch.compiler.is_compiling() and B:
         low, high = (int(v) for v in torch.aminmax(value))
-        if low < 1 or high > T:
+        if low < 0 or high > T:
             raise ValueError(f"{rule}; got values from {low} to {high}")
     return value.to(device, torch.int64)
 
@@ -138,6 +141,15 @@ def _tokens(x: Tensor, lengths: Tensor | None, w: Weights) -> None:
         wrong &= torch.arange(len(x))[:, None] < lengths
     if wrong.any():
         raise ValueError(f"x must have tokens in 0..{I - 1}, as w_ih has I={I} columns; got {int(x[wrong][0])}")
+
+
+def as_kept(name: str, value: Tensor | None, like: Tensor, kind: Kind) -> None:
+    """Check that what a backward pass is given is as the forward pass makes it."""
+    if value is None or value.numel() == 0 == like.numel():
+        return
+    dtype, device = kind
+    if value.shape != like.shape or value.dtype is not dtype or value.device != device:
+        raise ValueError(f"{name} must be {dtype} of shape {tuple(like.shape)} for this call; got {_what(value)}")
 
 
 def _zeros(w: Weights, sizes: tuple[int, ...], *batch: int) -> State:

@@ -1,8 +1,10 @@
 """The C++ kernels as PyTorch operators: float32 and float64 on the CPU, one operator for every cell.
 
 `torch.ops.unspool.recurrence` runs one layer in one direction and `recurrence_backward` makes its gradients from what
-the first one kept; shapes are their caller's duty, and `unspool.ops.run` checks them. Derivatives of derivatives are
-taken through the eager backend, which recomputes the pass; forward-mode derivatives and torch.func are eager's alone.
+the first one kept. Anybody can call them, so that they check what they are given; `recurrence` below has a problem that
+is checked already, and calls the functions behind them where it can. Derivatives of derivatives, and those of many
+gradients at once, are taken through the eager backend, which recomputes the pass; forward-mode derivatives and
+torch.func are eager's alone.
 
 An operator's arguments are one flat list, which PyTorch wants; `Call`, `Outputs` and `Above` are its names, and the
 schemas are made of them. The same names are the fields of a problem in native/sequences/kernels.h.
@@ -89,6 +91,8 @@ def unsupported(problem: Problem) -> str | None:
         return f"native runs float32 and float64 on the CPU; got {w.dtype} on {w.device.type}"
     if variant(problem.cell, problem.cell.facts.kernels) not in _native.CELLS:
         return f"native has no kernel of {problem.cell}"
+    if torch._C._get_tracing_state() is not None and torch.onnx.is_in_onnx_export():
+        return "ONNX has no operator for it; backend='auto' and 'torch' export"
     return check.transforms()
 
 
@@ -100,12 +104,14 @@ def recurrence(problem: Problem) -> tuple[Tensor, State]:
     others = (problem.lengths, problem.reset, problem.mask)
     tensors: list[Any] = [problem.x, *states[0], *problem.weights, *states[1], *others]
     save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+    # A trace must serve whoever runs it later, and torch compares it with one that is made without gradients.
+    save = save or torch._C._get_tracing_state() is not None
     options: list[Any] = [*kernel_of(problem.cell), problem.reverse, save]
     call = Call(*tensors, *options)
     if _traced(tensors):
         y, h_n, c_n, *_ = _operator(*call)
     else:
-        y, h_n, c_n, *_ = _Recurrence.apply(*call) if save else _run(call)
+        y, h_n, c_n, *_ = _Recurrence.apply(*call) if save else _run(call, _empty)
     return y, (h_n, c_n) if c0 else (h_n,)
 
 
@@ -173,25 +179,60 @@ def _call(kernel: Callable[[bool, dict], None], call: Call, others: dict[str, An
 
 
 def _forward(*arguments: Any) -> Outputs:
-    return _run(Call(*arguments))
+    call = Call(*arguments)
+    _check(call)
+    # What is kept has nothing in the padding, where the kernels do not write; who compares operators sees zeros.
+    return _run(call, _empty if call.lengths is None else Tensor.new_zeros)
 
 
-def _run(call: Call) -> Outputs:
-    outputs = _outputs(call, _empty)
+def _check(call: Call) -> None:
+    """Refuse a call in which an array is not as large as the others say. The caller's reset is that of a backend."""
+    for name in ("x", "h0", "w_ih", "w_hh"):
+        if not isinstance(getattr(call, name), Tensor):
+            raise TypeError(f"{name} must be a tensor; got None")
+    if call.w_hh.dtype not in (torch.float32, torch.float64) or not call.w_hh.is_cpu:
+        raise ValueError(f"w_hh must be float32 or float64 on the CPU; got {call.w_hh.dtype} on {call.w_hh.device}")
+    if call.lengths is not None and call.lengths.dtype is not torch.int64:
+        raise TypeError(f"lengths must be int64; got {call.lengths.dtype}")
+    if (call.reset is None) != (call.start_h is None):
+        raise ValueError("reset and start_h must be given together, or neither; got one of them")
+    check.complete(_problem(call))
+
+
+def _run(call: Call, empty: Callable[..., Tensor]) -> Outputs:
+    outputs = _outputs(call, empty)
     _call(_native.forward, call, {name: t for name, t in zip(Outputs._fields, outputs, strict=True) if t.numel()})
     return outputs
 
 
 def _backward(*arguments: Any) -> list[Tensor]:
-    return _run_back(*_split(arguments))
+    call, above = _split(arguments)
+    _check(call)
+    _check_above(call, above)
+    return _run_back(call, above)
+
+
+def _check_above(call: Call, above: Above) -> None:
+    """Refuse what is not of this call, and the gradients of what it does not have."""
+    for name in ("y", "gates", "cells", "mid"):
+        if not isinstance(getattr(above, name), Tensor):
+            raise TypeError(f"{name} must be a tensor; got None")
+    given = [isinstance(t, Tensor) and t.is_floating_point() for t in call[: len(_DIFFERENTIABLE)]]
+    if len(above.wanted) != len(given) or any(w and not g for w, g in zip(above.wanted, given, strict=True)):
+        raise ValueError(f"wanted must say yes or no for each of {', '.join(_DIFFERENTIABLE)}; got {above.wanted}")
+    if above.gates.numel() == 0 and above.y.numel() > 0:
+        raise ValueError("recurrence must have run with save=True for its gradients; got save=False")
+    expected = _outputs(call._replace(save=True), lambda like, shape: like.new_empty(shape, device="meta"))
+    kind = call.w_hh.dtype, call.w_hh.device
+    for name, like in expected._asdict().items():
+        for got in {name, f"d{name}"} & {*Above._fields}:
+            check.as_kept(got, getattr(above, got), like, kind)
 
 
 def _run_back(call: Call, above: Above) -> list[Tensor]:
     gradients = _gradients(call, above.wanted, _empty)
     if above.y.numel() == 0:
         return [gradient.zero_() for gradient in gradients]
-    if above.gates.numel() == 0:
-        raise ValueError("recurrence must have run with save=True for its gradients; got save=False")
     names = [name for name, want in zip(_GRADIENTS, above.wanted, strict=True) if want]
     arrays = dict(zip(_KEPT, above, strict=False)) | dict(zip(names, gradients, strict=True))
     arrays["dgates"] = _empty(above.gates, above.gates.shape)
@@ -232,30 +273,41 @@ def _setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
 
 
 def _autograd(ctx: Any, dy: Optional, dh_n: Optional, dc_n: Optional, *_: object) -> tuple[Optional, ...]:
-    *tensors, y, gates, cells, mid = ctx.saved_tensors  # once: with checkpoints each look unpacks them again
+    try:
+        *tensors, y, gates, cells, mid = ctx.saved_tensors  # once: with checkpoints each look unpacks them again
+    except RuntimeError as error:
+        if "inplace" not in str(error):
+            raise
+        remedy = "change a copy of it, y.clone(), where y is what a layer gave; its gradients are made of y"
+        raise RuntimeError(f"{error} In unspool: {remedy}.") from None
     wanted = [bool(want) for want in ctx.needs_input_grad[: len(_DIFFERENTIABLE)]]
     call = Call(*tensors, *ctx.options)
-    if torch.is_grad_enabled():  # create_graph=True
-        gradients = _differentiable_gradients(call, (dy, dh_n, dc_n), wanted)
+    above = (dy, dh_n, dc_n)
+    batched: Any = torch._C._functorch.is_legacy_batchedtensor  # pyright: ignore[reportAttributeAccessIssue]
+    many = any(d is not None and batched(d) for d in above)  # is_grads_batched
+    if torch.is_grad_enabled() or many or check.transforms():  # create_graph=True, or a transform of the backward pass
+        gradients = _differentiable_gradients(call, above, wanted)
     else:
-        above = Above(y, gates, cells, mid, dy, dh_n, dc_n if call.c0 is not None else None, wanted)
-        traced = _traced((*tensors, dy, dh_n, dc_n))
-        gradients = _backward_operator(*call, *above) if traced else _run_back(call, above)
+        whole = Above(y, gates, cells, mid, dy, dh_n, dc_n if call.c0 is not None else None, wanted)
+        traced = _traced((*tensors, *above))
+        gradients = _backward_operator(*call, *whole) if traced else _run_back(call, whole)
     found = iter(gradients)
     others = len(Call._fields) - len(wanted)
     return (*(next(found) if want else None for want in wanted), *[None] * others)
 
 
 def _differentiable_gradients(call: Call, grads: tuple, wanted: list[bool]) -> list[Optional]:
-    # By aliases: one input may depend on another, or be it, and each counts for itself alone here.
+    create_graph = torch.is_grad_enabled()
     arguments: list[Any] = list(call)
-    inputs: list[Any] = [None if t is None else t.view_as(t) for t in arguments[: len(_DIFFERENTIABLE)]]
-    call = Call(*inputs, *arguments[len(inputs) :])
-    y, last = eager.recurrence(_problem(call))
+    with torch.enable_grad():
+        # By aliases: one input may depend on another, or be it, and each counts for itself alone here.
+        inputs: list[Any] = [None if t is None else t.view_as(t) for t in arguments[: len(_DIFFERENTIABLE)]]
+        call = Call(*inputs, *arguments[len(inputs) :])
+        y, last = eager.recurrence(_problem(call))
     known = [(out, d) for out, d in zip((y, *last), grads, strict=False) if d is not None]
     targets = [t for t, want in zip(inputs, wanted, strict=True) if want]
     outputs, cotangents = zip(*known, strict=True)
-    return list(torch.autograd.grad(outputs, targets, cotangents, create_graph=True, allow_unused=True))
+    return list(torch.autograd.grad(outputs, targets, cotangents, create_graph=create_graph, allow_unused=True))
 
 
 def _problem(call: Call) -> Problem:
@@ -278,7 +330,7 @@ def _problem(call: Call) -> Problem:
 class _Recurrence(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, ...]:
-        outputs = _forward(*arguments)
+        outputs = _run(Call(*arguments), _empty)
         _setup_context(ctx, arguments, outputs)
         return tuple(outputs)
 

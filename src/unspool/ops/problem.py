@@ -1,11 +1,13 @@
 """What one op is asked, in one record that all backends take."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from ..cells import Cell, State, Weights
+
+Lengths = Tensor | Sequence[int]  # as a caller gives them
 
 
 class Problem(NamedTuple):
@@ -19,7 +21,7 @@ class Problem(NamedTuple):
     x: Tensor  # (T, B, I), or tokens (T, B) int64
     state: Any  # (h,) or (h, c), each (B, ·); a caller's can be None
     weights: Weights
-    lengths: Tensor | None = None  # (B,) integers; a backend's are int64 and on the device of x
+    lengths: Any = None  # (B,) integers; a backend's are an int64 tensor on the device of x
     reset: Tensor | None = None  # (T, B); a backend's is True where the state entering a step is `start`
     start: State | None = None  # each (·,); a backend's is None if and only if `reset` is
     mask: Tensor | None = None  # (B, R)
