@@ -115,7 +115,7 @@ def test_a_truncated_or_altered_checkpoint_is_refused_by_name(saved):
         with pytest.raises(FolderError, match=re.escape(str(saved))):
             checkpoint.read(saved)
     saved.unlink()
-    with pytest.raises(FolderError, match="last.checkpoint: is missing; begin the run anew"):
+    with pytest.raises(FolderError, match=r"last\.checkpoint: is missing; begin the run anew"):
         checkpoint.read(saved)
 
 
