@@ -47,5 +47,5 @@ bench: build
 
 demo: $(if $(wildcard .venv/.built),build,.venv/.demo)
 	rm -rf build/demo
-	$(BIN)/unspool fit text python-stdlib --out build/demo --minutes 2
-	$(BIN)/unspool generate build/demo --prompt 'def ' --length 2000 --temperature 0.7 --random-state 1
+	$(BIN)/unspool fit text python-stdlib --level piece --out build/demo --minutes 2
+	$(BIN)/unspool generate build/demo --prompt 'def ' --length 800 --temperature 0.7 --random-state 1

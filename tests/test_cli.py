@@ -93,7 +93,7 @@ def test_flags_are_the_keywords_with_their_defaults():
     )
     assert of_fit <= inspect.signature(LanguageModel.fit).parameters.keys()
     for name, value in flat(LanguageModel()).items():
-        assert f"({value})" in named[name].help, "help shows the default that Python has"
+        assert value is None or f"({value})" in named[name].help, "help shows the default that Python has"
     assert named["random_state"].option_strings == ["--random-state", "--seed"]
     options = dict(list(inspect.signature(TextModel.pieces).parameters.items())[1:])
     parser = Parser("generate", "")
@@ -119,7 +119,7 @@ def test_fit_saves_and_compares(text, network, capsys, tmp_path):
     assert run("fit", "text", text, "--out", tmp_path / "m", *SMALL) == 0
     out, err = capsys.readouterr()
     metrics = json.loads((tmp_path / "m" / "metrics.json").read_bytes())
-    assert f"network    {metrics['validation']['bits']:.4f} bits/character on 134 held out" in out
+    assert f"network    {metrics['validation']['bits']:.4f} bits/character on 134 characters held out" in out
     assert f"baseline   {metrics['baseline']['bits']:.4f} bits/character, interpolated 5-gram" in out
     assert str(tmp_path / "m") in out
     assert err.count("validation") == 10 and "characters/s" in err
@@ -182,7 +182,7 @@ def test_texts_of_a_table(capsys, tmp_path):
     assert run("fit", "text", file, "--out", tmp_path / "m", *of_table, *SMALL) == 0
     out, err = capsys.readouterr()
     assert f"unspool: skipped: {file}, line 8: expected the fields words; got id" in err
-    assert "on 79 held out" in out, "the last four rows, 20 characters each"
+    assert "on 79 characters held out" in out, "the last four rows, 20 characters each"
     assert run("evaluate", tmp_path / "m", file, *of_table) == 0
     out, err = capsys.readouterr()
     assert "79 characters, held out" in out and "skipped" in err
@@ -197,7 +197,7 @@ def test_texts_of_a_table_with_semicolons(capsys, tmp_path):
     complaint = refused(capsys, "fit", "text", file, "--out", tmp_path / "m", *of_table, *SMALL)
     assert "expected the names of the columns; got 'id;words', but there are 2 fields with delimiter=';'" in complaint
     assert run("fit", "text", file, "--out", tmp_path / "m", *of_table, "--delimiter", ";", *SMALL) == 0
-    assert "on 83 held out" in capsys.readouterr().out
+    assert "on 83 characters held out" in capsys.readouterr().out
     assert run("evaluate", tmp_path / "m", file, *of_table, "--delimiter", ";") == 0
     assert "83 characters, held out" in capsys.readouterr().out
 

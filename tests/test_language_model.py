@@ -14,6 +14,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 
 from unspool import DataError, DivergedError, FolderError, LanguageModel, Training, UnspoolError
+from unspool.tasks.language_model.baseline import NGram
 from unspool.tasks.options import flat
 from unspool.tasks.sampling import sample
 
@@ -59,6 +60,35 @@ def test_bytes_and_words_are_learnt(level):
     assert model.metrics_["validation"]["bits"] < 2
     assert model.metrics_["unit"] == level
     assert "the" in model.generate("the rain", length=30, temperature=0.5, random_state=0)
+
+
+def test_pieces_are_learnt_and_scored_by_the_character():
+    model = language_model(**SMALL | {"level": "piece", "vocabulary_size": 30, "epochs": 20}).fit(RHYME)
+    network, baseline = model.metrics_["validation"], model.metrics_["baseline"]
+    assert network["bits"] < 1 and model.metrics_["unit"] == "character"
+    assert network["tokens"] < 0.7 * (len(RHYME) // 10)
+    held_out = model.vocabulary_.encode(RHYME[-len(RHYME) // 10 :])
+    inputs, targets = (torch.from_numpy(t.astype(np.int64)) for t in (held_out[:-1], held_out[1:]))
+    with torch.no_grad():
+        logits = model.network_(inputs[:, None])[0][:, 0].double()
+    nats = torch.nn.functional.cross_entropy(logits, targets, reduction="sum").item()
+    characters = sum(len(model.vocabulary_.tokens[t]) for t in targets)
+    assert network["bits"] == pytest.approx(nats / np.log(2) / characters, rel=1e-4)
+    assert network["bits"] == pytest.approx(min(line["validation"] or 9 for line in model.history_), rel=1e-4)
+    train = model.vocabulary_.encode(RHYME[: -len(RHYME) // 10])
+    per_token = -np.log2(NGram(train, len(model.vocabulary_)).probabilities(held_out))
+    assert baseline["bits"] == pytest.approx(per_token.sum() / characters)
+
+
+def test_pieces_may_go_beyond_the_end_of_the_prompt():
+    model = language_model(**SMALL | {"level": "piece", "vocabulary_size": 60, "epochs": 20}).fit(RHYME)
+    assert " spain" in model.vocabulary_.tokens and "the" in model.vocabulary_.tokens
+    for prompt in ("the rain in spai", "the rain in ", "the rain in spain", "t", "", "the XY in spain st", "?"):
+        made = model.generate(prompt, length=12, temperature=0)
+        assert made.startswith(prompt) and len(made) > len(prompt)
+    assert model.generate("the rain in sp", length=12, temperature=0).startswith("the rain in spain stays")
+    assert model.generate("the rain in ", length=12, temperature=0).startswith("the rain in spain")
+    assert model.generate("the rain in sp", length=0) == "the rain in sp"
 
 
 def test_memory_beats_the_5_gram_where_it_is_needed():
@@ -238,7 +268,7 @@ def test_options_of_generate_are_checked(model, options, complaint):
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"level": "line"}, "level must be one of char, byte, word; got 'line'"),
+        ({"level": "line"}, "level must be one of char, byte, word, piece; got 'line'"),
         ({"cell": "transformer"}, "cell must be one of elman, jordan, gru, lstm; got 'transformer'"),
         ({"hidden_size": 0}, "hidden_size must be an integer of at least 1; got 0"),
         ({"num_layers": 1.0}, "num_layers must be an integer of at least 1; got 1.0"),
@@ -327,7 +357,7 @@ def test_diverged_run_keeps_the_best_weights(monkeypatch):
         model.score(RHYME)
 
 
-@pytest.mark.parametrize("level", ["char", "byte", "word"])
+@pytest.mark.parametrize("level", ["char", "byte", "word", "piece"])
 @pytest.mark.parametrize(
     "options", [{"cell": "lstm"}, {"cell": "jordan", "num_layers": 2, "embedding_size": 0}], ids=str
 )

@@ -3,10 +3,12 @@
 import gzip
 import hashlib
 import io
+import itertools
 import os
 import re
 import sysconfig
 import threading
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unspool import DataError
-from unspool.data import text, vocabulary
+from unspool.data import pieces, text, vocabulary
 from unspool.data.batches import NO_TARGET, Chunks
 
 
@@ -172,6 +174,50 @@ def test_words_come_with_their_space_and_once_is_never():
     v = vocabulary.from_text("to be, or not to be,\n    to be", "word")
     assert v.tokens == ("", " be", ",", " to")
     assert [v.tokens[i] for i in v.encode(" to be, that")] == [" to", " be", ",", ""]
+
+
+def made_one_by_one(text, characters, size):
+    """Byte-pair encoding as its paper has it: all is counted again for each piece."""
+    words = [[c if c in characters else "" for c in word] for word in pieces.WORD.findall(text)]
+    made = list(characters)
+    while len(made) < size:
+        counts = Counter(a + b for word in words for a, b in itertools.pairwise(word) if a and b)
+        if not counts or max(counts.values()) < 2:
+            break
+        piece = min(counts, key=lambda p: (-counts[p], p))
+        made += [piece] if piece not in made else []
+        for word in words:
+            k = 0
+            while k + 1 < len(word):
+                if word[k] and word[k + 1] and word[k] + word[k + 1] == piece:
+                    word[k : k + 2] = [piece]
+                k += 1
+    return made
+
+
+@given(st.text("ab c", max_size=120), st.integers(2, 20))
+def test_pieces_are_those_that_occur_most_often(known, size):
+    characters = sorted(set(known) - {"c"})
+    assert pieces.learn(known, characters, size) == made_one_by_one(known, characters, size)
+
+
+def test_a_text_is_cut_in_the_order_in_which_pieces_were_made():
+    v = vocabulary.from_text("low low low lower lower newest newest newest newest", "piece", 20)
+    assert v.tokens[10:] == ("we", "lo", " lo", " n", " ne", " newe", " newes", " newest", " low", " lowe", " lower")
+    assert [v.tokens[i] for i in v.encode("lowest newer?")] == ["lo", "we", "s", "t", " newe", "r", ""]
+    assert v.units(v.encode("lowest newer?")) == 13
+
+
+def test_half_of_the_pieces_are_characters_at_most():
+    v = vocabulary.from_text("".join(map(chr, range(0x4E00, 0x5000))) * 2 + " the the", "piece", 200)
+    assert sum(len(token) == 1 for token in v.tokens) == 100 < len(v) - 1 <= 200
+    assert len(vocabulary.from_text("ab" * 600 + " ba", "piece").tokens) < vocabulary.SIZES["piece"]
+
+
+def test_a_word_without_an_end_takes_no_more_time_than_words():
+    for long in ("a" * 2_000_000, "\n" * 2_000_000, "ab" * 1_000_000, "." * 2_000_000):
+        v = vocabulary.from_text(long, "piece")
+        assert v.units(v.encode(long)) == len(long)
 
 
 def test_bytes_are_all_known():

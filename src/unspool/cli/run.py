@@ -50,16 +50,19 @@ def evaluate(network: str, file: str, **data: Any) -> None:
         result = model.evaluate(saved.TextFile(file, **data).read(model.vocabulary.level))
     except DataError as error:
         raise DataError(str(error) if str(error).startswith(file) else f"{file}: {error}") from None
-    unit, score = model.unit, result.network
+    per, score = model.loss_unit, result.network
     part = "held out when it was trained on this text" if result.held_out else "the whole text"
-    say(f"{file}     {score.tokens:,} {unit}s, {part}; {score.unknown:,} of them unknown, scored as the unknown token")
-    say(f"network    {score.bits:.4f} bits/{unit}, perplexity {score.perplexity:.4g}")
+    say(
+        f"{file}     {score.tokens:,} {model.token}s, {part}; "
+        f"{score.unknown:,} of them unknown, scored as the unknown token"
+    )
+    say(f"network    {score.bits:.4f} {per}, perplexity {score.perplexity:.4g}")
     name = model.metrics["baseline"]["name"]
     if result.baseline is not None:
-        say(f"baseline   {result.baseline:.4f} bits/{unit}, perplexity {2**result.baseline:.4g}, {name}")
+        say(f"baseline   {result.baseline:.4f} {per}, perplexity {2**result.baseline:.4g}, {name}")
     else:
         held_out, baseline = model.metrics["validation"]["bits"], model.metrics["baseline"]["bits"]
-        say(f"when trained, held out: network {held_out:.4f}, {name} {baseline:.4f} bits/{unit}")
+        say(f"when trained, held out: network {held_out:.4f}, {name} {baseline:.4f} {per}")
 
 
 def add_evaluate(parser: Parser) -> None:
@@ -89,11 +92,11 @@ def _print_loss(network: str, packed: str, file: str, **data: Any) -> None:
     from ..tasks.language_model import saved
 
     models = [saved.load(folder) for folder in (network, packed)]
-    text, unit = saved.TextFile(file, **data).read(models[0].vocabulary.level), models[0].unit
+    text, per = saved.TextFile(file, **data).read(models[0].vocabulary.level), models[0].loss_unit
     before, after = (model.evaluate(text).network.bits for model in models)
-    say(f"float32    {before:.4f} bits/{unit} on {file}")
+    say(f"float32    {before:.4f} {per} on {file}")
     part = f" ({100 * (after / before - 1):+.2f} %)" if before else ""
-    say(f"packed     {after:.4f} bits/{unit}, {after - before:+.4f}" + part)
+    say(f"packed     {after:.4f} {per}, {after - before:+.4f}" + part)
 
 
 def add_pack(parser: Parser) -> None:

@@ -4,14 +4,18 @@ import json
 import re
 from collections import Counter
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from itertools import chain
 
 import numpy as np
 
 from ..errors import DataError
+from . import pieces
 
-LEVELS = ("char", "byte", "word")
-UNITS = {"char": "character", "byte": "byte", "word": "word"}
+LEVELS = ("char", "byte", "word", "piece")
+TOKENS = {"char": "character", "byte": "byte", "word": "word", "piece": "piece"}
+UNITS = TOKENS | {"piece": "character"}  # what bits are counted for, so that they do not depend on the pieces
+SIZES = {"char": 10_000, "word": 10_000, "piece": 1_024}
 # Joined, the pieces give the text again: a space belongs to the word after it, and other white space is a word.
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _WORD = re.compile(r" ?\w+| ?[^\w\s]+|\s+(?!\S)|\s")
@@ -22,9 +26,10 @@ class Vocabulary:
     """The tokens that a network knows, numbered.
 
     Args:
-        level: `char`, `byte` or `word`.
-        tokens: the tokens in the order of their numbers. Among characters and words number 0 is the unknown token,
-            written "", which stands for all that the training text did not have. Bytes are all known, and not listed.
+        level: `char`, `byte`, `word` or `piece`.
+        tokens: the tokens in the order of their numbers, which for pieces is the order in which they were made. Number
+            0 is the unknown token, written "", which stands for any character or word that the training text did not
+            have. Bytes are all known, and not listed.
     """
 
     level: str
@@ -52,7 +57,16 @@ class Vocabulary:
             codes = _codes(text)
             table = self._number_of_code
             return np.where(codes < len(table), table[np.minimum(codes, len(table) - 1)], 0)
+        if self.level == "piece":
+            cut = cache(lambda word: pieces.cut(word, self._number))
+            return np.fromiter(chain.from_iterable(map(cut, pieces.WORD.findall(text))), np.int32)
         return np.fromiter((self._number.get(w, 0) for w in _WORD.findall(text)), np.int32)
+
+    def units(self, tokens: np.ndarray) -> int:
+        """The number of characters, bytes or words that bits are counted for; an unknown token is one."""
+        if self.level != "piece":
+            return tokens.size
+        return int(np.array([len(token) or 1 for token in self.tokens])[tokens].sum())
 
     def piece(self, number: int) -> bytes:
         """The token with this number, in UTF-8; a byte may be a part of a character."""
@@ -74,8 +88,10 @@ class Vocabulary:
         return table
 
 
-def from_text(text: str | bytes, level: str, size: int = 10_000) -> Vocabulary:
+def from_text(text: str | bytes, level: str, size: int | None = None) -> Vocabulary:
     """The vocabulary of a text: its `size` most frequent tokens. A word must occur at least twice.
+
+    Pieces begin with the most frequent characters, which are half of them at most.
 
     Raises:
         DataError: the text has surrogates, which no file in UTF-8 can have.
@@ -86,10 +102,11 @@ def from_text(text: str | bytes, level: str, size: int = 10_000) -> Vocabulary:
         raise DataError(f"text must be a str at level {level!r}; got bytes: decode them, or use level 'byte'")
     if found := _SURROGATE.search(text):
         raise _half(text, found.start())
+    size = size or SIZES[level]
     if level == "char":
-        codes, counts = np.unique(_codes(text), return_counts=True)
-        most = codes[np.argsort(-counts, kind="stable")[:size]]
-        return Vocabulary("char", ("", *map(chr, sorted(most))))
+        return Vocabulary("char", ("", *_characters(text, size)))
+    if level == "piece":
+        return Vocabulary("piece", ("", *pieces.learn(text, _characters(text, -(-size // 2)), size)))
     words = Counter(_WORD.findall(text)).most_common(size)
     return Vocabulary("word", ("", *(word for word, count in words if count > 1)))
 
@@ -123,6 +140,12 @@ def _half(text: str, at: int) -> DataError:
         f"character {at + 1} of the text, {text[at]!r}, is half of a pair of surrogates, which is no character and "
         f"cannot be saved: decode the bytes with errors='replace', or give them as they are at level 'byte'"
     )
+
+
+def _characters(text: str, size: int) -> list[str]:
+    """The most frequent characters of a text, in the order of their code points."""
+    codes, counts = np.unique(_codes(text), return_counts=True)
+    return [chr(code) for code in sorted(codes[np.argsort(-counts, kind="stable")[:size]])]
 
 
 def _codes(text: str) -> np.ndarray:

@@ -6,6 +6,7 @@ A task defines its data, its loss, its metric and its baseline; the rest is here
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
@@ -110,7 +111,7 @@ class Estimator(Options, BaseEstimator):
                     lambda: mean_loss(self.network_, work.loss, work.validation),
                     plan,
                     watch=watch,
-                    record=self._record,
+                    record=partial(self._record, work),
                     run=None if run is None else Path(run),
                     resume=resume,
                     identity={"task": self.task, **flat(self), **work.source},
@@ -185,7 +186,7 @@ class Estimator(Options, BaseEstimator):
         self.metrics_ = self._finish(work)
         self.metrics_["training"] = self.metrics_.get("training", {}) | training | {"stopped": outcome.stopped}
 
-    def _record(self, progress: Progress) -> Progress:
+    def _record(self, work: Work, progress: Progress) -> Progress:
         """The progress in the task's own units."""
         return progress
 

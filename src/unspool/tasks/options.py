@@ -67,9 +67,14 @@ class LanguageModelOptions(Options):
 
     own_training: ClassVar[TrainingOptions] = TrainingOptions(tbptt=64, patience=0)
 
-    level: str = option("char", "what a token is", "data", choices=LEVELS)
-    vocabulary_size: int = option(
-        10_000, "how many characters or words are known, at most: the most frequent ones", "data", least=1
+    level: str = option(
+        "char", "what a token is; a piece is a part of a word, such as occur most often", "data", choices=LEVELS
+    )
+    vocabulary_size: int | None = option(
+        None,
+        "how many characters, words or pieces are known, at most, the most frequent; without it 10,000, 1,024 pieces",
+        "data",
+        least=1,
     )
     embedding_size: int = option(
         128, "the features of a token; 0: no embedding, the tokens go 1-of-k into the first layer", "network", least=0

@@ -1,9 +1,9 @@
 """Language models: the next character, byte or word of a text."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from ...data import vocabulary as vocabularies
-from ...data.batches import NO_TARGET, Chunks, Overlapping
+from ...data.batches import NO_TARGET, Batch, Chunks, Overlapping
 from ...errors import DataError
 from ...network import Network
 from ...options import documented
@@ -20,13 +20,12 @@ from ...train.plan import Progress
 from ..estimator import Estimator, Work
 from ..options import LanguageModelOptions, k1_k2, training_of
 from . import saved
-from .baseline import NGram
 from .saved import LN2, Evaluation, Run, TextModel, Texts
 
 _CHECKED = 2**16  # tokens of the validation part that each check of a training run scores
 
-_ABOUT = """A recurrent language model made with unspool. Bits are bits per token, on text that was held out. The
-interpolated n-gram was trained on the same text, with the same vocabulary, and scored on the same tokens.
+_ABOUT = """A recurrent language model made with unspool. Bits are per character, byte or word, on text that was
+held out. The interpolated n-gram was trained on the same text, with the same vocabulary, and scored on the same tokens.
 
 ```
 unspool generate . --prompt "…" --length 500
@@ -51,7 +50,8 @@ class LanguageModel(LanguageModelOptions, Estimator):
     gradient is not.
 
     `fit(X)` takes one text, whose end is held out for validation, or several texts, the last of which are held out
-    whole; `validation` may be a separate text. Losses are in bits per token.
+    whole; `validation` may be a separate text. Losses are in bits per character, byte or word; at level `piece` they
+    are per character.
 
     Args:
         {options}
@@ -67,12 +67,12 @@ class LanguageModel(LanguageModelOptions, Estimator):
 
     @property
     def unit(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The name of a token: character, byte or word."""
-        return vocabularies.UNITS[self.level]
+        """The name of a token: character, byte, word or piece."""
+        return vocabularies.TOKENS[self.level]
 
     @property
     def loss_unit(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return f"bits/{self.unit}"
+        return saved.loss_unit(self.level)
 
     def score(self, text: Texts) -> float:
         """See `TextModel.score`."""
@@ -111,18 +111,19 @@ class LanguageModel(LanguageModelOptions, Estimator):
         self.vocabulary_ = vocabularies.from_text(training, self.level, self.vocabulary_size)
         folder.check_size("vocabulary.json", len(self.vocabulary_.to_json().encode()))
         train, valid = self.vocabulary_.encode(training), self.vocabulary_.encode(held_out)
-        _check_lengths(train, valid, vocabularies.UNITS[self.level])
+        _check_lengths(train, valid, self.unit)
         if len(self.vocabulary_) < 2:
             raise DataError("text must have a word that occurs twice; got none: give a longer text, or level 'char'")
         chunks = Chunks(train, training_options["batch_size"], k1)
         scored = saved.scoring_chunks(valid, len(self.vocabulary_))
+        checked = list(islice(scored, -(-_CHECKED // (scored.rows * scored.length))))
         return Work(
             network=self._network(len(self.vocabulary_)),
             loss=cross_entropy,
             batches=chunks if k1 == k2 else Overlapping(chunks, k1, k2),
-            validation=list(islice(scored, -(-_CHECKED // (scored.rows * scored.length)))),
+            validation=checked,
             source=self.source_,
-            data=(train, valid),
+            data=_Data((training, held_out), valid, len(train), self._bits(train), self._bits(_targets(checked))),
         )
 
     def _network(self, tokens: int) -> dict[str, Any]:
@@ -135,14 +136,13 @@ class LanguageModel(LanguageModelOptions, Estimator):
         }
 
     def _finish(self, work: Work) -> dict[str, Any]:
-        train, valid = work.data
-        baseline = NGram(train, len(self.vocabulary_))
+        data: _Data = work.data
         self.metrics_ = {}
         return {
             "unit": vocabularies.UNITS[self.level],
-            "validation": self._model.score_tokens(valid)._asdict(),
-            "baseline": {"name": f"interpolated {baseline.order}-gram", "bits": baseline.bits(valid)},
-            "training": {"tokens": len(train)},
+            "validation": self._model.score_tokens(data.held_out)._asdict(),
+            "baseline": saved.baseline_of(self.vocabulary_, *data.parts),
+            "training": {"tokens": data.tokens},
         }
 
     def _files(self) -> tuple[dict[str, Any], dict[str, str]]:
@@ -154,12 +154,27 @@ class LanguageModel(LanguageModelOptions, Estimator):
         self.vocabulary_, self.source_ = model.vocabulary, model.source
 
     def _title(self) -> str:
-        return f"{self.metrics_['unit'].capitalize()}-level language model, {self.cell} {self.hidden_size}"
+        return f"{self.unit.capitalize()}-level language model, {self.cell} {self.hidden_size}"
 
-    def _record(self, progress: Progress) -> Progress:
+    def _record(self, work: Work, progress: Progress) -> Progress:
         """The progress in bits instead of nats."""
-        validation = progress.validation
-        return progress._replace(loss=progress.loss / LN2, validation=None if validation is None else validation / LN2)
+        validation, data = progress.validation, work.data
+        loss = progress.loss * data.training_bits
+        return progress._replace(loss=loss, validation=None if validation is None else validation * data.checked_bits)
+
+    def _bits(self, tokens: np.ndarray) -> float:
+        """The bits, as in `Score`, for one nat per token."""
+        return tokens.size / self.vocabulary_.units(tokens) / LN2
+
+
+class _Data(NamedTuple):
+    """The two parts of a text, the tokens of the second, and what turns losses on them into bits."""
+
+    parts: tuple[Any, Any]
+    held_out: np.ndarray
+    tokens: int  # of the first
+    training_bits: float
+    checked_bits: float
 
 
 class _Torch:
@@ -185,6 +200,10 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     return torch.nn.functional.cross_entropy(
         logits.flatten(0, 1), targets.flatten(), ignore_index=NO_TARGET, reduction="sum"
     )
+
+
+def _targets(batches: Iterable[Batch]) -> np.ndarray:
+    return np.concatenate([batch.targets[batch.targets != NO_TARGET] for batch in batches])
 
 
 def _check_lengths(train: np.ndarray, valid: np.ndarray, unit: str) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 import numpy as np
 
 from ...arguments import integer, number
+from ...data import pieces
 from ...data import vocabulary as vocabularies
 from ...data.text import STDIN, STDLIB
 from ...data.vocabulary import Vocabulary
@@ -72,7 +73,12 @@ class TextFile:
 
 
 class Score(NamedTuple):
-    """How well a text was predicted: bits per token, perplexity = 2^bits, tokens predicted, the unknown among them."""
+    """How well a text was predicted.
+
+    bits: the mean per character, byte or word; for pieces, too, it is per character.
+    perplexity: 2^bits.
+    tokens, unknown: the tokens predicted, and the unknown among them.
+    """
 
     bits: float
     perplexity: float
@@ -112,9 +118,14 @@ class TextModel:
     metrics: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def unit(self) -> str:
-        """The name of a token: character, byte or word."""
-        return vocabularies.UNITS[self.vocabulary.level]
+    def token(self) -> str:
+        """The name of a token: character, byte, word or piece."""
+        return vocabularies.TOKENS[self.vocabulary.level]
+
+    @property
+    def loss_unit(self) -> str:
+        """Bits per character, byte or word."""
+        return loss_unit(self.vocabulary.level)
 
     def generate(self, prompt: str = "", **options: Any) -> str:
         """The prompt and what follows it; the options are those of `pieces`."""
@@ -130,7 +141,9 @@ class TextModel:
         top_p: float | None = None,
         random_state: int | None = None,
     ) -> Iterator[str]:
-        """The prompt and what follows it, piece by piece as it is made.
+        """The prompt and what follows it, token by token as it is made.
+
+        Pieces of words may go beyond the end of the prompt: its last word is made anew, of those pieces that spell it.
 
         Args:
             prompt: the text to go on from; if it is empty, begin at the beginning of a line.
@@ -147,20 +160,32 @@ class TextModel:
             integer("random_state", random_state, 0)
         rng = Random(random_state)  # its import takes a fifth of the time of NumPy's generators
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        tokens = self.vocabulary.encode(prompt).astype(np.int64)
+        known, rest = self._begun(prompt)
+        tokens = self.vocabulary.encode(known).astype(np.int64)
         if not len(tokens):
             tokens = np.maximum(self.vocabulary.encode("\n"), 1).astype(np.int64)
         run = self.network.begin(1)
         yield prompt
         for _ in range(length):
             logits = self._allowed(run(tokens[:, None])[-1, 0])
+            if rest:
+                logits[[not (t.startswith(rest) or rest.startswith(t)) for t in self.vocabulary.tokens]] = -np.inf
             token = sampling.sample(logits, rng, temperature, top_k, top_p)
-            yield decoder.decode(self.vocabulary.piece(token))
+            made = decoder.decode(self.vocabulary.piece(token))
+            made, rest = made[len(rest) :], rest[len(made) :]
+            yield made
             tokens = np.array([token])
         yield decoder.decode(b"", final=True)
 
+    def _begun(self, prompt: str) -> tuple[str, str]:
+        """The prompt without its last word, and that word, if it is to be made anew."""
+        words = pieces.WORD.findall(prompt)
+        if self.vocabulary.level != "piece" or not words or not self.vocabulary.encode(words[-1]).all():
+            return prompt, ""
+        return prompt[: -len(words[-1])], words[-1]
+
     def score(self, text: Texts) -> float:
-        """The mean log₂ p of a text's tokens but the first: minus the bits per token, so that greater is better."""
+        """Minus the bits of a text, see `Score`, so that greater is better."""
         return -self.score_tokens(self.tokens(text)).bits
 
     def evaluate(self, text: Texts) -> Evaluation:
@@ -170,15 +195,13 @@ class TextModel:
         A long text is cut into up to 64 rows, each of which begins with a zero state.
         """
         from ...data import text as texts
-        from .baseline import NGram
 
         parts = as_list(text)
         if self.source["sha256"] != texts.digest(parts) or self.source["validation"] is None:
             return Evaluation(self.score_tokens(self.tokens(parts)), False, None)
         training, held_out = texts.split(parts, self.source["validation"])
         valid = self.vocabulary.encode(held_out)
-        baseline = NGram(self.vocabulary.encode(training), len(self.vocabulary))
-        return Evaluation(self.score_tokens(valid), True, baseline.bits(valid))
+        return Evaluation(self.score_tokens(valid), True, baseline_of(self.vocabulary, training, held_out)["bits"])
 
     def unknown(self, text: Texts) -> int:
         """How many of a text's tokens are not in the vocabulary."""
@@ -193,25 +216,32 @@ class TextModel:
         """The score of these tokens."""
         if len(tokens) < 2:
             raise DataError(
-                f"text must have at least 2 {self.unit}s to be scored; got {len(tokens)}: give a longer text"
+                f"text must have at least 2 {self.token}s to be scored; got {len(tokens)}: give a longer text"
             )
         chunks = scoring_chunks(tokens, len(self.vocabulary))
         run = self.network.begin(chunks.rows)
-        bits = float(sum(_cross_entropy(run(batch.inputs), batch) for batch in chunks)) / (len(tokens) - 1) / LN2
+        nats = float(sum(_cross_entropy(run(batch.inputs), batch) for batch in chunks))
+        bits = nats / LN2 / self.vocabulary.units(tokens[1:])
         if not math.isfinite(bits):
             raise UnspoolError(_DAMAGED)
         return Score(bits, 2 ** min(bits, 1000), len(tokens) - 1, self._count_unknown(tokens[1:]))
 
     def report(self) -> str:
         """The held-out score beside the baseline's."""
-        score, baseline, per = self.metrics["validation"], self.metrics["baseline"], f"bits/{self.unit}"
+        score, baseline, per = self.metrics["validation"], self.metrics["baseline"], self.loss_unit
         unknown = f", {score['unknown']:,} of them unknown" if score["unknown"] else ""
         lines = [
-            f"network    {score['bits']:.4f} {per} on {score['tokens']:,} held out{unknown}",
+            f"network    {score['bits']:.4f} {per} on {score['tokens']:,} {self.token}s held out{unknown}",
             f"baseline   {baseline['bits']:.4f} {per}, {baseline['name']}, the same text",
         ]
+        if "characters" in baseline:
+            characters = baseline["characters"]
+            lines.append(f"           {characters['bits']:.4f} {per}, {characters['name']} of characters")
         if baseline["bits"] < score["bits"]:
-            lines.append("The baseline is better: longer training, a longer text or a larger network may change this.")
+            lines.append(
+                f"The {baseline['name'].removeprefix('interpolated ')} is better: longer training, a longer text or a "
+                f"larger network may change this."
+            )
         return "\n".join(lines)
 
     def _allowed(self, logits: np.ndarray) -> np.ndarray:
@@ -270,6 +300,28 @@ def model_of(found: folder.Saved, metrics: dict[str, Any], network: Steps, input
     if {len(vocabulary)} != {inputs, outputs}:
         raise FolderError(f"a vocabulary of {len(vocabulary)} and the network do not fit together")
     return TextModel(vocabulary, source(**found.config["preprocessing"]["source"]), network, metrics)
+
+
+def loss_unit(level: str) -> str:
+    """What a loss on tokens of this level is measured in."""
+    return f"bits/{vocabularies.UNITS[level]}"
+
+
+def baseline_of(vocabulary: Vocabulary, training: str | bytes, held_out: str | bytes) -> dict[str, Any]:
+    """The n-gram of a text's tokens: its name, and its bits, see `Score`, on the held-out part.
+
+    For pieces there is the n-gram of characters besides, in `characters`.
+    """
+    from .baseline import NGram
+
+    train, valid = vocabulary.encode(training), vocabulary.encode(held_out)
+    ngram = NGram(train, len(vocabulary))
+    bits = ngram.bits(valid) * (len(valid) - 1) / vocabulary.units(valid[1:])
+    found = {"name": f"interpolated {ngram.order}-gram", "bits": bits}
+    if vocabulary.level != "piece":
+        return found
+    characters = baseline_of(vocabularies.from_text(training, "char"), training, held_out)
+    return {"name": f"{found['name']} of pieces", "bits": bits, "characters": characters}
 
 
 def scoring_chunks(tokens: np.ndarray, size: int) -> "Chunks":
