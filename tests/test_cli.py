@@ -128,6 +128,19 @@ def test_fit_saves_and_compares(text, network, capsys, tmp_path):
     assert (tmp_path / "m" / "model.safetensors").read_bytes() == (network / "model.safetensors").read_bytes()
 
 
+def test_a_terminal_gets_no_escape_sequence_of_a_text(capsys, tmp_path, monkeypatch):
+    LanguageModel(hidden_size=4, epochs=1, training=Training(batch_size=2)).fit("\x1b[31m\n\t" * 99).save(
+        tmp_path / "m"
+    )
+    command = "generate", tmp_path / "m", "--length", 60, "--random-state", 1
+    assert run(*command) == 0
+    as_it_is = capsys.readouterr().out
+    assert "\x1b" in as_it_is
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert run(*command) == 0
+    assert capsys.readouterr().out == as_it_is.replace("\x1b", "\\x1b")
+
+
 def test_every_flag_of_fit_reaches_the_network(text, tmp_path):
     flags = {
         "level": "word", "cell": "gru", "hidden_size": 5, "num_layers": 2, "embedding_size": 3, "dropout": 0.125,

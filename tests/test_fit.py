@@ -571,10 +571,11 @@ def test_a_checkpoint_of_another_version_is_no_traceback(tmp_path):
         ({"recorder": {"lines": 1, "window": window | {"colours": []}}}, "colours"),
         ({"recorder": {"lines": 1, "window": window | {"losses": "x"}}}, "a loss or a norm must be a number"),
         ({"optimiser": {}}, "'state' is missing"),
+        ({"threads": 0}, "threads must be an integer"),
         ({"optimiser": optimiser | {"groups": []}}, "last.checkpoint"),
         ({"shape": [0, 0, 0, 0]}, "last.checkpoint"),
     ]
-    for name in progress.keys() - {"scaler"}:
+    for name in progress.keys() - {"scaler", "threads"}:
         bad.append(({name: None}, "."))
     for changes, complaint in bad:
         checkpoint.write(path, tensors, progress | changes)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import pickle
 import random
 import re
 import shutil
@@ -17,7 +18,8 @@ from hypothesis import strategies as st
 from safetensors.numpy import save
 from saved import DENSE, EMBEDDING
 
-from unspool import FolderError, load
+from unspool import DataError, DivergedError, FolderError, LanguageModel, Training, UnspoolError, load
+from unspool.errors import ArgumentTypeError
 from unspool.saved import small
 from unspool.saved.folder import read
 from unspool.tasks.language_model import saved as language_model
@@ -445,3 +447,25 @@ def test_no_escape_sequence_gets_out_of_c(program, folders, tmp_path):
         path = place(tmp_path / "m", config, len(header).to_bytes(8, "little") + header + b"\0\0\xc0\x7f")
         status, _, error = step_from_c(program, path, [1])
         assert status == 2 and error.isascii() and error.removesuffix("\n").isprintable()
+
+
+@pytest.mark.parametrize("kind", [UnspoolError, ArgumentTypeError, DataError, DivergedError, FolderError])
+def test_no_escape_sequence_gets_out_of_an_error(kind):
+    error = kind("é\x1b[31m, 'a\\b'\n\ud800")
+    assert str(error) == "é\\x1b[31m, 'a\\b'\\n\\ud800"
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+def test_what_is_quoted_of_a_file_is_printable(tmp_path):
+    text = "the rain in spain. " * 40
+    model = LanguageModel(hidden_size=4, epochs=1, training=Training(batch_size=2, tbptt=8))
+    model.fit(text, run=tmp_path / "run").save(tmp_path / "m")
+    checkpoint = tmp_path / "run" / "last.checkpoint"
+    checkpoint.write_bytes(checkpoint.read_bytes().replace(b"checkpoint 2", b"checkpoint \x1b[31m", 1))
+    with pytest.raises(FolderError, match=re.escape(r"of format \x1b[31m, and")):
+        model.fit(text, run=tmp_path / "run", resume=True)
+    config = json.loads((tmp_path / "m" / "config.json").read_bytes()) | {"sha256": {}}
+    config["preprocessing"]["source"]["\x1b[31m"] = 1
+    (tmp_path / "m" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(FolderError, match=re.escape(r"argument '\x1b[31m'")):
+        LanguageModel.load(tmp_path / "m")

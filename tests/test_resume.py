@@ -3,13 +3,17 @@
 import itertools
 import json
 import os
+import random
 import re
+import shutil
+import signal
 import subprocess
 import sys
 
 import pytest
 import torch
 
+from unspool import LanguageModel, Training
 from unspool.errors import FolderError
 from unspool.train import checkpoint
 
@@ -86,6 +90,38 @@ def test_twenty_times_killed_it_ends_with_the_same_bits(tmp_path):
     assert counts == {"killed": 20, "writing": 6}  # six of them while a checkpoint was written
     assert json.loads((tmp_path / "killed.json").read_text()) == json.loads((tmp_path / "whole.json").read_text())
     assert (tmp_path / "killed.safetensors").read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
+
+
+def test_the_same_bits_on_another_number_of_threads(tmp_path):
+    before = torch.get_num_threads()
+    text = "".join(random.Random(0).choices("abcdefgh \n", k=16_000))
+
+    def trained(threads, *, stop=0, resume=False):
+        torch.set_num_threads(threads)
+        model = LanguageModel(epochs=1, training=Training(batch_size=32, tbptt=64))
+
+        def interrupt(progress):
+            if progress.step == stop:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        model.fit(text, watch=interrupt, run=tmp_path / f"{stop or resume}", resume=resume)
+        assert torch.get_num_threads() == threads, "as it was before"
+        assert model.stopped_ == ("interrupted" if stop else "finished")
+        return b"".join(weights.numpy().tobytes() for weights in model.network_.state_dict().values())
+
+    try:
+        one, two = trained(1), trained(2)
+        assert one != two, "torch's sums depend on threads, or else this test is of no use"
+        for begun, later, whole in ((2, 1, two), (1, 2, one)):
+            trained(begun, stop=3)
+            (tmp_path / "3").rename(tmp_path / "True")
+            with pytest.warns(
+                UserWarning, match=f"begun on {begun} threads, and goes on with as many instead of {later}"
+            ):
+                assert trained(later, resume=True) == whole
+            shutil.rmtree(tmp_path / "True")
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -4,7 +4,10 @@ from typing import Any
 
 
 class UnspoolError(ValueError):
-    """An argument cannot be used. This is the base class of the others."""
+    """An argument cannot be used. This is the base class of the others. The message is one line, whatever it quotes."""
+
+    def __init__(self, message: str):
+        super().__init__(printable(message))
 
 
 class ArgumentTypeError(UnspoolError, TypeError):
@@ -28,8 +31,8 @@ class DivergedError(UnspoolError):
 
 
 def printable(text: str) -> str:
-    """The text in one line of printable characters, whatever a file has put into it."""
-    return text if text.isprintable() else repr(text)[1:-1]
+    """The text in one line of printable characters, whatever a file has put into it: others are escaped."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def shown(value: object) -> str:

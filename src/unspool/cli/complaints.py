@@ -4,6 +4,7 @@ line on standard error, and an exit status.
 
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +24,16 @@ class UsageError(Exception):
 
 
 def guarded(call: Callable[[], Any]) -> int:
-    """Call a function; return an exit status: 2, after one line on standard error, if a user can correct the error."""
+    """Call a function; return an exit status: 2, after one line on standard error, if a user can correct the error.
+
+    A warning is a line on standard error, too.
+    """
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: note(str(message))
+        return _guarded(call)
+
+
+def _guarded(call: Callable[[], Any]) -> int:
     try:
         status = call()
         sys.stdout.flush()

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import DataError
+from ..errors import DataError, printable
 from ..options import options_of
 from .complaints import UsageError, note, say
 from .flags import Parser, add
@@ -19,8 +19,10 @@ def generate(network: str, prompt: str = "", **options: Any) -> None:
     model = saved.load(network)
     if unknown := model.unknown(prompt):
         note(f"{unknown} of the prompt's tokens are unknown to the network")
+    # A file gets the text as it is; a terminal would obey what is not printable.
+    escaped = sys.stdout.isatty()
     for piece in model.pieces(prompt, **options):
-        sys.stdout.write(piece)
+        sys.stdout.write("".join(c if c in "\n\t" else printable(c) for c in piece) if escaped else piece)
         sys.stdout.flush()
     print()
 

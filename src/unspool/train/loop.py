@@ -5,6 +5,7 @@ import math
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, fields
@@ -28,6 +29,7 @@ from .step import Step
 from .through_time import Loss
 
 _OVERFLOWS = 40  # steps in a row that 16-mixed may skip
+_THREADS = 1024  # the most that a checkpoint can ask for
 _REMEMBERED = 5  # the latest gradient norms, which the message about a blow-up shows
 
 
@@ -110,6 +112,8 @@ class _Run:
         if random is not None and len(random) and device.type == "cuda":
             torch.cuda.set_rng_state(random, device)
         self.at = _Position.restored(progress["at"], self.batches_per_epoch)
+        if (threads := progress.get("threads")) is not None and device.type == "cpu":
+            _use(integer("threads", threads, 1, _THREADS))
         self.saved = self.at.seconds
         self.began = time.perf_counter() - self.at.seconds
         self.recorder.restore(folder, **progress["recorder"])
@@ -197,7 +201,7 @@ class _Run:
         tensors |= {f"random.{k}": random for k, (_, random, _) in enumerate(ranks)}
         tensors |= {f"cuda.{k}": random for k, (_, _, random) in enumerate(ranks)}
         progress = {"at": asdict(self.at), "recorder": self.recorder.state(), "identity": self.identity}
-        progress |= {"optimiser": rest, "shape": shape}
+        progress |= {"optimiser": rest, "shape": shape, "threads": torch.get_num_threads()}
         progress["scaler"] = self.step.scaler.state_dict() if self.step.scaler is not None else None
         checkpoint.sync(folder / HISTORY)
         checkpoint.write(folder / CHECKPOINT, tensors, progress)
@@ -254,6 +258,28 @@ class _Run:
             return min(1.0, self.at.seconds / (60 * self.plan.minutes))
         batches = self.at.epoch * self.batches_per_epoch + self.at.index
         return min(1.0, batches / (self.plan.epochs * self.batches_per_epoch))
+
+
+def _use(threads: int) -> None:
+    """Let PyTorch use this number of threads, on which the order of its sums depends, and so the weights' last bits."""
+    now = torch.get_num_threads()
+    if now != threads:
+        torch.set_num_threads(threads)
+        text = (
+            f"the run was begun on {threads} threads, and goes on with as many instead of {now}, for the same weights"
+        )
+        warnings.warn(text, stacklevel=2)
+
+
+@contextmanager
+def _threads_kept() -> Iterator[None]:
+    """PyTorch has as many threads after it as before."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        if torch.get_num_threads() != before:
+            torch.set_num_threads(before)
 
 
 def _differences(theirs: Any, ours: Any) -> str:
@@ -378,7 +404,8 @@ def fit(
 
     The state is carried from batch to batch, except into a fresh one; no gradient passes between batches. Ctrl-C or
     SIGTERM ends the run after the current step, with a checkpoint; a second one acts as it does without `fit`. A run
-    that is resumed ends with the same weights, to the bit, as without the interruption (unless minutes limit it).
+    that is resumed ends with the same weights, to the bit, as without the interruption (unless minutes limit it), as it
+    goes on with the number of threads that it was begun with; a warning says so where that is another one.
 
     Args:
         network: network(x, state) returns the outputs and the next state; it also receives the `lengths` and `reset`
@@ -404,7 +431,7 @@ def fit(
     if not len(batches):
         raise DataError("batches must have at least one batch to train on; got none")
     fabric = fabric or alone()
-    with alone_in(fabric, run):
+    with alone_in(fabric, run), _threads_kept():
         recorder = Recorder(fabric, run, record, tensorboard)
         this = _Run(
             Step(network, loss, plan, fabric), recorder, batches, run, json.loads(json.dumps(identity, default=plain))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..beside import beside, ordinary
-from ..errors import FolderError, printable
+from ..errors import FolderError
 from ..saved import folder
 
 CHECKPOINT, HISTORY, _ARGUMENTS, _LOCK = "last.checkpoint", "history.jsonl", "run.json", "lock"
@@ -66,7 +66,7 @@ def _locked(run: Path) -> int:
             os.lseek(lock, 0, os.SEEK_SET)
             holder = os.read(lock, 200).decode(errors="replace") or "another process"
             os.close(lock)
-            raise FolderError(f"{run}: is in use by {printable(holder)}; wait for its end, or choose another folder")
+            raise FolderError(f"{run}: is in use by {holder}; wait for its end, or choose another folder")
         if path.exists() and os.path.samestat(os.fstat(lock), os.stat(path)):
             break
         os.close(lock)  # its holder has removed it, and then let go
