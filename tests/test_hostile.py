@@ -428,6 +428,13 @@ def test_a_pipe_in_a_folder_is_not_waited_for(program, folders, tmp_path):
         assert status == 2 and f"{name} is missing or cannot be read" in error
 
 
+def test_a_name_twice_is_found_in_time_in_proportion_to_the_file(folders, tmp_path):
+    names = ",".join(f'"{i}":0' for i in [*range(80_000), 79_999])
+    place(tmp_path / "m", f"{{{names}}}".encode(), b"")
+    with pytest.raises(FolderError, match="it has a name twice, '79999'"):
+        load(tmp_path / "m")
+
+
 def test_a_small_file_of_json_makes_no_large_memory(program, folders, tmp_path):
     config, weights = parts(folders / "lstm")
     path = place(tmp_path / "large", json.dumps(config).encode() + b" " * 2**20, weights)

@@ -11,6 +11,7 @@ README.md             a model card for people to read
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -202,8 +203,8 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object's values by name; readers differ in which of two they take."""
     values = dict(pairs)
     if len(values) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"it has a name twice, {next(n for n in names if names.count(n) > 1)!r:.80}")
+        counts = Counter(name for name, _ in pairs)
+        raise ValueError(f"it has a name twice, {next(name for name in counts if counts[name] > 1)!r:.80}")
     return values
 
 
