@@ -931,6 +931,13 @@ def test_take_and_stack(file):
             s.stack(names)
 
 
+def test_numbers_beyond_float32_are_not_stacked_as_infinite(file):
+    s = readers.read(file("t.csv", "who,x,y\na,1,2\nb,3e38,4\nb,5,-4e38\n"), sequence="who")
+    with pytest.raises(DataError, match=r"t\.csv, line 3: column 'y' has -4e\+38, which is beyond float32; scale it"):
+        s.stack(["x", "y"])
+    assert s.stack(["x", "y"], np.float64)[1].tolist() == [[3e38, 4], [5, -4e38]]
+
+
 def test_join(file):
     s = readers.read(file("t.csv", LONG), sequence="who")
     other = readers.read(file("u.csv", "x,who,when,label\n7.5,c,9,maybe\n"), sequence="who")

@@ -99,7 +99,8 @@ class Sequences:
         """Number columns side by side, (N, I): the inputs of a network.
 
         Raises:
-            DataError: a column is missing, is not of numbers, or has one value per sequence.
+            DataError: a column is missing, is not of numbers, or has one value per sequence; or a number is beyond
+                `dtype`.
         """
         parts = [self.steps(name) for name in names]
         if not parts:
@@ -107,8 +108,20 @@ class Sequences:
         for name, part in zip(names, parts, strict=True):
             if part.values.dtype.kind not in "biuf":
                 raise DataError(f"{self.places.names[0]}: column {name!r} is {_kind(part.values)}; numbers are needed")
-        values = [p.values.reshape(len(p.values), -1).astype(dtype) for p in parts]
+        values = [self._cast(name, part, dtype) for name, part in zip(names, parts, strict=True)]
         return Ragged(np.concatenate(values, axis=1), parts[0].offsets)
+
+    def _cast(self, name: str, column: Ragged, dtype: type) -> np.ndarray:
+        """The values of a column in another type, (N, ...); raise DataError if it has not one of them."""
+        with np.errstate(over="ignore"):
+            values = column.values.reshape(len(column.values), -1).astype(dtype)
+        lost = np.isfinite(column.values.reshape(values.shape)) & ~np.isfinite(values)
+        if lost.any():
+            step = int(lost.any(1).argmax())
+            place = self.place(int(np.searchsorted(column.offsets, step, side="right")) - 1)
+            value = column.values.reshape(values.shape)[step, lost[step].argmax()]
+            raise DataError(f"{place}: column {name!r} has {value!s}, which is beyond {np.dtype(dtype)}; scale it")
+        return values
 
     @classmethod
     def join(cls, parts: Sequence["Sequences"]) -> "Sequences":
