@@ -320,10 +320,12 @@ class CellColumn:
         else:
             self.kind = kind
         if self.in_doubt and kind == "text":
-            there = Counter(v for v in values.tolist() if not self._empty(v))
-            self.there += there.total()
-            self.like_numbers += sum(n for v, n in there.items() if self.notation.pattern.fullmatch(v))
-            self.foreign += sum(n for v, n in there.items() if _FOREIGN.fullmatch(v))
+            cells = Counter(values.tolist()).items()
+            there = {v: n for v, n in cells if (found := v.strip(" \t")) and found not in self.notation.missing}
+            odd = [(v, n) for v, n in there.items() if not v[0].isalpha()]  # no number begins with a letter
+            self.there += sum(there.values())
+            self.like_numbers += sum(n for v, n in odd if self.notation.pattern.fullmatch(v))
+            self.foreign += sum(n for v, n in odd if _FOREIGN.fullmatch(v))
         self._add(values)
 
     def finish(self, file: str) -> np.ndarray:

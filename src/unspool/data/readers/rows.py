@@ -82,9 +82,9 @@ def gather(
         return Sequences({**columns, **steps}, Places.of(complaints.name, lines, complaints.unit), skipped)
     keys = [] if shape.time is None else [columns[shape.time]]
     if shape.sequence is not None:
-        seen: dict[object, int] = {}
         cells = columns[shape.sequence].tolist()
-        keys.append(np.fromiter((seen.setdefault(v, len(seen)) for v in cells), np.int32, len(lines)))
+        numbers = {name: i for i, name in enumerate(dict.fromkeys(cells))}
+        keys.append(np.fromiter(map(numbers.__getitem__, cells), np.int32, len(lines)))
     offsets = ends(np.bincount(keys[-1]) if shape.sequence is not None else [len(lines)])
     order = np.lexsort(keys) if keys else slice(None)
     lines = lines[order]

@@ -114,15 +114,17 @@ def line_blocks(path: str | Path, complaints: Complaints) -> Iterator[list[tuple
     Raises:
         DataError: as `blocks`, or a line is not UTF-8, has a NUL, or is longer than 64 MiB.
     """
-    for number, data in _pieces(path, complaints):
+    number = 1
+    for data, count in _pieces(path, complaints):
+        first, number = number, number + count
         try:
-            text = data[:-1].decode("utf-8-sig" if number == 1 else "utf-8")
+            text = data[:-1].decode("utf-8-sig" if first == 1 else "utf-8")
         except UnicodeDecodeError:
             text = "\0"
         if "\0" not in text:
-            yield [(n, line.removesuffix("\r")) for n, line in enumerate(text.split("\n"), number)]
+            yield [(n, line.removesuffix("\r")) for n, line in enumerate(text.split("\n"), first)]
             continue
-        for n, line in enumerate(data[:-1].split(b"\n"), number):
+        for n, line in enumerate(data[:-1].split(b"\n"), first):
             decoded = decode(n, line, complaints)
             if decoded is not None:
                 yield [(n, decoded.removesuffix("\r"))]
@@ -151,13 +153,14 @@ class Lines:
         parts = []
         while self._count < n and self._error is None:
             try:
-                parts.append(next(self._pieces)[1])
+                part, count = next(self._pieces)
             except StopIteration:
                 break
             except DataError as error:
                 self._error = error  # raised when the lines before it were taken
             else:
-                self._count += parts[-1].count(b"\n")
+                parts.append(part)
+                self._count += count
         if not self._count and self._error is not None:
             raise self._error
         if parts:
@@ -247,18 +250,18 @@ def _errors(module: str) -> tuple[type[Exception], ...]:
     return tuple(e for e in (getattr(library, name, None) for name in ("LZMAError", "ZstdError")) if e is not None)
 
 
-def _pieces(path: str | Path, complaints: Complaints) -> Iterator[tuple[int, bytes]]:
-    """Some lines at a time, each with a newline, which the last one may lack in the file; the number of the first."""
+def _pieces(path: str | Path, complaints: Complaints) -> Iterator[tuple[bytes, int]]:
+    """Some lines at a time, and how many; each has a newline, which the last one may lack in the file."""
     number, begun, size = 1, [], 0
     for block in blocks(path):
         cut = block.rfind(b"\n") + 1
         if cut:
-            whole = b"".join([*begun, block[:cut]])
-            yield number, whole
-            number, begun, size = number + whole.count(b"\n"), [], 0
+            count = block.count(b"\n")
+            yield b"".join([*begun, block[:cut]]), count
+            number, begun, size = number + count, [], 0
         begun.append(block[cut:])
         size += len(block) - cut
         if size > LONGEST_LINE:
             raise complaints.refuse(number, None, f"is longer than {LONGEST_LINE} bytes; is this a file of text?")
     if size:
-        yield number, b"".join([*begun, b"\n"])
+        yield b"".join([*begun, b"\n"]), 1

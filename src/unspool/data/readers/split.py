@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-_QUOTE, _NEWLINE, _MINUS, _PLUS, _ZERO = b'"\n-+0'
+_QUOTE, _NEWLINE, _MINUS, _PLUS, _ZERO = np.frombuffer(b'"\n-+0', np.uint8)
 _LONGEST = 15  # characters of a number, so that its digits are exact in float64
 _POWERS = 10.0 ** np.arange(_LONGEST + 1)
 
@@ -23,17 +23,13 @@ class Cells:
         self.starts = np.concatenate([[0], ends.ravel()[:-1] + 1]).reshape(ends.shape)
         self.quoted = self.doubled = False
 
-    def unquote(self, before: np.ndarray) -> bool:
-        """Leave out the quotation marks around cells, of which `before` has the count before each byte.
-
-        False if there is one elsewhere that is not twice.
-        """
-        marks = before[self.ends] - before[self.starts]
-        self.quoted = bool(marks.any())
+    def unquote(self, marks: np.ndarray) -> bool:
+        """Leave out the quotation marks around cells, each of which has so many; False if there is one elsewhere."""
         held = marks > 0
         first, last = self.array[self.starts[held]], self.array[self.ends[held] - 1]
         if (marks == 1).any() or (first != _QUOTE).any() or (last != _QUOTE).any():
             return False
+        self.quoted = bool(held.any())
         self.starts, self.ends = self.starts + held, self.ends - held
         inner = [self.data[a:b] for a, b in zip(self.starts[marks > 2], self.ends[marks > 2], strict=True)]
         self.doubled = bool(inner)
@@ -50,7 +46,7 @@ class Cells:
             cells = [text[a:b] for a, b in bounds]
         else:
             cells = [self.data[a:b].decode() for a, b in bounds]
-        return [cell.replace('""', '"') for cell in cells] if self.doubled else cells
+        return [cell.replace('""', '"') if '"' in cell else cell for cell in cells] if self.doubled else cells
 
     def column(self, j: int) -> list[str]:
         return self.texts[j :: self.ends.shape[1]]
@@ -92,26 +88,26 @@ def split(data: bytes, delimiter: str, width: int) -> Cells | None:
 
     None if lines need more care: with a newline in quotation marks, damaged text, a return that ends no line.
     """
-    data = data.replace(b"\r\n", b"\n")
+    data = data.replace(b"\r\n", b"\n") if b"\r" in data else data
     if not _is_text(data) or not delimiter.isascii():
         return None
-    array = np.frombuffer(data, np.uint8)
-    newline = array == _NEWLINE
-    marks = newline | (array == ord(delimiter))
-    quotes = array == _QUOTE if delimiter != "\t" and b'"' in data else None
-    if quotes is not None:
-        before = np.cumsum(quotes, dtype=np.int32) - quotes
-        marks &= before & 1 == 0
-    ends = np.flatnonzero(marks)
+    array, quoted = np.frombuffer(data, np.uint8), delimiter != "\t" and b'"' in data
+    marks = (array == _NEWLINE) | (array == ord(delimiter))
+    ends = np.flatnonzero(marks | (array == _QUOTE) if quoted else marks)
+    newline = array[ends] == _NEWLINE
     n = np.count_nonzero(newline)
-    if len(ends) != n * width or not newline[ends[width - 1 :: width]].all():
+    if quoted:
+        quotes = np.cumsum(array[ends] == _QUOTE)  # up to each mark
+        outside = marks[ends] & (quotes & 1 == 0)
+        ends, newline, quotes = ends[outside], newline[outside], np.diff(quotes[outside], prepend=0)
+    if len(ends) != n * width or not newline[width - 1 :: width].all():
         return None
     cells = Cells(data, delimiter, ends.reshape(n, width))
     if (cells.ends - cells.starts).max() > csv.field_size_limit():
         return None
-    if width == 1 and (newline[cells.starts] | np.isin(array[cells.starts], [32, 9])).any():
+    if width == 1 and np.isin(array[cells.starts], np.frombuffer(b"\n \t", np.uint8)).any():
         return None
-    if quotes is not None and not cells.unquote(before):
+    if quoted and not cells.unquote(quotes.reshape(n, width)):
         return None
     return cells
 
@@ -128,17 +124,19 @@ def decimals(data: np.ndarray, starts: np.ndarray, ends: np.ndarray, point: str)
     width = np.clip(ends - starts, 0, _LONGEST).astype(np.uint8)
     total, at = np.zeros(starts.shape), ends - 1
     points, fraction = np.zeros(starts.shape, np.uint8), np.zeros(starts.shape, np.uint8)
-    good = np.ones(starts.shape, bool)
+    good = width > 0
     for k in range(int(width.max(initial=0))):
         found, inside = data.take(at, mode="clip"), width > k
         at -= 1
-        digit, is_point = found - np.uint8(_ZERO), (found == ord(point)) & inside
-        is_digit = digit < 10
-        good &= is_digit | is_point | ~inside
-        digit *= is_digit & inside
-        total += digit * _POWERS[k]
-        points += is_point
-        fraction += is_point * np.uint8(k)
+        is_point = (found == ord(point)) & inside
+        found -= _ZERO
+        is_digit = found < 10
+        good &= (is_digit | is_point) >= inside
+        found *= (is_digit & inside).view(np.uint8)
+        total += found * _POWERS[k]
+        if is_point.any():
+            points += is_point.view(np.uint8)
+            fraction += is_point.view(np.uint8) * np.uint8(k)
     good &= (points <= 1) & (width > points)
     pointed = points > 0
     if pointed.any():
