@@ -7,46 +7,22 @@ from functools import cached_property
 import numpy as np
 
 _QUOTE, _NEWLINE, _MINUS, _PLUS, _ZERO = np.frombuffer(b'"\n-+0', np.uint8)
+_BLANK = np.frombuffer(b"\n \t", np.uint8)
 _LONGEST = 15  # characters of a number, so that its digits are exact in float64
 _POWERS = 10.0 ** np.arange(_LONGEST + 1)
 
 
 class Cells:
-    """The cells of lines: that of row i and column j is the bytes from starts[i, j] to ends[i, j].
+    """The cells of lines: that of row i and column j is array[starts[i, j] : ends[i, j]], and a NUL follows it."""
 
-    quoted: whether some cells are quoted; doubled: whether quotation marks are in them, each twice.
-    """
-
-    def __init__(self, data: bytes, delimiter: str, ends: np.ndarray):
-        self.data, self.delimiter, self.ends = data, delimiter, ends
-        self.array = np.frombuffer(data, np.uint8)
+    def __init__(self, array: np.ndarray, ends: np.ndarray):
+        self.array, self.ends = array, ends
         self.starts = np.concatenate([[0], ends.ravel()[:-1] + 1]).reshape(ends.shape)
-        self.quoted = self.doubled = False
-
-    def unquote(self, marks: np.ndarray) -> bool:
-        """Leave out the quotation marks around cells, each of which has so many; False if there is one elsewhere."""
-        held = marks > 0
-        first, last = self.array[self.starts[held]], self.array[self.ends[held] - 1]
-        if (marks == 1).any() or (first != _QUOTE).any() or (last != _QUOTE).any():
-            return False
-        self.quoted = bool(held.any())
-        self.starts, self.ends = self.starts + held, self.ends - held
-        inner = [self.data[a:b] for a, b in zip(self.starts[marks > 2], self.ends[marks > 2], strict=True)]
-        self.doubled = bool(inner)
-        return not any(b'"' in cell.replace(b'""', b"") for cell in inner)
 
     @cached_property
     def texts(self) -> list[str]:
         """All cells, row by row."""
-        if not self.quoted:
-            return self.data[:-1].decode().replace("\n", self.delimiter).split(self.delimiter)
-        bounds = zip(self.starts.ravel().tolist(), self.ends.ravel().tolist(), strict=True)
-        if self.data.isascii():
-            text = self.data.decode()
-            cells = [text[a:b] for a, b in bounds]
-        else:
-            cells = [self.data[a:b].decode() for a, b in bounds]
-        return [cell.replace('""', '"') if '"' in cell else cell for cell in cells] if self.doubled else cells
+        return self.array[:-1].tobytes().decode().split("\0")
 
     def column(self, j: int) -> list[str]:
         return self.texts[j :: self.ends.shape[1]]
@@ -57,12 +33,12 @@ class Cells:
 
     def numbers(self, columns: Sequence[int], point: str) -> dict[int, np.ndarray]:
         """The numbers of those columns whose cells are all short and plain: int64 if none has a point, else float64."""
-        starts, ends = self.starts[:, columns], self.ends[:, columns]
-        short = np.flatnonzero((ends - starts).max(axis=0, initial=0) <= _LONGEST)
-        values, pointed, good = decimals(self.array, starts[:, short], ends[:, short], point)
+        starts, ends = self.starts.T[columns], self.ends.T[columns]
+        short = np.flatnonzero((ends - starts).max(axis=1) <= _LONGEST)
+        values, pointed, good = decimals(self.array, starts[short], ends[short], point)
         return {
-            columns[short[i]]: values[:, i] if pointed[:, i].any() else values[:, i].astype(np.int64)
-            for i in np.flatnonzero(good.all(axis=0)).tolist()
+            columns[short[i]]: values[i] if pointed[i].any() else values[i].astype(np.int64)
+            for i in np.flatnonzero(good.all(axis=1)).tolist()
         }
 
     def steps(self, columns: Sequence[int], point: str) -> tuple[np.ndarray, np.ndarray] | None:
@@ -91,25 +67,47 @@ def split(data: bytes, delimiter: str, width: int) -> Cells | None:
     data = data.replace(b"\r\n", b"\n") if b"\r" in data else data
     if not _is_text(data) or not delimiter.isascii():
         return None
-    array, quoted = np.frombuffer(data, np.uint8), delimiter != "\t" and b'"' in data
-    marks = (array == _NEWLINE) | (array == ord(delimiter))
-    ends = np.flatnonzero(marks | (array == _QUOTE) if quoted else marks)
-    newline = array[ends] == _NEWLINE
-    n = np.count_nonzero(newline)
-    if quoted:
-        quotes = np.cumsum(array[ends] == _QUOTE)  # up to each mark
-        outside = marks[ends] & (quotes & 1 == 0)
-        ends, newline, quotes = ends[outside], newline[outside], np.diff(quotes[outside], prepend=0)
-    if len(ends) != n * width or not newline[width - 1 :: width].all():
+    array = np.frombuffer(data, np.uint8)
+    ends = np.flatnonzero((array == _NEWLINE) | (array == ord(delimiter)))
+    n, quotes = np.count_nonzero(array[ends] == _NEWLINE), None
+    if delimiter != "\t" and b'"' in data:
+        quotes = np.flatnonzero(array == _QUOTE)
+        before = np.searchsorted(quotes, ends)
+        ends, before = ends[before & 1 == 0], before[before & 1 == 0]
+    if len(ends) != n * width or (array[ends[width - 1 :: width]] != _NEWLINE).any():
         return None
-    cells = Cells(data, delimiter, ends.reshape(n, width))
-    if (cells.ends - cells.starts).max() > csv.field_size_limit():
+    if np.diff(ends, prepend=-1).max() > csv.field_size_limit():
         return None
-    if width == 1 and np.isin(array[cells.starts], np.frombuffer(b"\n \t", np.uint8)).any():
+    if width == 1 and (np.isin(array[ends[:-1] + 1], _BLANK).any() or array[0] in _BLANK):
         return None
-    if quoted and not cells.unquote(quotes.reshape(n, width)):
+    array = array.copy()
+    array[ends] = 0
+    if quotes is not None:
+        plain = _unquoted(array, ends, quotes, np.diff(before, prepend=0))
+        if plain is None:
+            return None
+        array, ends = plain
+    return Cells(array, ends.reshape(n, width))
+
+
+def _unquoted(
+    array: np.ndarray, ends: np.ndarray, quotes: np.ndarray, counts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """The bytes, and the ends of the cells in them, without quotation marks around cells and with one for two in them.
+
+    None if there are others. `quotes` is where they are, and `counts` how many each cell has.
+    """
+    held = counts > 0
+    after = np.cumsum(counts[held])
+    first, last = quotes[after - counts[held]], quotes[after - 1]
+    inner = np.ones(len(quotes), bool)
+    inner[after - counts[held]] = inner[after - 1] = False
+    one, other = quotes[inner].reshape(-1, 2).T
+    if (first != np.append(-1, ends)[:-1][held] + 1).any() or (last != ends[held] - 1).any() or (other - one > 1).any():
         return None
-    return cells
+    kept = np.ones(len(array), bool)
+    kept[first] = kept[last] = kept[other] = False
+    return array[kept], ends - np.cumsum(held + counts // 2)
 
 
 def decimals(data: np.ndarray, starts: np.ndarray, ends: np.ndarray, point: str) -> tuple[np.ndarray, ...]:
