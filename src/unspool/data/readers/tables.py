@@ -89,7 +89,7 @@ def read_csv(
     kinds |= {c: kind for c, kind in ((how.sequence, "name"), (how.time, "time")) if c is not None}
     made = [CellColumn(c, kinds.get(c, "auto"), notation, how.time_format) for c in kept]
     block = _Block(complaints, names, made, how.steps, notation, delimiter)
-    if header is False:
+    if header is False and first[1]:
         block.add(*first)
     while True:
         # At the beginning of a block of rows, where a line begins one, whole lines are converted while they are plain.
