@@ -85,7 +85,7 @@ def gather(
         cells = columns[shape.sequence].tolist()
         numbers = {name: i for i, name in enumerate(dict.fromkeys(cells))}
         keys.append(np.fromiter(map(numbers.__getitem__, cells), np.int32, len(lines)))
-    offsets = ends(np.bincount(keys[-1]) if shape.sequence is not None else [len(lines)])
+    offsets = ends(np.bincount(keys[-1]) if shape.sequence is not None else np.array([len(lines)]))
     order = np.lexsort(keys) if keys else slice(None)
     lines = lines[order]
     once = [*shape.per_sequence, *([shape.sequence] if shape.sequence is not None else [])]

@@ -122,7 +122,8 @@ def line_blocks(path: str | Path, complaints: Complaints) -> Iterator[list[tuple
         except UnicodeDecodeError:
             text = "\0"
         if "\0" not in text:
-            yield [(n, line.removesuffix("\r")) for n, line in enumerate(text.split("\n"), first)]
+            found = text.split("\n")
+            yield list(enumerate([line.removesuffix("\r") for line in found] if "\r" in text else found, first))
             continue
         for n, line in enumerate(data[:-1].split(b"\n"), first):
             decoded = decode(n, line, complaints)

@@ -72,8 +72,8 @@ def read_csv(
     notation.check()
     delimiter = _delimiter(path, delimiter)
     asked = [*how.columns, *(columns or ()), *numbers, *text]
-    source = Lines(path, complaints)
-    rows = _Rows(source, delimiter, complaints)
+    source, empty = Lines(path, complaints), array("q")
+    rows = _rows(source, delimiter, complaints, empty)
     first = (1, []) if names is not None and not header else next(rows, (1, []))
     if names is None:
         names = [f"column {j}" if header is False else n or f"column {j}" for j, n in enumerate(first[1], 1)]
@@ -92,8 +92,8 @@ def read_csv(
     if header is False and first[1]:
         block.add(*first)
     while True:
-        # At the beginning of a block of rows, where a line begins one, whole lines are converted while they are plain.
-        while not block.rows and rows.between and block.take(source):
+        # Where a block of rows begins with a line that was not looked at, plain lines are converted at once.
+        while not (block.rows or empty or source.opened) and block.take(source):
             pass
         row = next(rows, None)
         if row is None:
@@ -215,9 +215,9 @@ class _Block:
             return np.array(lengths, np.int64), numbers(cells, self.notation) if cells else np.empty(0)
         except BadCells as wrong:
             offsets = ends(np.array(lengths))
-            rows = np.searchsorted(offsets, [cell for cell, _ in wrong.cells], side="right") - 1
+            places = np.searchsorted(offsets, [cell for cell, _ in wrong.cells], side="right") - 1
             first: dict[int, tuple[int, int, str]] = {}
-            for row, (cell, what) in zip(rows.tolist(), wrong.cells, strict=True):
+            for row, (cell, what) in zip(places.tolist(), wrong.cells, strict=True):
                 first.setdefault(row, (row, self.steps[cell - int(offsets[row])], what))
             raise _BadSteps([*first.values()]) from None
 
@@ -279,68 +279,52 @@ def _delimiter(path: str | Path, delimiter: str | None) -> str:
     return delimiter
 
 
-class _Rows:
+def _rows(source: Lines, delimiter: str, complaints: Complaints, empty: array) -> Iterator[Row]:
     """The number of the line where each row begins, and its fields.
 
-    Empty lines are left out. Among the rows of a table with one column they are empty cells.
+    Empty lines are left out. Among the rows of a table with one column they are empty cells, and wait in `empty` until
+    another row follows.
     """
+    if delimiter == "\t":
+        rows = ((number, line.removesuffix("\r").split("\t")) for number, line in source)
+    else:
+        rows = _quoted(source, delimiter, complaints)
+    width = 0
+    for number, fields in rows:
+        # A quoted empty field is one that is meant.
+        if not fields or (len(fields) == 1 and blank(fields[0]) and (fields[0] or delimiter == "\t")):
+            if width == 1:
+                empty.append(number)
+            continue
+        width = width or len(fields)
+        for line in empty:
+            yield line, [""]
+        del empty[:]
+        yield number, fields
 
-    def __init__(self, source: Lines, delimiter: str, complaints: Complaints):
-        self.source, self.delimiter, self.complaints = source, delimiter, complaints
-        self.empty = array("q")
-        self._rows = self._all()
 
-    @property
-    def between(self) -> bool:
-        """Whether the next row begins with the next line that the source gives at once."""
-        return not self.empty and not self.source.opened
+def _quoted(source: Lines, delimiter: str, complaints: Complaints) -> Iterator[Row]:
+    """The rows of a file in the CSV dialect of RFC 4180, in which a quoted field may span lines."""
+    begin = end = 0
 
-    def __iter__(self) -> Iterator[Row]:
-        return self._rows
+    def fed() -> Iterator[str]:
+        nonlocal begin, end
+        for end, line in source:
+            begin = begin or end
+            yield line + "\n"
 
-    def __next__(self) -> Row:
-        return next(self._rows)
-
-    def _all(self) -> Iterator[Row]:
-        width = 0
-        for number, fields in self._tabbed() if self.delimiter == "\t" else self._quoted():
-            # A quoted empty field is one that is meant.
-            if not fields or (len(fields) == 1 and blank(fields[0]) and (fields[0] or self.delimiter == "\t")):
-                if width == 1:
-                    self.empty.append(number)
-                continue
-            width = width or len(fields)
-            for line in self.empty:
-                yield line, [""]
-            self.empty = array("q")
-            yield number, fields
-
-    def _tabbed(self) -> Iterator[Row]:
-        for number, line in self.source:
-            yield number, line.removesuffix("\r").split("\t")
-
-    def _quoted(self) -> Iterator[Row]:
-        """The rows of a file in the CSV dialect of RFC 4180, in which a quoted field may span lines."""
-        begin = end = 0
-
-        def fed() -> Iterator[str]:
-            nonlocal begin, end
-            for end, line in self.source:
-                begin = begin or end
-                yield line + "\n"
-
-        rows = csv.reader(fed(), delimiter=self.delimiter, strict=True)
-        while True:
-            begin = 0
-            try:
-                fields = next(rows)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                if begin != end or "unexpected end" in str(error):
-                    # It is not known where such a row ends, so none of the rows after it can be trusted.
-                    what = f"expected a closing quotation mark for the one opened here; got {error}"
-                    raise self.complaints.refuse(begin, None, what) from None
-                self.complaints.bad(end, None, f"expected fields with {self.delimiter!r} between them; got {error}")
-                continue
-            yield begin, fields
+    rows = csv.reader(fed(), delimiter=delimiter, strict=True)
+    while True:
+        begin = 0
+        try:
+            fields = next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            if begin != end or "unexpected end" in str(error):
+                # It is not known where such a row ends, so none of the rows after it can be trusted.
+                what = f"expected a closing quotation mark for the one opened here; got {error}"
+                raise complaints.refuse(begin, None, what) from None
+            complaints.bad(end, None, f"expected fields with {delimiter!r} between them; got {error}")
+            continue
+        yield begin, fields
