@@ -6,6 +6,7 @@ import numpy as np
 
 from ..ragged import Ragged, ends
 
+_CELLS = 2**14  # collected before they become an array
 _KNOWN = 2**16  # texts that are remembered
 
 
@@ -33,12 +34,41 @@ class Growing:
     def __init__(self) -> None:
         self.size = 0
         self.shared = Shared()
+        self._cells: list = []
         self._values = np.empty(0)
 
     def add(self, values: Sequence | np.ndarray) -> None:
         """Add an array, or a list of numbers, truth values, lists of numbers, or texts; always of the same kind."""
         if not isinstance(values, np.ndarray):
-            values = self.shared(values) if values and isinstance(values[0], str) else np.array(values)
+            self._cells.extend(values)
+        if self._cells and (len(self._cells) >= _CELLS or isinstance(values, np.ndarray)):
+            self._flush()
+        if isinstance(values, np.ndarray):
+            self._add(values)
+
+    @property
+    def values(self) -> np.ndarray:
+        """All values so far; they are moved by `add`."""
+        self._flush()
+        return self._values[: self.size]
+
+    def finish(self) -> np.ndarray:
+        """All values, (N, ...), which are given away."""
+        self._flush()
+        self._resize(self.size)
+        values, self._values, self.size, self.shared = self._values, np.empty(0), 0, Shared()
+        return values
+
+    def ragged(self, lengths: Sequence[int] | np.ndarray) -> Ragged:
+        """All values, as sequences of these lengths."""
+        return Ragged(self.finish(), ends(np.asarray(lengths, np.int64)))
+
+    def _flush(self) -> None:
+        cells, self._cells = self._cells, []
+        if cells:
+            self._add(self.shared(cells) if isinstance(cells[0], str) else np.array(cells))
+
+    def _add(self, values: np.ndarray) -> None:
         if not self.size:
             self._values = np.empty((0, *values.shape[1:]), values.dtype)
         kind = np.promote_types(self._values.dtype, values.dtype)
@@ -48,21 +78,6 @@ class Growing:
         if self.size > len(self._values):
             self._resize(max(self.size, len(self._values) * 9 // 8))
         self._values[begin : self.size] = values
-
-    @property
-    def values(self) -> np.ndarray:
-        """All values so far; they are moved by `add`."""
-        return self._values[: self.size]
-
-    def finish(self) -> np.ndarray:
-        """All values, (N, ...), which are given away."""
-        self._resize(self.size)
-        values, self._values, self.size, self.shared = self._values, np.empty(0), 0, Shared()
-        return values
-
-    def ragged(self, lengths: Sequence[int] | np.ndarray) -> Ragged:
-        """All values, as sequences of these lengths."""
-        return Ragged(self.finish(), ends(np.asarray(lengths, np.int64)))
 
     def _resize(self, size: int) -> None:
         self._values.resize((size, *self._values.shape[1:]), refcheck=False)
