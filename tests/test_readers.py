@@ -107,7 +107,9 @@ def test_numbers_text_and_missing_as_they_are_named(file):
     np.testing.assert_array_equal(s["a"].values, [1, 2, np.nan])
     np.testing.assert_array_equal(s["b"].values, [np.nan, 3, 5])
     assert lists(readers.read(file("u.csv", "a\nx\n1\n2\n"), numbers=["a"], skip_bad=1)) == {"a": [[1, 2]]}
-    assert lists(readers.read(file("n.csv", "5,6\n7,8\n"), names=["p", "q"])) == {"p": [[5, 7]], "q": [[6, 8]]}
+    for header in (None, False):
+        s = readers.read(file("n.csv", "5,6\n7,8\n"), names=["p", "q"], header=header)
+        assert lists(s) == {"p": [[5, 7]], "q": [[6, 8]]}
 
 
 def test_integers_are_exact_or_refused(file):

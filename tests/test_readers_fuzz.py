@@ -17,13 +17,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from unspool import DataError
+from unspool import DataError, UnspoolError
 from unspool import data as readers
 from unspool.data import opening, text
 from unspool.data.ragged import Ragged
+from unspool.data.readers import jsonl, source, tables
 
 MEMORY = 100  # the memory is at most this many times the size of the file,
 BESIDE = 2**22  # plus this many bytes
@@ -394,6 +395,142 @@ def test_a_line_lost_inside_a_sentence_is_noticed(folder, data_folder, number):
     ]
     del lines[tokens[number % len(tokens)]]
     assert read(folder / "t.conllu", "\n".join(lines).encode()) is None
+
+
+# Many lines at once, or one by one.
+
+COLUMNS = [
+    ["0", "7", "-3", "+12", "00", "123456789012345", "-0"],
+    ["1.5", "-.25", "5.", "7", "123456.25", "-0.0", "0.1234567890123456", "1e5", " 2 "],
+    ["a", "b c", "walking", "é", "7", "2024-01-01", "-"],
+    ['"a"', '"b,c"', '"say ""so"""', "plain", '""', '"1.5"'],
+    ["2024-01-01 00:00:00", "2024-01-01T12:30:00", "2023-12-31 23:59:59"],
+    ["1", "", "NA", "2.5", "-3"],
+    ["1,5", "2", "1.234,5"],
+]
+ODD = ["", " ", "x", "NA", '"a\nb"', '"a"b', 'a"b', '"', "1_0", "٣", ".", "1.2.3", "1e999", "nan", "1,2", "a\rb", "\0"]
+ODD += [
+    "9007199254740993",
+    "9" * 16,
+    "9" * 20,
+    "2024-02-30",
+    "2024-01-01T00:00Z",
+    "0000-01-01",
+    "\ufeff",
+    "\u2028",
+    "\r",
+]
+
+
+@st.composite
+def drawn_tables(draw):
+    """The bytes of a table whose columns are each of one kind, with a few accidents."""
+    cells = [st.sampled_from(draw(st.sampled_from(COLUMNS))) for _ in range(draw(st.integers(1, 4)))]
+    rows = draw(st.lists(st.tuples(*cells).map(list), min_size=1, max_size=40))
+    for _ in range(draw(st.integers(0, 2))):
+        row = draw(st.sampled_from(rows))
+        row[draw(st.integers(0, len(row) - 1))] = draw(st.sampled_from(ODD))
+    end = draw(st.sampled_from(["\n", "\n", "\r\n"]))
+    lines = [",".join("abcd"[: len(cells)]), *map(",".join, rows)]
+    for _ in range(draw(st.integers(0, 1))):
+        lines.insert(draw(st.integers(0, len(lines))), draw(st.sampled_from(["", " ", "1,2", "\t"])))
+    data = end.join(lines).encode() + draw(st.sampled_from([b"", b"\n", b"\r\n"]))
+    return data.replace(b",", draw(st.sampled_from([b",", b",", b";", b"\t"])))
+
+
+OPTIONS = st.fixed_dictionaries(
+    {"skip_bad": st.integers(0, 3)},
+    optional={
+        "delimiter": st.sampled_from([",", ";", "\t"]),
+        "missing": st.sampled_from([["NA", ""], ["NA"], ["-3"]]),
+        "decimal": st.just(","),
+        "thousands": st.just("'"),
+        "columns": st.sampled_from([["a"], ["b"]]),
+        "text": st.just(["a"]),
+        "numbers": st.just(["b"]),
+        "header": st.booleans(),
+        "names": st.sampled_from([["a"], ["a", "b"]]),
+    },
+)
+SHAPES = [{}, {}, {"sequence": "a"}, {"time": "b"}, {"time": "a", "sequence": "b"}, {"wide": True}]
+SHAPES += [{"wide": True, "steps": ["a", "b"], "columns": []}, {"wide": True, "steps": ["b"]}, {"time": "a"}]
+
+
+def outcome(path, **options):
+    """What is read, to the bit, or the complaint."""
+    try:
+        s = readers.read(path, **options)
+    except UnspoolError as error:
+        return str(error)
+    kinds = {name: c.values.dtype if isinstance(c, Ragged) else c.dtype for name, c in s.columns.items()}
+    return repr((lists(s), kinds, s.places.lines.tolist(), s.skipped))
+
+
+@settings(max_examples=300)
+@given(drawn_tables(), OPTIONS, st.sampled_from(SHAPES), st.sampled_from([4, 12, 2**14]))
+def test_a_table_is_the_same_if_each_line_is_read_with_care(folder, data, options, shape, cells):
+    path = folder / "t.csv"
+    path.write_bytes(data)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tables, "_CELLS", cells)
+        quick = outcome(path, **options | shape)
+        patch.setattr(tables, "split", lambda *_: None)
+        assert quick == outcome(path, **options | shape)
+
+
+FIELDS = [
+    ["1", "-2", "0"],
+    ["1.5", "2", "-0.0", "1e300"],
+    ["[1, 2]", "[3]", "[0]"],
+    ["[1.5]", "[2, 3]", "[null, 1]"],
+    ["[[1, 2]]", "[[3, 4], [5, 6.5]]"],
+    ['"a"', '"é"', '"\\u00e9"', '""'],
+    ['["a", "b"]', '["c"]'],
+    ["true", "false"],
+    ["[true]", "[false, true]"],
+    ["null", "1"],
+]
+ODD_VALUES = ["NaN", "1e999", "9007199254740993", "9007199254740992", "9" * 30, "null", "[]", "[[]]", "[[1], 2]"]
+ODD_VALUES += ['"\\ud800"', "{}", '{"k": 1, "k": 2}', "[NaN]", "[1e999]", "[9007199254740993, 1.5]", "x", "[1", "1.5"]
+ODD_VALUES += ["[[1, 2], [3]]", '1, "a": 2', '["\\udc00"]', "[true, 1]", "[null]", "true", '"\0"', "1e5", "[2.0]"]
+
+
+@st.composite
+def drawn_objects(draw):
+    """The bytes of a file of objects whose fields are each of one kind, with a few accidents."""
+    fields = {name: draw(st.sampled_from(FIELDS)) for name in "abc"[: draw(st.integers(1, 3))]}
+    values = st.tuples(*map(st.sampled_from, fields.values())).map(list)
+    rows = draw(st.lists(values, min_size=1, max_size=12))
+    for _ in range(draw(st.integers(0, 2))):
+        row = draw(st.sampled_from(rows))
+        row[draw(st.integers(0, len(row) - 1))] = draw(st.sampled_from(ODD_VALUES))
+    lines = [
+        "{" + ", ".join(f'"{name}": {value}' for name, value in zip(fields, row, strict=True)) + "}" for row in rows
+    ]
+    for _ in range(draw(st.integers(0, 2))):
+        lines.insert(draw(st.integers(0, len(lines))), draw(st.sampled_from(["", " ", "{}", "[1]", "3", "\xff", "{"])))
+    return (
+        draw(st.sampled_from(["\n", "\r\n"])).join(lines).encode(draw(st.sampled_from(["utf-8", "utf-8", "latin-1"])))
+    )
+
+
+@settings(max_examples=300)
+@given(
+    drawn_objects(),
+    st.none() | st.sampled_from([["a"], ["b", "a"], []]),
+    st.booleans(),
+    st.integers(0, 3),
+    st.sampled_from([40, 2**16]),
+)
+def test_objects_are_the_same_if_each_line_is_read_with_care(folder, data, columns, missing, skip_bad, block):
+    path = folder / "t.jsonl"
+    path.write_bytes(data)
+    options = {"columns": columns, "missing": missing, "skip_bad": skip_bad}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(source, "_BLOCK", block)
+        quick = outcome(path, **options)
+        patch.setattr(jsonl._Objects, "add_all", lambda *_: False)
+        assert quick == outcome(path, **options)
 
 
 # Memory.

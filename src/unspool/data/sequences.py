@@ -23,8 +23,8 @@ class Places:
     @classmethod
     def of(cls, name: object, lines: Sequence[int] | np.ndarray, unit: str = "line") -> "Places":
         """The places of sequences from one file."""
-        lines = np.asarray(lines, np.int64)
-        return cls((str(name),), np.zeros(len(lines), np.int32), lines, unit)
+        lines = np.asarray(lines)
+        return cls((str(name),), np.broadcast_to(np.int32(0), lines.shape), lines, unit)
 
     @classmethod
     def join(cls, parts: Sequence["Places"]) -> "Places":

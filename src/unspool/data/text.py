@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from ..errors import DataError
 from .opening import EXPANSION, most
-from .readers.source import Complaints, blocks, blocks_of, decode, suffix
+from .readers.source import Complaints, blocks_of, decode, suffix, whole
 
 STDLIB = "python-stdlib"
 STDIN = "-"
@@ -86,7 +86,7 @@ def _bytes(source: str | Path) -> bytes:
         elif Path(source).is_fifo():  # such as a shell's <(…), or a piped /dev/stdin
             data = _unpacked(Path(source).read_bytes(), source)
         else:
-            data = b"".join(blocks(source))
+            data = whole(source)
     except DataError as error:
         raise DataError(f"{error}; give a text file, or {STDLIB}") from None
     if not data:

@@ -9,8 +9,11 @@ fields and columns that are not wanted may hold anything. A pipe or a device is 
 
 No reader trusts a size that a header declares. It refuses a compressed file, or a Parquet file, that unpacks to more
 than 200 times its size, unless that is less than a 64th of the machine's memory. Beside that, it takes a multiple of
-the file's size: 2 to 10 times for numbers of several digits, up to 30 times for sequences of one value of one digit,
-and never more than 100 times plus 4 MiB. Each column takes some 600 bytes more.
+the file's size: up to 3 times for text, and for numbers of several digits; 4 to 10 times where each line or cell has
+one character; and never more than 100 times plus 4 MiB. Each column takes some 600 bytes more.
+
+A table is read in blocks of rows, and JSON lines in blocks of lines. A block in which all is plain is converted at
+once; any other is read again with care, cell by cell or line by line, which finds the bad one and names it.
 """
 
 from importlib import import_module

@@ -1,6 +1,7 @@
 """The cells of a file as typed columns: numbers, times and text, each checked."""
 
 import re
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
@@ -9,6 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from ...errors import DataError, UnspoolError, shown
+from .growing import Growing
 
 # A `+` after a repetition forbids to try a shorter one, so that no cell takes longer than its length.
 _NUMBER = r"[ \t]*+[+-]?(?:{whole}(?:{point}[0-9]*+)?|{point}[0-9]++)(?:[eE][+-]?[0-9]++)?[ \t]*+"
@@ -25,7 +27,10 @@ _TIME = re.compile(
     r"(?: ?(?:(?P<utc>[Zz]|UTC)|(?P<sign>[+-])(?P<hours>[0-9]{2})(?::?(?P<minutes>[0-9]{2}))?))?)?"
 )
 _EXACT = 2**53  # integers up to here are exact in a float64
-_DIGITS = set("0123456789+-")
+_INTEGERS = b"0123456789+- \t"
+_FRACTIONS = _INTEGERS + b".eE"
+_CLOCKS = {len(clock): clock for clock in (b"0000-00-00", b"0000-00-00 00:00", b"0000-00-00 00:00:00")}
+_AS_CLOCK = bytes.maketrans(b"123456789T", b"000000000 ")
 _LONGEST_TIME = 100  # characters
 _MARKS = ".,:;'`_ \u00a0\u202f\u066b\u066c\u2019\u00b7"
 
@@ -68,6 +73,11 @@ class Notation:
         mark, point = re.escape(self.thousands), re.escape(self.decimal)
         return re.compile(_NUMBER.format(whole=_WHOLE.format(mark=mark) if mark else "[0-9]++", point=point))
 
+    @cached_property
+    def point(self) -> str | None:
+        """The mark before a fraction; None if there are numbers that stand for an absent one."""
+        return None if any(map(self.pattern.fullmatch, self.missing)) else self.decimal
+
     @property
     def foreign(self) -> bool:
         """Whether Python writes numbers in another way."""
@@ -95,20 +105,36 @@ def numbers(cells: Sequence[str], notation: Notation = PLAIN) -> np.ndarray:
     """
     if notation.foreign and not any(map(notation.absent, cells)) and all(map(notation.pattern.fullmatch, cells)):
         cells, notation = [notation.plain(cell) for cell in cells], PLAIN
-    used = set().union(*cells)
-    try:
-        if notation.foreign:
-            pass
-        elif used <= _DIGITS | set(" \t"):
-            return np.array([int(cell) for cell in cells], np.int64)
-        elif used <= _DIGITS | set(" \t.eE"):
-            values = np.array([float(cell) for cell in cells])
-            if (np.abs(values) < _EXACT).all():
-                return values
-    except (ValueError, OverflowError):
-        pass  # the bad cells are found below
+    if not notation.foreign:
+        values = _plain_numbers(cells)
+        if values is not None:
+            return values
+        absent = np.fromiter(map(notation.absent, cells), bool, len(cells))
+        there = _plain_numbers([cell for cell, gone in zip(cells, absent, strict=True) if not gone])
+        if absent.any() and there is not None and (np.abs(there) < _EXACT).all():
+            values = np.full(len(cells), np.nan)
+            values[~absent] = there
+            return values
     found = [_number(cell, notation) for cell in cells]
     return np.array(_good(found))
+
+
+def _plain_numbers(cells: Sequence[str]) -> np.ndarray | None:
+    """The cells as numbers, all converted at once; None if one is bad, or perhaps an integer that is not exact."""
+    try:
+        if _only(_INTEGERS, cells):
+            return np.fromiter(map(int, cells), np.int64, len(cells))
+        if _only(_FRACTIONS, cells):
+            values = np.fromiter(map(float, cells), float, len(cells))
+            return values if (np.abs(values) < _EXACT).all() else None
+    except (ValueError, OverflowError):
+        pass
+    return None
+
+
+def _only(characters: bytes, cells: Sequence[str]) -> bool:
+    """Whether cells have these characters and no others."""
+    return not "".join(cells).encode(errors="surrogatepass").translate(None, characters)
 
 
 def _good(found: list) -> list:
@@ -146,6 +172,10 @@ def times(cells: Sequence[str], zoned: bool | None = None, time_format: str | No
     """
     if time_format is None and PLAIN.pattern.fullmatch(cells[0]):
         return numbers(cells), bool(zoned)
+    if time_format is None and not zoned:
+        values = _plain_times(cells)
+        if values is not None:
+            return values, False
     moments = [_time(cell) if time_format is None else _formatted(cell, time_format) for cell in cells]
     first = next((m for m in moments if isinstance(m, datetime)), None)
     zoned = (first is not None and first.tzinfo is not None) if zoned is None else zoned
@@ -154,6 +184,19 @@ def times(cells: Sequence[str], zoned: bool | None = None, time_format: str | No
             wanted = f"expected a time {'with' if zoned else 'without'} a zone, as above"
             moments[i] = f"{wanted}; got {shown(cells[i])}"
     return np.array([m.replace(tzinfo=None) for m in _good(moments)], "M8[us]"), zoned
+
+
+def _plain_times(cells: Sequence[str]) -> np.ndarray | None:
+    """Times that are all written as the first is: a date, perhaps with hours and minutes, perhaps with seconds."""
+    clock = _CLOCKS.get(len(cells[0]))
+    if clock is None or set(map(len, cells)) != {len(clock)} or min(cells) < "0001":
+        return None
+    if "".join(cells).encode(errors="surrogatepass").translate(_AS_CLOCK) != clock * len(cells):
+        return None
+    try:
+        return np.array(cells, "M8[us]")
+    except ValueError:  # such as the 31st of February
+        return None
 
 
 def check_time_format(time_format: str | None) -> None:
@@ -236,9 +279,20 @@ class CellColumn:
         self.name, self.kind, self.notation, self.time_format = name, kind, notation, time_format
         self.in_doubt = kind == "auto"
         self.zoned: bool | None = None
-        self.parts: list[np.ndarray] = []
-        self.known: dict[str, str] = {}
+        self.grown = Growing()
+        self.types: set[str] = set()
         self.like_numbers = self.foreign = self.there = 0
+        self.beyond = False  # whether there are integers that float64 may not hold
+
+    @property
+    def plain(self) -> bool:
+        """Whether numbers with this notation's point are numbers of this column, however the other cells look."""
+        timed = self.kind == "time" and self.time_format is None and self.notation.decimal == PLAIN.decimal
+        return self.notation.point is not None and (self.kind == "number" or timed)
+
+    def numbers(self, values: np.ndarray) -> tuple[str, np.ndarray]:
+        """What `convert` returns for numbers that were found already."""
+        return "zoned time" if self.kind == "time" and self.zoned else self.kind, values
 
     def convert(self, cells: Sequence[str]) -> tuple[str, np.ndarray]:
         """The kind of the column, and the cells as typed values, which are not kept yet.
@@ -257,9 +311,7 @@ class CellColumn:
         if kind == "name" and not all(map(str.strip, cells)):
             nameless = [i for i, cell in enumerate(cells) if not cell.strip()]
             raise BadCells([(i, "expected the name of a sequence; got none") for i in nameless])
-        values = np.empty(len(cells), object)
-        values[:] = [self.known.setdefault(cell, cell) for cell in cells]
-        return kind, values
+        return kind, self.grown.shared(cells)
 
     def keep(self, kind: str, values: np.ndarray) -> None:
         """Keep what `convert` returned."""
@@ -268,11 +320,13 @@ class CellColumn:
         else:
             self.kind = kind
         if self.in_doubt and kind == "text":
-            there = [v for v in values if not self._empty(v)]
-            self.there += len(there)
-            self.like_numbers += sum(self.notation.pattern.fullmatch(v) is not None for v in there)
-            self.foreign += sum(_FOREIGN.fullmatch(v) is not None for v in there)
-        self.parts.append(values)
+            cells = Counter(values.tolist()).items()
+            there = {v: n for v, n in cells if (found := v.strip(" \t")) and found not in self.notation.missing}
+            odd = [(v, n) for v, n in there.items() if not v[0].isalpha()]  # no number begins with a letter
+            self.there += sum(there.values())
+            self.like_numbers += sum(n for v, n in odd if self.notation.pattern.fullmatch(v))
+            self.foreign += sum(n for v, n in odd if _FOREIGN.fullmatch(v))
+        self._add(values)
 
     def finish(self, file: str) -> np.ndarray:
         """The whole column.
@@ -280,11 +334,11 @@ class CellColumn:
         Raises:
             DataError: the cells of the column are not all of one kind.
         """
-        if self.kind == "auto" and all(self.notation.absent(cell) for part in self.parts for cell in part):
-            self.parts = [np.full(len(part), np.nan) for part in self.parts]
-        parts, self.parts, self.known = self.parts, [], {}
-        name, types = f"{file}: column {shown(self.name)}", {p.dtype.kind for p in parts}
-        if len(types) > 1 and self.kind == "time":
+        values = self.grown.finish()
+        if self.kind == "auto" and all(map(self.notation.absent, values)):
+            values = np.full(len(values), np.nan)
+        name = f"{file}: column {shown(self.name)}"
+        if len(self.types) > 1 and self.kind == "time":
             raise DataError(f"{name} has both numbers and dates; expected one of them")
         if self.like_numbers * 2 > self.there:
             raise DataError(
@@ -296,18 +350,25 @@ class CellColumn:
                 f"{name} has numbers that are written in another way, {self.foreign} of {self.there} cells; "
                 f"give decimal or thousands, such as decimal=',', or name it in text"
             )
-        if types == {"i", "f"} and any(p.dtype.kind == "i" and ((p > _EXACT) | (p < -_EXACT)).any() for p in parts):
+        if self.types == {"i", "f"} and self.beyond:
             raise DataError(f"{name} has both fractions and integers beyond 2^53, which are not exact; name it in text")
-        return np.concatenate(parts) if parts else np.empty(0)
+        return values
 
     def _settle(self) -> None:
         """Make a column that was undecided one of numbers."""
-        if self.kind == "auto" and self.parts:
+        if self.kind == "auto" and self.grown.size:
             try:
-                self.parts = [self._numbers(np.concatenate(self.parts).tolist())]
+                values = self._numbers(self.grown.values.tolist())
             except BadCells as bad:
                 raise EarlierCells(bad.cells) from None
-            self.kind = "number"
+            self.kind, self.grown, self.types = "number", Growing(), set()
+            self._add(values)
+
+    def _add(self, values: np.ndarray) -> None:
+        self.types.add(values.dtype.kind)
+        self.beyond |= values.dtype.kind == "i" and bool(((values > _EXACT) | (values < -_EXACT)).any())
+        if self.kind != "time" or len(self.types) == 1:
+            self.grown.add(values)
 
     def _numbers(self, cells: Sequence[str]) -> np.ndarray:
         try:

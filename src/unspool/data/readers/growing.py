@@ -1,4 +1,4 @@
-"""Columns that grow sequence by sequence, in little more memory than their values take."""
+"""Columns that grow block by block, in little more memory than their values take."""
 
 from collections.abc import Sequence
 
@@ -6,43 +6,83 @@ import numpy as np
 
 from ..ragged import Ragged, ends
 
-_CELLS, _PIECES = 2**14, 2**8  # collected before they become one array
+_CELLS = 2**14  # collected before they become an array
+_KNOWN = 2**16  # texts that are remembered
+
+
+class Shared:
+    """Remembers texts, so that equal ones are one object; it begins anew when it has very many."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, str] = {}
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        """The texts, in an array of objects."""
+        if len(self.known) > _KNOWN:
+            self.known = {}
+        values = np.empty(len(texts), object)
+        values[:] = list(map(self.known.setdefault, texts, texts))
+        return values
 
 
 class Growing:
-    """Values of one type, collected from many short lists or arrays; equal texts are kept once."""
+    """Values of one type, collected from many lists or arrays.
+
+    The array has room for more, and is moved by the system where it is large, so that there are never two of it.
+    """
 
     def __init__(self) -> None:
-        self.pieces: list[np.ndarray] = []
-        self.cells: list = []
-        self.parts: list[np.ndarray] = []
-        self.known: dict[str, str] = {}
+        self.size = 0
+        self.shared = Shared()
+        self._cells: list = []
+        self._values = np.empty(0)
 
     def add(self, values: Sequence | np.ndarray) -> None:
         """Add an array, or a list of numbers, truth values, lists of numbers, or texts; always of the same kind."""
-        if isinstance(values, np.ndarray):
-            self.pieces.append(values)
-        else:
-            self.cells.extend(self.known.setdefault(v, v) if isinstance(v, str) else v for v in values)
-        if len(self.cells) >= _CELLS or len(self.pieces) >= _PIECES:
+        if not isinstance(values, np.ndarray):
+            self._cells.extend(values)
+        if self._cells and (len(self._cells) >= _CELLS or isinstance(values, np.ndarray)):
             self._flush()
+        if isinstance(values, np.ndarray):
+            self._add(values)
+
+    @property
+    def values(self) -> np.ndarray:
+        """All values so far; they are moved by `add`."""
+        self._flush()
+        return self._values[: self.size]
 
     def finish(self) -> np.ndarray:
-        """All values, (N, ...)."""
+        """All values, (N, ...), which are given away."""
         self._flush()
-        parts, self.parts, self.known = self.parts, [], {}
-        return np.concatenate(parts) if parts else np.empty(0)
+        self._resize(self.size)
+        values, self._values, self.size, self.shared = self._values, np.empty(0), 0, Shared()
+        return values
 
-    def ragged(self, lengths: Sequence[int]) -> Ragged:
+    def ragged(self, lengths: Sequence[int] | np.ndarray) -> Ragged:
         """All values, as sequences of these lengths."""
-        return Ragged(self.finish(), ends(np.array(lengths, np.int64)))
+        return Ragged(self.finish(), ends(np.asarray(lengths, np.int64)))
 
     def _flush(self) -> None:
-        if self.pieces:
-            self.parts.append(np.concatenate(self.pieces))
-        elif self.cells and isinstance(self.cells[0], str):
-            self.parts.append(np.empty(len(self.cells), object))
-            self.parts[-1][:] = self.cells
-        elif self.cells:
-            self.parts.append(np.array(self.cells))
-        self.pieces, self.cells = [], []
+        cells, self._cells = self._cells, []
+        if cells:
+            self._add(self.shared(cells) if isinstance(cells[0], str) else np.array(cells))
+
+    def _add(self, values: np.ndarray) -> None:
+        if not self.size:
+            self._values = np.empty((0, *values.shape[1:]), values.dtype)
+        kind = np.promote_types(self._values.dtype, values.dtype)
+        if kind != self._values.dtype:
+            self._values = self._values[: self.size].astype(kind)
+        begin, self.size = self.size, self.size + len(values)
+        if self.size > len(self._values):
+            self._resize(max(self.size, len(self._values) * 9 // 8))
+        self._values[begin : self.size] = values
+
+    def _resize(self, size: int) -> None:
+        self._values.resize((size, *self._values.shape[1:]), refcheck=False)
+
+
+def numbered(lines: np.ndarray) -> np.ndarray:
+    """The numbers of lines in as few bytes as hold them."""
+    return lines.astype(np.int32) if not len(lines) or lines[-1] < 2**31 else lines

@@ -2,10 +2,9 @@
 
 import json
 import math
-from array import array
 from collections import Counter
 from collections.abc import Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,10 +12,11 @@ import numpy as np
 
 from ...errors import shown
 from ..sequences import Column, Places, Sequences
-from .growing import Growing
-from .source import Complaints, blank, lines
+from .growing import Growing, numbered
+from .source import Complaints, blank, line_blocks
 
 _WIDEST = 2**14  # fields
+_EXACT = 2**53  # integers up to here are exact in a float64
 _KINDS = {int: "number", float: "number", bool: "truth value", str: "text"}
 
 
@@ -80,32 +80,102 @@ def read_jsonl(
         DataError: the file cannot be read, or a line is bad; the message has line, field, what was expected, what came.
     """
     complaints = Complaints(path, skip_bad)
-    wanted = None if columns is None else list(dict.fromkeys(columns))
-    types: dict[str, _Type] = {}
-    grown: dict[str, Growing] = {}
-    where, lengths = array("q"), array("q")
-    for number, line in lines(path, complaints):
-        if blank(line):
-            continue
+    objects = _Objects(complaints, None if columns is None else list(dict.fromkeys(columns)), missing)
+    for block in line_blocks(path, complaints):
+        rows = [row for row in block if not blank(row[1])]
+        while rows and not objects.add_all(rows):
+            # The first object sets the types of the others.
+            careful = rows if objects.types else rows[:1]
+            for row in careful:
+                objects.add(*row)
+            rows = rows[len(careful) :]
+    return objects.finish()
+
+
+class _Objects:
+    """The columns that grow from objects, and the types of their fields."""
+
+    def __init__(self, complaints: Complaints, wanted: list[str] | None, missing: bool):
+        self.complaints, self.missing, self.all = complaints, missing, wanted is None
+        self.wanted = wanted or []
+        self.types: dict[str, _Type] = {}
+        self.grown: dict[str, Growing] = {}
+        self.where, self.lengths = Growing(), Growing()
+
+    def add(self, number: int, line: str) -> None:
+        """Add the object of a line, or complain about it."""
         try:
             fields = _parse(line)
-            found = _values(fields, list(fields) if wanted is None else wanted, types, columns is None, missing)
+            wanted = list(fields) if self.all and not self.types else self.wanted
+            found = _values(fields, wanted, self.types, self.all, self.missing)
         except _Bad as bad:
-            complaints.bad(number, bad.field, bad.what)
-            continue
-        if not types:
-            wanted = list(found)
-            grown = {name: Growing() for name in found}
-        if not types or any(types[name].absent for name in found):
-            types = {name: kind for name, (kind, _) in found.items()}
-        where.append(number)
-        lengths.append(max((len(v) for t, v in found.values() if t.listed), default=0))
-        for name, (kind, values) in found.items():
-            grown[name].add(values if kind.listed else [values])
-    if not where:
-        raise complaints.refuse(None, None, "expected at least one object that can be used; got none")
-    made: dict[str, Column] = {n: g.ragged(lengths) if types[n].listed else g.finish() for n, g in grown.items()}
-    return Sequences(made, Places.of(path, where), tuple(complaints.skipped))
+            self.complaints.bad(number, bad.field, bad.what)
+            return
+        if not self.types:
+            self.wanted = wanted
+            self.grown = {name: Growing() for name in found}
+        if not self.types or any(self.types[name].absent for name in found):
+            self.types = {name: kind for name, (kind, _) in found.items()}
+        steps = [len(v) for kind, v in found.values() if kind.listed][:1]
+        self._keep([number], steps, {n: v if kind.listed else [v] for n, (kind, v) in found.items()})
+
+    def add_all(self, rows: Sequence[tuple[int, str]]) -> bool:
+        """Add the objects of lines, all at once; False, and nothing is added, if that needs more care."""
+        if not self.types or any(kind.absent for kind in self.types.values()):
+            return False
+        try:
+            fields = [_QUICK.decode(line) for _, line in rows]
+            if self.all and set(map(len, fields)) != {len(self.wanted)}:
+                return False
+            columns = {name: [f[name] for f in fields] for name in self.wanted}
+            listed = [list(map(len, columns[name])) for name in self.wanted if self.types[name].listed]
+            values = {name: _quick(columns[name], self.types[name], self.missing) for name in self.wanted}
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+            return False
+        if any(v is None for v in values.values()) or any(lengths != listed[0] for lengths in listed):
+            return False
+        self._keep([number for number, _ in rows], listed[0] if listed else [], values)
+        return True
+
+    def finish(self) -> Sequences:
+        where, lengths = self.where.finish(), self.lengths.finish()
+        if not len(where):
+            raise self.complaints.refuse(None, None, "expected at least one object that can be used; got none")
+        made: dict[str, Column] = {
+            name: grown.ragged(lengths) if self.types[name].listed else grown.finish()
+            for name, grown in self.grown.items()
+        }
+        return Sequences(made, Places.of(self.complaints.name, where), tuple(self.complaints.skipped))
+
+    def _keep(self, numbers: list[int], lengths: list[int], values: dict[str, Any]) -> None:
+        self.where.add(numbered(np.array(numbers)))
+        if lengths:
+            self.lengths.add(lengths)
+        for name, column in values.items():
+            self.grown[name].add(column)
+
+
+def _quick(values: list, expected: _Type, missing: bool) -> np.ndarray | list[str] | None:
+    """The values of a field in many objects, end to end; None unless all are surely of the type that is expected.
+
+    Numbers that `_parse` would mark as unfit have become infinite, or larger than 2^53.
+    """
+    for level in range(expected.listed + (expected.width is not None)):
+        if set(map(type, values)) != {list} or not all(values) or (level and set(map(len, values)) != {expected.width}):
+            return None
+        values = list(chain.from_iterable(values))
+    kinds = set(map(type, values))
+    if expected.kind == "text" and kinds == {str}:
+        "".join(values).encode()  # refuses half a character
+        return values
+    if expected.kind == "truth value" and kinds == {bool}:
+        return np.array(values)
+    if expected.kind != "number" or not kinds <= {int, float, *([type(None)] if missing else [])}:
+        return None
+    found = np.array(values, np.int64 if kinds == {int} else float)
+    if np.isinf(found).any() or (int in kinds and ((found >= _EXACT) | (found <= -_EXACT)).any()):
+        return None
+    return found if expected.width is None else found.reshape(-1, expected.width)
 
 
 def _parse(line: str) -> dict[str, Any]:
@@ -134,6 +204,9 @@ def _constant(text: str) -> _Unfit:
     return _CONSTANTS[text]
 
 
+_QUICK = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
+
+
 def _float(text: str) -> float | _Unfit:
     value = float(text)
     return value if math.isfinite(value) else _Unfit(text, "expected a number within ±1.8e308")
@@ -141,7 +214,7 @@ def _float(text: str) -> float | _Unfit:
 
 def _int(text: str) -> int | _Unfit:
     """An integer within ±2^53, which other readers of JSON hold exactly, too (RFC 8259, section 6)."""
-    if len(text) > 17 or abs(int(text)) > 2**53:
+    if len(text) > 17 or abs(int(text)) > _EXACT:
         return _Unfit(text, "expected an integer within ±2^53", ": write it as text")
     return int(text)
 

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from ..sequences import Places, Sequences
-from .growing import Growing
-from .source import Complaints, lines
+from .growing import Growing, numbered
+from .source import Complaints, line_blocks
 
 
 def read_lines(path: str | Path, *, skip_bad: int = 0) -> Sequences:
@@ -18,9 +20,9 @@ def read_lines(path: str | Path, *, skip_bad: int = 0) -> Sequences:
     """
     complaints = Complaints(path, skip_bad)
     text, numbers = Growing(), Growing()
-    for number, line in lines(path, complaints):
-        text.add([line])
-        numbers.add([number])
+    for block in line_blocks(path, complaints):
+        text.add([line for _, line in block])
+        numbers.add(numbered(np.array([number for number, _ in block])))
     where = numbers.finish()
     if not len(where):
         raise complaints.refuse(None, None, "the file is empty; expected lines of text")

@@ -1,6 +1,6 @@
 """The rows of a table as sequences."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -59,7 +59,7 @@ class Shape:
 
 
 def gather(
-    columns: Mapping[str, np.ndarray],
+    columns: dict[str, np.ndarray],
     lines: np.ndarray,
     shape: Shape,
     complaints: Complaints,
@@ -68,7 +68,7 @@ def gather(
     """Sequences from typed columns with one cell per row.
 
     Args:
-        columns: the columns by name, each (N, ...).
+        columns: the columns by name, each (N, ...); they are taken out of it, so that one is there twice at a time.
         lines: (N,), the line of each row.
         shape: how the rows become sequences.
         complaints: about the rows.
@@ -80,23 +80,24 @@ def gather(
     if shape.wide:
         steps = {} if value is None else {"value": value}
         return Sequences({**columns, **steps}, Places.of(complaints.name, lines, complaints.unit), skipped)
-    number = np.zeros(len(lines), np.int64)
+    keys = [] if shape.time is None else [columns[shape.time]]
     if shape.sequence is not None:
-        seen: dict[object, int] = {}
-        number[:] = [seen.setdefault(v, len(seen)) for v in columns[shape.sequence].tolist()]
-    keys = (number,) if shape.time is None else (columns[shape.time], number)
-    order = np.lexsort(keys)
-    offsets = ends(np.bincount(number))
+        cells = columns[shape.sequence].tolist()
+        numbers = {name: i for i, name in enumerate(dict.fromkeys(cells))}
+        keys.append(np.fromiter(map(numbers.__getitem__, cells), np.int32, len(lines)))
+    offsets = ends(np.bincount(keys[-1]) if shape.sequence is not None else np.array([len(lines)]))
+    order = np.lexsort(keys) if keys else slice(None)
+    lines = lines[order]
     once = [*shape.per_sequence, *([shape.sequence] if shape.sequence is not None else [])]
     gathered: dict[str, Column] = {}
-    for name, cells in columns.items():
-        sorted_cells = cells[order]
+    for name in list(columns):
+        cells = columns.pop(name)[order]
         if name in once:
-            gathered[name] = sorted_cells[offsets[:-1]]
-            _check_same(name, sorted_cells, offsets, lines[order], complaints)
+            gathered[name] = cells[offsets[:-1]]
+            _check_same(name, cells, offsets, lines, complaints)
         else:
-            gathered[name] = Ragged(sorted_cells, offsets)
-    first = np.minimum.reduceat(lines[order], offsets[:-1])
+            gathered[name] = Ragged(cells, offsets)
+    first = np.minimum.reduceat(lines, offsets[:-1])
     return Sequences(gathered, Places.of(complaints.name, first, complaints.unit), skipped)
 
 

@@ -4,11 +4,15 @@ import io
 import re
 import zipfile
 import zlib
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
+
+import numpy as np
 
 from ...arguments import integer
 from ...errors import DataError, printable
@@ -68,16 +72,27 @@ def blocks(path: str | Path) -> Iterator[bytes]:
         yield from blocks_of(file, size, path)
 
 
+def whole(path: str | Path) -> bytes:
+    """The bytes of a file, as `blocks` gives them, but at once."""
+    with ordinary(path) as (file, size):
+        return file.read() if _module(file) is None else b"".join(blocks_of(file, size, path))
+
+
 def blocks_of(file: BinaryIO, size: int, path: str | Path) -> Iterator[bytes]:
     """The bytes of an open file of this size, as `blocks` gives them; `path` is its name in complaints."""
-    begin = file.read(10)
-    file.seek(0)
-    module = next((module for pattern, module in _PACKED if pattern.match(begin)), None)
+    module = _module(file)
     if module is not None:
         yield from _unpacked(file, path, module, most(size))
         return
     while block := file.read(_BLOCK):
         yield block
+
+
+def _module(file: BinaryIO) -> str | None:
+    """The module that unpacks an open file, if its first bytes say that it is compressed."""
+    begin = file.read(10)
+    file.seek(0)
+    return next((module for pattern, module in _PACKED if pattern.match(begin)), None)
 
 
 def suffix(path: str | Path) -> str:
@@ -91,18 +106,94 @@ def blank(line: str) -> bool:
     return not line.strip(" \t")
 
 
-def lines(path: str | Path, complaints: Complaints, keep: str = "") -> Iterator[tuple[int, str]]:
+def line_blocks(path: str | Path, complaints: Complaints) -> Iterator[list[tuple[int, str]]]:
     """The number and the text of each line of a UTF-8 file, without a byte-order mark and the line end, \\n or \\r\\n.
 
-    With `keep` a \\r at the end of a line is kept.
+    They come in blocks: of many lines, or of one where a line near it is bad.
 
     Raises:
         DataError: as `blocks`, or a line is not UTF-8, has a NUL, or is longer than 64 MiB.
     """
-    for number, data in enumerate(_split(path, complaints), 1):
-        text = decode(number, data, complaints)
-        if text is not None:
-            yield number, text if keep else text.removesuffix("\r")
+    number = 1
+    for data, count in _pieces(path, complaints):
+        first, number = number, number + count
+        try:
+            text = data[:-1].decode("utf-8-sig" if first == 1 else "utf-8")
+        except UnicodeDecodeError:
+            text = "\0"
+        if "\0" not in text:
+            found = text.split("\n")
+            yield list(enumerate([line.removesuffix("\r") for line in found] if "\r" in text else found, first))
+            continue
+        for n, line in enumerate(data[:-1].split(b"\n"), first):
+            decoded = decode(n, line, complaints)
+            if decoded is not None:
+                yield [(n, decoded.removesuffix("\r"))]
+
+
+def lines(path: str | Path, complaints: Complaints) -> Iterator[tuple[int, str]]:
+    """The lines of `line_blocks`, one by one."""
+    return chain.from_iterable(line_blocks(path, complaints))
+
+
+class Lines:
+    """The lines of a file: many at once as bytes, or one by one as `lines` gives them, but with \\r where there is one.
+
+    opened: lines that were taken at once, and put back to be given one by one.
+    """
+
+    def __init__(self, path: str | Path, complaints: Complaints):
+        self.complaints = complaints
+        self.opened: deque[tuple[int, bytes]] = deque()
+        self._pieces = _pieces(path, complaints)
+        self._data, self._at, self._number, self._count = b"", 0, 1, 0
+        self._error: DataError | None = None
+
+    def take(self, n: int) -> tuple[int, bytes]:
+        """The number of the next line, and the next n lines, each with its newline; fewer at the end of the file."""
+        parts = []
+        while self._count < n and self._error is None:
+            try:
+                part, count = next(self._pieces)
+            except StopIteration:
+                break
+            except DataError as error:
+                self._error = error  # raised when the lines before it were taken
+            else:
+                parts.append(part)
+                self._count += count
+        if not self._count and self._error is not None:
+            raise self._error
+        if parts:
+            self._data, self._at = b"".join([self._data[self._at :], *parts]), 0
+        number, n, begin = self._number, min(n, self._count), self._at
+        if n == self._count:
+            self._at = len(self._data)
+        elif n == 1:
+            self._at = self._data.index(b"\n", begin) + 1
+        else:
+            newlines = np.flatnonzero(np.frombuffer(self._data, np.uint8, offset=begin) == 10)
+            self._at += int(newlines[n - 1]) + 1
+        self._number, self._count = number + n, self._count - n
+        return number, self._data[begin : self._at]
+
+    def put_back(self, number: int, data: bytes) -> None:
+        """Give lines that were taken one by one."""
+        self.opened.extend(enumerate(data.split(b"\n")[:-1], number))
+
+    def __iter__(self) -> "Lines":
+        return self
+
+    def __next__(self) -> tuple[int, str]:
+        while True:
+            if not self.opened:
+                self.put_back(*self.take(1))
+            if not self.opened:
+                raise StopIteration
+            number, line = self.opened.popleft()
+            text = decode(number, line, self.complaints)
+            if text is not None:
+                return number, text
 
 
 def decode(number: int, data: bytes, complaints: Complaints, remedy: str = "convert the file to UTF-8") -> str | None:
@@ -160,18 +251,18 @@ def _errors(module: str) -> tuple[type[Exception], ...]:
     return tuple(e for e in (getattr(library, name, None) for name in ("LZMAError", "ZstdError")) if e is not None)
 
 
-def _split(path: str | Path, complaints: Complaints) -> Iterator[bytes]:
-    """The lines as bytes, without the newline, which the last one may lack."""
+def _pieces(path: str | Path, complaints: Complaints) -> Iterator[tuple[bytes, int]]:
+    """Some lines at a time, and how many; each has a newline, which the last one may lack in the file."""
     number, begun, size = 1, [], 0
     for block in blocks(path):
-        *whole, rest = block.split(b"\n")
-        if whole:
-            yield b"".join([*begun, whole[0]])
-            yield from whole[1:]
-            number, begun, size = number + len(whole), [], 0
-        begun.append(rest)
-        size += len(rest)
+        cut = block.rfind(b"\n") + 1
+        if cut:
+            count = block.count(b"\n")
+            yield b"".join([*begun, block[:cut]]), count
+            number, begun, size = number + count, [], 0
+        begun.append(block[cut:])
+        size += len(block) - cut
         if size > LONGEST_LINE:
             raise complaints.refuse(number, None, f"is longer than {LONGEST_LINE} bytes; is this a file of text?")
     if size:
-        yield b"".join(begun)
+        yield b"".join([*begun, b"\n"]), 1

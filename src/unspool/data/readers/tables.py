@@ -7,7 +7,6 @@ A table is one long sequence with one row per step; or many, if a column names t
 import csv
 from array import array
 from collections.abc import Collection, Iterator, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +14,20 @@ import numpy as np
 
 from ...errors import UnspoolError, shown
 from ..opening import most
-from ..ragged import Ragged, ends
+from ..ragged import ends
 from ..sequences import Sequences
 from .fields import PLAIN, BadCells, CellColumn, EarlierCells, Notation, numbers
+from .growing import Growing, numbered
 from .rows import Shape, gather
-from .source import Complaints, blank, lines, suffix
+from .source import Complaints, Lines, blank, suffix
+from .split import Cells, split
 
 _CELLS = 2**14  # cells that are converted at a time
 _WIDEST = 2**14  # columns for which there is always room; a column takes
 _COLUMN = 600  # bytes, however few rows there are
 _DELIMITERS = ",;\t|"
+
+Row = tuple[int, list[str]]
 
 
 def read_csv(
@@ -69,13 +72,12 @@ def read_csv(
     notation.check()
     delimiter = _delimiter(path, delimiter)
     asked = [*how.columns, *(columns or ()), *numbers, *text]
-    rows = _rows(path, delimiter, complaints)
+    source, empty = Lines(path, complaints), array("q")
+    rows = _rows(source, delimiter, complaints, empty)
     first = (1, []) if names is not None and not header else next(rows, (1, []))
     if names is None:
         names = [f"column {j}" if header is False else n or f"column {j}" for j, n in enumerate(first[1], 1)]
-        if header is False:
-            rows = chain([first], rows)
-        elif not header and not set(asked) & set(names):
+        if header is None and not set(asked) & set(names):
             _doubt(complaints, first[0], names, delimiter)
     names = list(names)
     wanted = list(columns) if columns is not None else names
@@ -87,9 +89,16 @@ def read_csv(
     kinds |= {c: kind for c, kind in ((how.sequence, "name"), (how.time, "time")) if c is not None}
     made = [CellColumn(c, kinds.get(c, "auto"), notation, how.time_format) for c in kept]
     block = _Block(complaints, names, made, how.steps, notation, delimiter)
-    for row in rows:
+    if header is False and first[1]:
+        block.add(*first)
+    while True:
+        # Where a block of rows begins with a line that was not looked at, plain lines are converted at once.
+        while not (block.rows or empty or source.opened) and block.take(source):
+            pass
+        row = next(rows, None)
+        if row is None:
+            return block.finish(how)
         block.add(*row)
-    return block.finish(how)
 
 
 class _Block:
@@ -109,9 +118,8 @@ class _Block:
         place = {name: j for j, name in enumerate(names)}
         self.places = [place[c.name] for c in columns]
         self.steps = [place[s] for s in steps]
-        self.rows: list[tuple[int, list[str]]] = []
-        self.lines, self.lengths = array("q"), array("q")
-        self.values: list[np.ndarray] = []
+        self.rows: list[Row] = []
+        self.lines, self.lengths, self.values = Growing(), Growing(), Growing()
 
     def add(self, line: int, fields: list[str]) -> None:
         if len(fields) != len(self.names):
@@ -122,13 +130,36 @@ class _Block:
         if len(self.rows) * len(fields) >= _CELLS:
             self._convert()
 
+    def take(self, source: Lines) -> bool:
+        """Convert and keep the lines that are the next block; False, and they are put back, if they need more care."""
+        number, data = source.take(-(-_CELLS // len(self.names)))
+        cells = split(data, self.delimiter, len(self.names)) if data and number > 1 else None
+        if cells is not None and self._keep_whole(number, cells):
+            return True
+        source.put_back(number, data)
+        return False
+
     def finish(self, how: Shape) -> Sequences:
         self._convert()
         columns = {c.name: c.finish(self.complaints.name) for c in self.columns}
-        value = None
-        if self.steps and self.values:
-            value = Ragged(np.concatenate(self.values), ends(np.array(self.lengths)))
-        return gather(columns, np.array(self.lines, np.int64), how, self.complaints, value)
+        value = self.values.ragged(self.lengths.finish()) if self.steps and self.values.size else None
+        return gather(columns, self.lines.finish(), how, self.complaints, value)
+
+    def _keep_whole(self, number: int, cells: Cells) -> bool:
+        plain = [j for j, column in zip(self.places, self.columns, strict=True) if column.plain]
+        point = self.notation.point
+        try:
+            found = cells.numbers(plain, point) if point and plain else {}
+            parts = [
+                column.numbers(found[j]) if j in found else column.convert(cells.column(j))
+                for j, column in zip(self.places, self.columns, strict=True)
+            ]
+            steps = cells.steps(self.steps, point) if point and self.steps else None
+            steps = steps or self._wide(cells.rows() if self.steps else [])
+        except (BadCells, _BadSteps):
+            return False
+        self._keep(number + np.arange(len(cells.ends)), parts, *steps)
+        return True
 
     def _convert(self) -> None:
         """Convert and keep the rows; a bad row is left out of all columns."""
@@ -138,17 +169,19 @@ class _Block:
                 parts = []
                 for at, column in zip(self.places, self.columns, strict=True):
                     parts.append(column.convert([fields[at] for _, fields in self.rows]))
-                lengths, values = self._wide()
+                steps = self._wide([fields for _, fields in self.rows] if self.steps else [])
             except EarlierCells as bad:
                 # Other columns have kept those rows.
                 row, what = bad.cells[0]
-                raise self.complaints.refuse(self.lines[row], f"{at + 1} ({self.names[at]})", what) from None
+                line = int(self.lines.values[row])
+                raise self.complaints.refuse(line, f"{at + 1} ({self.names[at]})", what) from None
             except BadCells as bad:
                 self._leave_out([(row, at, what) for row, what in bad.cells])
             except _BadSteps as bad:
                 self._leave_out(bad.cells)
             else:
-                self._keep(parts, lengths, values)
+                self._keep(np.array([line for line, _ in self.rows]), parts, *steps)
+                self.rows = []
 
     def _leave_out(self, cells: Sequence[tuple[int, int, str]]) -> None:
         """Leave out the rows in which cells are bad: the row and the column of each, and what is wrong."""
@@ -157,18 +190,18 @@ class _Block:
         bad = {row for row, _, _ in cells}
         self.rows = [row for i, row in enumerate(self.rows) if i not in bad]
 
-    def _keep(self, parts: Sequence[tuple[str, np.ndarray]], lengths: list[int], values: np.ndarray) -> None:
+    def _keep(self, lines: np.ndarray, parts: Sequence[tuple[str, np.ndarray]], *steps: np.ndarray) -> None:
         for column, part in zip(self.columns, parts, strict=True):
             column.keep(*part)
-        self.lines.extend(line for line, _ in self.rows)
-        self.lengths.extend(lengths)
-        self.values.append(values)
-        self.rows = []
+        self.lines.add(numbered(lines))
+        if self.steps:
+            self.lengths.add(steps[0])
+            self.values.add(steps[1])
 
-    def _wide(self) -> tuple[list[int], np.ndarray]:
+    def _wide(self, rows: Sequence[list[str]]) -> tuple[np.ndarray, np.ndarray]:
         """The number of steps of each row, and the steps of all rows."""
         lengths, cells, bad = [], [], []
-        for i, (_, fields) in enumerate(self.rows if self.steps else []):
+        for i, fields in enumerate(rows):
             steps = [fields[j] for j in self.steps]
             while steps and not steps[-1].strip(" \t"):
                 steps.pop()
@@ -179,12 +212,12 @@ class _Block:
         if bad:
             raise _BadSteps(bad)
         try:
-            return lengths, numbers(cells, self.notation) if cells else np.empty(0)
+            return np.array(lengths, np.int64), numbers(cells, self.notation) if cells else np.empty(0)
         except BadCells as wrong:
-            offsets = ends(np.array(lengths, np.int64))
-            rows = np.searchsorted(offsets, [cell for cell, _ in wrong.cells], side="right") - 1
+            offsets = ends(np.array(lengths))
+            places = np.searchsorted(offsets, [cell for cell, _ in wrong.cells], side="right") - 1
             first: dict[int, tuple[int, int, str]] = {}
-            for row, (cell, what) in zip(rows.tolist(), wrong.cells, strict=True):
+            for row, (cell, what) in zip(places.tolist(), wrong.cells, strict=True):
                 first.setdefault(row, (row, self.steps[cell - int(offsets[row])], what))
             raise _BadSteps([*first.values()]) from None
 
@@ -246,16 +279,17 @@ def _delimiter(path: str | Path, delimiter: str | None) -> str:
     return delimiter
 
 
-def _rows(path: str | Path, delimiter: str, complaints: Complaints) -> Iterator[tuple[int, list[str]]]:
+def _rows(source: Lines, delimiter: str, complaints: Complaints, empty: array) -> Iterator[Row]:
     """The number of the line where each row begins, and its fields.
 
-    Empty lines are left out. Among the rows of a table with one column they are empty cells.
+    Empty lines are left out. Among the rows of a table with one column they are empty cells, and wait in `empty` until
+    another row follows.
     """
     if delimiter == "\t":
-        rows = ((number, line.split("\t")) for number, line in lines(path, complaints))
+        rows = ((number, line.removesuffix("\r").split("\t")) for number, line in source)
     else:
-        rows = _quoted(path, delimiter, complaints)
-    empty, width = array("q"), 0
+        rows = _quoted(source, delimiter, complaints)
+    width = 0
     for number, fields in rows:
         # A quoted empty field is one that is meant.
         if not fields or (len(fields) == 1 and blank(fields[0]) and (fields[0] or delimiter == "\t")):
@@ -265,17 +299,17 @@ def _rows(path: str | Path, delimiter: str, complaints: Complaints) -> Iterator[
         width = width or len(fields)
         for line in empty:
             yield line, [""]
-        empty = array("q")
+        del empty[:]
         yield number, fields
 
 
-def _quoted(path: str | Path, delimiter: str, complaints: Complaints) -> Iterator[tuple[int, list[str]]]:
+def _quoted(source: Lines, delimiter: str, complaints: Complaints) -> Iterator[Row]:
     """The rows of a file in the CSV dialect of RFC 4180, in which a quoted field may span lines."""
     begin = end = 0
 
     def fed() -> Iterator[str]:
         nonlocal begin, end
-        for end, line in lines(path, complaints, "\r"):
+        for end, line in source:
             begin = begin or end
             yield line + "\n"
 
