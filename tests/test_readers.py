@@ -112,6 +112,18 @@ def test_numbers_text_and_missing_as_they_are_named(file):
         assert lists(s) == {"p": [[5, 7]], "q": [[6, 8]]}
 
 
+def test_a_number_may_stand_for_a_missing_one(file):
+    for name, content, options in [
+        ("t.csv", "x,y\n1,-999\n-999,2.5\n-999.0,4\n", {}),
+        ("t.csv", "x;y\n1;-999\n-999;2,5\n-999,0;4\n", {"decimal": ",", "delimiter": ";"}),
+        ("t.csv", 'x,y\n"1",-999\n-999,2.5\n-999.0,4\n', {}),
+        ("t.tsv", "x\ty\n1\t-999\n-999\t2.5\n-999.0\t4\n", {}),
+    ]:
+        s = readers.read_csv(file(name, content), missing=["-999"], **options)
+        np.testing.assert_array_equal(s["x"].values, [1, np.nan, -999])
+        np.testing.assert_array_equal(s["y"].values, [np.nan, 2.5, 4])
+
+
 def test_integers_are_exact_or_refused(file):
     big = 2**63 - 1
     assert readers.read(file("t.csv", f"a\n{big}\n-{big}\n"))["a"].values.tolist() == [big, -big]

@@ -106,7 +106,8 @@ def numbers(cells: Sequence[str], notation: Notation = PLAIN) -> np.ndarray:
     if notation.foreign and not any(map(notation.absent, cells)) and all(map(notation.pattern.fullmatch, cells)):
         cells, notation = [notation.plain(cell) for cell in cells], PLAIN
     if not notation.foreign:
-        values = _plain_numbers(cells)
+        is_missing = notation.point is None and any(map(notation.absent, cells))
+        values = None if is_missing else _plain_numbers(cells)
         if values is not None:
             return values
         absent = np.fromiter(map(notation.absent, cells), bool, len(cells))
