@@ -101,10 +101,10 @@ def test_quoted_fields_may_have_everything(file):
 
 
 def test_texts_may_be_as_long_as_a_line(file):
-    for text in ("a" * 200_000, 'b"' + ",c" * 200_000, "d\n" * 200_000):
-        quoted = '"' + text.replace('"', '""') + '"'
-        s = readers.read(file("t.csv", f"x,y\n1,{text if text.isalpha() else quoted}\n2,e\n"))
-        assert s["y"].values.tolist() == [text, "e"]
+    for long in ("a" * 200_000, 'b"' + ",c" * 200_000, "d\n" * 200_000):
+        quoted = '"' + long.replace('"', '""') + '"'
+        s = readers.read(file("t.csv", f"x,y\n1,{long if long.isalpha() else quoted}\n2,e\n"))
+        assert s["y"].values.tolist() == [long, "e"]
 
 
 def test_numbers_text_and_missing_as_they_are_named(file):
