@@ -21,11 +21,13 @@ using Numbers = Array<const double>;
 using Integers = Array<const std::int64_t>;
 using Bytes = Array<const std::uint8_t>;
 using Out = Array<double>;
+using Floats = nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu>;  // of 64 bits or 32
+using FloatsOut = nb::ndarray<nb::c_contig, nb::device::cpu>;
 
 // The address of an array that must have this shape; null where it is None.
-template <class Number>
-Number* data(const char* name, const Array<Number>& array, std::initializer_list<std::int64_t> shape) {
-    if (!array.is_valid()) return nullptr;
+template <class Array>
+auto data(const char* name, const Array& array, std::initializer_list<std::int64_t> shape) {
+    if (!array.is_valid()) return decltype(array.data())(nullptr);
     bool right = array.ndim() == shape.size();
     std::string wanted, got;
     std::size_t axis = 0;
@@ -39,15 +41,24 @@ Number* data(const char* name, const Array<Number>& array, std::initializer_list
     return array.data();
 }
 
+// The addresses of an array of 64 or of 32 bits, of which the other one is null.
+template <class Wide, class Narrow, class Any>
+void either(const char* name, const Any& array, std::initializer_list<std::int64_t> shape, Wide*& wide,
+            Narrow*& narrow) {
+    if (array.dtype() == nb::dtype<double>()) wide = static_cast<Wide*>(data(name, array, shape));
+    else if (array.dtype() == nb::dtype<float>()) narrow = static_cast<Narrow*>(data(name, array, shape));
+    else refuse(std::string(name) + " must be of 64 or 32 bits");
+}
+
 // What all four are given.
-static Chain chain(const Numbers& emissions, const Numbers& transitions, const Numbers& start, const Numbers& end,
+static Chain chain(const Floats& emissions, const Numbers& transitions, const Numbers& start, const Numbers& end,
                    const Integers& lengths, int threads) {
     Chain c{};
     if (emissions.ndim() != 3 || emissions.shape(0) < 1 || emissions.shape(2) < 1)
         refuse("emissions must have shape (T, B, K) with T and K of at least 1");
     if (threads < 1) refuse("threads must be at least 1");
     c.steps = emissions.shape(0), c.batch = emissions.shape(1), c.tags = emissions.shape(2), c.threads = threads;
-    c.emissions = emissions.data();
+    either("emissions", emissions, {c.steps, c.batch, c.tags}, c.emissions, c.emissions32);
     c.transitions = data("transitions", transitions, {c.tags, c.tags});
     c.start = data("start", start, {c.tags});
     c.end = data("end", end, {c.tags});
@@ -67,29 +78,32 @@ static const std::int64_t* labels_of(const Chain& c, const Integers& labels) {
     return all;
 }
 
+// The sequences that `alpha` has room for: whole vectors of any set.
+static std::int64_t rounded(std::int64_t batch) { return (batch + 7) / 8 * 8; }
+
 static void solve(const Chain& c, void (*Kernels::*kernel)(const Chain&)) {
     nb::gil_scoped_release released;
     (chosen()->*kernel)(c);
 }
 
-static void forward(const Numbers& emissions, const Numbers& transitions, const Numbers& start, const Numbers& end,
+static void forward(const Floats& emissions, const Numbers& transitions, const Numbers& start, const Numbers& end,
                     const Integers& lengths, const Integers& labels, int threads, const Out& value, const Out& alpha) {
     Chain c = chain(emissions, transitions, start, end, lengths, threads);
     c.labels = labels_of(c, labels);
     c.value = data("value", value, {c.batch});
-    c.alpha = data("alpha", alpha, {c.steps, c.batch, c.tags});
+    c.alpha = data("alpha", alpha, {c.steps, rounded(c.batch), c.tags});
     solve(c, &Kernels::chain_forward);
 }
 
-static void backward(const Numbers& emissions, const Numbers& transitions, const Numbers& start, const Numbers& end,
+static void backward(const Floats& emissions, const Numbers& transitions, const Numbers& start, const Numbers& end,
                      const Integers& lengths, const Integers& labels, int threads, const Numbers& alpha,
-                     const Numbers& dvalue, const Out& demissions, const Out& dtransitions, const Out& dstart,
+                     const Numbers& dvalue, const FloatsOut& demissions, const Out& dtransitions, const Out& dstart,
                      const Out& dend) {
     Chain c = chain(emissions, transitions, start, end, lengths, threads);
     c.labels = labels_of(c, labels);
-    c.kept = data("alpha", alpha, {c.steps, c.batch, c.tags});
+    c.kept = data("alpha", alpha, {c.steps, rounded(c.batch), c.tags});
     c.dvalue = data("dvalue", dvalue, {c.batch});
-    c.demissions = data("demissions", demissions, {c.steps, c.batch, c.tags});
+    either("demissions", demissions, {c.steps, c.batch, c.tags}, c.demissions, c.demissions32);
     c.dtransitions = data("dtransitions", dtransitions, {c.tags, c.tags});
     c.dstart = data("dstart", dstart, {c.tags});
     c.dend = data("dend", dend, {c.tags});
@@ -98,7 +112,7 @@ static void backward(const Numbers& emissions, const Numbers& transitions, const
     solve(c, &Kernels::chain_backward);
 }
 
-static void best(const Numbers& emissions, const Numbers& transitions, const Numbers& start, const Numbers& end,
+static void best(const Floats& emissions, const Numbers& transitions, const Numbers& start, const Numbers& end,
                  const Integers& lengths, int threads, const Array<std::int64_t>& paths, const Out& scores) {
     Chain c = chain(emissions, transitions, start, end, lengths, threads);
     if (paths.ndim() != 3 || paths.shape(2) < 1 || paths.shape(2) > (std::size_t(1) << 30) / c.tags)
@@ -109,7 +123,7 @@ static void best(const Numbers& emissions, const Numbers& transitions, const Num
     solve(c, &Kernels::chain_best);
 }
 
-static void spans(const Numbers& emissions, const Numbers& transitions, const Numbers& start, const Numbers& end,
+static void spans(const Floats& emissions, const Numbers& transitions, const Numbers& start, const Numbers& end,
                   const Integers& lengths, int threads, const Integers& first_span, const Integers& first_step,
                   const Integers& first_set, const Bytes& sets, const Out& probability) {
     Chain c = chain(emissions, transitions, start, end, lengths, threads);

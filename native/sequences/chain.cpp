@@ -1,5 +1,12 @@
-// The kernels of chain.h, compiled once for each instruction set. Rows of K numbers are worked on in rows of W, K rounded
-// up to whole vectors; the numbers between are logarithms of 0, or factors that only such ones meet.
+// The kernels of chain.h, compiled once for each instruction set.
+//
+// A group is as many sequences as a vector has lanes, one in each lane. Its rows are [tag][lane], so that a step needs
+// no sum and no maximum across a vector, wastes no lane whatever K is, and has K independent chains of operations. What
+// one lane does depends on no other one. Sequences are sorted by length, longest first, so that those of a group end at
+// about the same time; a lane whose sequence has ended, or that has none, idles with a length behind it.
+//
+//     emissions (T, B, K)   ->   e[j] = | e of sequence 0 | e of sequence 1 | ... |     one vector for each tag j
+//     sums[j]   =  Σ_i weights[i] factors[i, j]                                        a vector times a number
 #include "chain.h"
 
 #include <algorithm>
@@ -7,7 +14,9 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <utility>
+#include <numeric>
+#include <optional>
+#include <vector>
 
 #include "../memory.h"
 #include "../simd.h"
@@ -17,41 +26,14 @@ namespace unspool::UNSPOOL_ISA {
 namespace {
 
 using V = Vec<double>;
-constexpr int64_t kWidth = kLanes<double>;
+constexpr int64_t L = kLanes<double>;
 constexpr double kNever = -std::numeric_limits<double>::infinity();
 
 // The largest exponential of a row is 1, and those below e^-700 are 0. A sum of fewer than 2^60 products which is at
 // least this has lost less than its last bit by that.
 constexpr double kTrusted = 1e-260;
-constexpr int64_t kGroup = 8;        // sequences whose transitions' gradients are summed together
 constexpr int64_t kSmall = 1 << 15;  // multiply-adds that are not worth a second thread
-
-int64_t padded(int64_t K) { return (K + kWidth - 1) / kWidth * kWidth; }
-
-double highest(const double* row, int64_t W) {
-    V most = load(row);
-    for (int64_t j = kWidth; j < W; j += kWidth) {
-        const V x = load(row + j);
-        most = x > most ? x : most;
-    }
-    double out = most[0];
-    for (int lane = 1; lane < kWidth; ++lane) out = std::max(out, double(most[lane]));
-    return out;
-}
-
-double sum_of(V v) {
-    double out = v[0];
-    for (int lane = 1; lane < kWidth; ++lane) out += v[lane];
-    return out;
-}
-
-// Subtracts the largest element, which is returned; a row of -∞ stays, and gives 0.
-double normalise(double* row, int64_t W) {
-    double most = highest(row, W);
-    if (most == kNever) most = 0;
-    for (int64_t j = 0; j < W; j += kWidth) store(row + j, load(row + j) - most);
-    return most;
-}
+constexpr int64_t kChunk = 8;        // steps whose products for the transitions are summed in registers
 
 // log Σ_k exp(term(k)) as it is written, for the few sums that need it.
 template <class Term>
@@ -68,208 +50,337 @@ double log_sum(int64_t terms, Term term) {
     return most + std::log(sum);
 }
 
+int64_t length(const Chain& c, int64_t b) { return c.lengths ? c.lengths[b] : c.steps; }
+int64_t at(const Chain& c, int64_t t, int64_t b) { return (t * c.batch + b) * c.tags; }
+double emission(const Chain& c, int64_t t, int64_t b, int64_t j) {
+    return c.emissions32 ? double(c.emissions32[at(c, t, b) + j]) : c.emissions[at(c, t, b) + j];
+}
+
+// Up to L sequences, and the lengths of all lanes, the longest first; those without a sequence have 0.
+struct Group {
+    int64_t count = 0, steps = 0;
+    int64_t sequence[L] = {};
+    V lengths{};
+
+    V live(int64_t t) const { return lengths > double(t) ? V{} + 1 : V{}; }
+    bool lives(int64_t t, int64_t lane) const { return double(t) < lengths[lane]; }
+};
+
+// Calls body(group, its number) for all groups; threads take them as they come.
+template <class Body>
+void each_group(const Chain& c, Body body) {
+    std::vector<int64_t> order(c.batch);
+    std::iota(order.begin(), order.end(), 0);
+    const auto longer = [&](int64_t a, int64_t b) { return c.lengths[a] > c.lengths[b]; };
+    if (c.lengths) std::stable_sort(order.begin(), order.end(), longer);
+    const int64_t groups = (c.batch + L - 1) / L;
+    const bool small = c.steps * c.batch * c.tags * c.tags < kSmall;
+    std::atomic<int64_t> next{0};
+    parallel(small ? 1 : int(std::min<int64_t>(c.threads, groups)), [&](int) {
+        for (int64_t g; (g = next++) < groups;) {
+            Group group;
+            for (int64_t k = g * L; k < std::min(c.batch, (g + 1) * L); ++k) {
+                group.sequence[group.count] = order[k];
+                group.lengths[group.count++] = double(length(c, order[k]));
+            }
+            group.steps = int64_t(group.lengths[0]);
+            body(group, g);
+        }
+    });
+}
+
 // exp(A - top), top being the largest of A: row i has the factors from tag i to each j, or in `reverse` those from each
 // j to tag i.
 struct Factors {
     const double* transitions;
-    const int64_t K, W, along, across;  // strides of i and j in A
+    const int64_t K, along, across;  // strides of i and j in A
     double top = kNever;
     Buffer<double> values;
 
     Factors(const double* A, int64_t tags, bool reverse)
-        : transitions(A), K(tags), W(padded(tags)), along(reverse ? 1 : tags), across(reverse ? tags : 1),
-          values(K * W) {
+        : transitions(A), K(tags), along(reverse ? 1 : tags), across(reverse ? tags : 1), values(K * K) {
         for (int64_t k = 0; k < K * K; ++k) top = std::max(top, A[k]);
         if (top == kNever) top = 0;
         for (int64_t i = 0; i < K; ++i)
-            for (int64_t j = 0; j < W; ++j) values[i * W + j] = j < K ? std::exp(at(i, j) - top) : 1;
+            for (int64_t j = 0; j < K; ++j) values[i * K + j] = std::exp(at(i, j) - top);
     }
     double at(int64_t i, int64_t j) const { return transitions[i * along + j * across]; }
 };
 
-// sums[j] = Σ_i weights[i] factors[i, j], for N vectors of j. Even and odd i have sums of their own, as a multiply-add
-// takes four cycles, and two can begin in each.
+// sums[j] = Σ_i weights[i] factors[i, j] for N tags j.
 template <int N>
 void multiply(const double* weights, const Factors& f, int64_t j, double* sums) {
-    V even[N] = {}, odd[N] = {};
-    const double* row = f.values.data() + j;
-    int64_t i = 0;
-    for (; i + 2 <= f.K; i += 2, row += 2 * f.W) {
-        const V a = broadcast(weights[i]), b = broadcast(weights[i + 1]);
-#pragma GCC unroll 4
-        for (int n = 0; n < N; ++n) even[n] += a * load(row + n * kWidth);
-#pragma GCC unroll 4
-        for (int n = 0; n < N; ++n) odd[n] += b * load(row + f.W + n * kWidth);
+    V total[N] = {};
+    const double* factors = f.values.data() + j;
+    for (int64_t i = 0; i < f.K; ++i, factors += f.K) {
+        const V w = load(weights + i * L);
+#pragma GCC unroll 8
+        for (int n = 0; n < N; ++n) total[n] += w * factors[n];
     }
-    for (int n = 0; n < N; ++n) {
-        if (i < f.K) even[n] += broadcast(weights[i]) * load(row + n * kWidth);
-        store(sums + j + n * kWidth, even[n] + odd[n]);
-    }
+    for (int n = 0; n < N; ++n) store(sums + (j + n) * L, total[n]);
 }
 
 // One step of a recursion: logs[j] = log Σ_i exp(row[i] + A_ij) - top, where the largest of `row` is 0. The weights are
 // its exponentials, and the sums are left as they are: too small where a logarithm had to be made from the equation.
 void step(const Factors& f, const double* row, double* weights, double* sums, double* logs) {
-    for (int64_t i = 0; i < f.W; i += kWidth) store(weights + i, exp_of_negative(load(row + i)));
+    const int64_t K = f.K;
+    for (int64_t i = 0; i < K; ++i) store(weights + i * L, exp_of_negative(load(row + i * L)));
     int64_t j = 0;
-    for (; j + 4 * kWidth <= f.W; j += 4 * kWidth) multiply<4>(weights, f, j, sums);
-    if (const auto left = (f.W - j) / kWidth; left == 3) multiply<3>(weights, f, j, sums);
-    else if (left == 2) multiply<2>(weights, f, j, sums);
-    else if (left == 1) multiply<1>(weights, f, j, sums);
+    for (; j + 8 <= K; j += 8) multiply<8>(weights, f, j, sums);
+    if (K - j >= 4) multiply<4>(weights, f, j, sums), j += 4;
+    if (K - j >= 2) multiply<2>(weights, f, j, sums), j += 2;
+    if (K - j == 1) multiply<1>(weights, f, j, sums);
     V least = broadcast(1.0);
-    for (j = 0; j < f.W; j += kWidth) {
-        const V s = load(sums + j);
+    for (j = 0; j < K; ++j) {
+        const V s = load(sums + j * L);
         least = s < least ? s : least;
-        store(logs + j, ln(s));
+        store(logs + j * L, ln(s));
     }
-    bool trusted = true;
-    for (int lane = 0; lane < kWidth; ++lane) trusted &= !(least[lane] < kTrusted);
-    for (j = 0; !trusted && j < f.K; ++j)
-        if (sums[j] < kTrusted) logs[j] = log_sum(f.K, [&](int64_t i) { return row[i] + f.at(i, j); }) - f.top;
+    for (int64_t lane = 0; lane < L; ++lane)
+        for (j = 0; least[lane] < kTrusted && j < K; ++j)
+            if (const int64_t at = j * L + lane; sums[at] < kTrusted)
+                logs[at] = log_sum(K, [&](int64_t i) { return row[i * L + lane] + f.at(i, j); }) - f.top;
 }
 
-// Rows of one thread. What lies behind the K-th element of the first four is never written but by vectors, and is the
-// logarithm of 0; elsewhere it is whatever these make of it.
-struct Rows {
-    const int64_t K, W;
-    Buffer<double> memory;
-    double *emission, *border, *alpha, *beta, *row, *weights, *sums, *logs, *other;
-
-    explicit Rows(const Chain& c) : K(c.tags), W(padded(c.tags)), memory(9 * W) {
-        double** all[] = {&emission, &border, &alpha, &beta, &row, &weights, &sums, &logs, &other};
-        double* next = memory.data();
-        for (double** one : all) *one = std::exchange(next, next + W);
-        std::fill_n(memory.data(), 9 * W, kNever);
+// Subtracts the largest element of each lane, which is returned; a row of -∞ stays, and gives 0.
+V normalise(double* row, int64_t K) {
+    V most = load(row);
+    for (int64_t j = 1; j < K; ++j) {
+        const V x = load(row + j * L);
+        most = x > most ? x : most;
     }
-    // Into one of the rows, leaving what lies behind it.
-    void copy(double* to, const double* from) const { std::memcpy(to, from, K * sizeof(double)); }
-    void add(double* to, const double* a, const double* b) const {
-        for (int64_t j = 0; j < W; j += kWidth) store(to + j, load(a + j) + load(b + j));
+    most = most == kNever ? V{} : most;
+    for (int64_t j = 0; j < K; ++j) store(row + j * L, load(row + j * L) - most);
+    return most;
+}
+
+// Rows of one group.
+struct Rows {
+    const int64_t K;
+    Buffer<double> memory;
+    double *emission, *alpha, *beta, *row, *weights, *sums, *logs, *other;
+
+    explicit Rows(const Chain& c) : K(c.tags), memory(8 * K * L) {
+        double* next = memory.data();
+        for (double** one : {&emission, &alpha, &beta, &row, &weights, &sums, &logs, &other}) {
+            *one = next;
+            next += K * L;
+        }
+    }
+    // e_t of a group's sequences; 0 where a sequence has ended, whatever lies in the padding.
+    void fetch(const Chain& c, const Group& group, int64_t t) {
+        for (int64_t lane = 0; lane < L; ++lane) {
+            double* to = emission + lane;
+            if (!group.lives(t, lane))
+                for (int64_t j = 0; j < K; ++j) to[j * L] = 0;
+            else if (const int64_t from = at(c, t, group.sequence[lane]); c.emissions32)
+                for (int64_t j = 0; j < K; ++j) to[j * L] = c.emissions32[from + j];
+            else
+                for (int64_t j = 0; j < K; ++j) to[j * L] = c.emissions[from + j];
+        }
     }
 };
 
-int64_t length(const Chain& c, int64_t b) { return c.lengths ? c.lengths[b] : c.steps; }
-int64_t at(const Chain& c, int64_t t, int64_t b) { return t * c.batch + b; }
-const double* emission(const Chain& c, int64_t t, int64_t b) { return c.emissions + at(c, t, b) * c.tags; }
+// Writes the lanes of a row into the sequences' gradients of e_t; 0 where one has ended.
+template <class Number>
+void put(Number* out, const Chain& c, const Group& group, int64_t t, const double* row) {
+    for (int64_t lane = 0; lane < group.count; ++lane) {
+        Number* to = out + at(c, t, group.sequence[lane]);
+        const bool live = group.lives(t, lane);
+        for (int64_t j = 0; j < c.tags; ++j) to[j] = live ? Number(row[j * L + lane]) : Number(0);
+    }
+}
 
-// The forward recursion of sequence b, which has a length of 1 at least: log Z. visit(t, shift) sees α_t in rows.row,
-// less its largest element, and what was subtracted more than at the step before.
+// The forward recursion: log Z of each lane. visit(t, shift) sees α_t in r.row, less its largest element, and what was
+// subtracted more than at the step before; behind the end of a sequence the row stays.
 template <class Visit>
-double alphas(const Chain& c, const Factors& f, Rows& r, int64_t b, Visit visit) {
-    const int64_t n = length(c, b);
-    r.copy(r.emission, emission(c, 0, b));
-    r.copy(r.border, c.start);
-    r.add(r.row, r.emission, r.border);
-    double total = normalise(r.row, r.W);
+V alphas(const Chain& c, const Factors& f, Rows& r, const Group& group, Visit visit) {
+    const int64_t K = c.tags;
+    r.fetch(c, group, 0);
+    for (int64_t j = 0; j < K; ++j) store(r.row + j * L, load(r.emission + j * L) + c.start[j]);
+    V total = normalise(r.row, K);
     visit(0, total);
-    for (int64_t t = 1; t < n; ++t) {
+    for (int64_t t = 1; t < group.steps; ++t) {
         step(f, r.row, r.weights, r.sums, r.logs);
-        r.copy(r.emission, emission(c, t, b));
-        r.add(r.row, r.logs, r.emission);
-        const double shift = f.top + normalise(r.row, r.W);
-        total += shift;
+        r.fetch(c, group, t);
+        for (int64_t j = 0; j < K; ++j) store(r.logs + j * L, load(r.logs + j * L) + load(r.emission + j * L));
+        const V live = group.live(t), shift = normalise(r.logs, K) + f.top;
+        for (int64_t j = 0; j < K; ++j)
+            store(r.row + j * L, live > 0 ? load(r.logs + j * L) : load(r.row + j * L));
+        total = live > 0 ? total + shift : total;
         visit(t, shift);
     }
-    r.copy(r.border, c.end);
-    r.add(r.row, r.row, r.border);
-    return total + log_sum(r.K, [&](int64_t j) { return r.row[j]; });
+    for (int64_t j = 0; j < K; ++j) store(r.logs + j * L, load(r.row + j * L) + c.end[j]);
+    total += normalise(r.logs, K);
+    V sum{};
+    for (int64_t j = 0; j < K; ++j) sum += exp_of_negative(load(r.logs + j * L));
+    return sum == 0 ? broadcast(kNever) : total + ln(sum);
 }
 
 // The backward recursion. visit(t) sees in r.beta β_t less a constant of the step, in r.sums its exponential where that
-// can be trusted, and from the last step but one on, in r.row and r.weights, e_t+1 + β_t+1 and its exponential, less
-// another constant.
+// can be trusted, and in r.row and r.weights e_t+1 + β_t+1 and its exponential, less another constant. At the last step
+// of a sequence β is `end`, and there is no t + 1.
 template <class Visit>
-void betas(const Chain& c, const Factors& f, Rows& r, int64_t b, Visit visit) {
-    const int64_t n = length(c, b);
-    r.copy(r.beta, c.end);
-    normalise(r.beta, r.W);
-    for (int64_t j = 0; j < r.W; j += kWidth) store(r.sums + j, exp_of_negative(load(r.beta + j)));
-    visit(n - 1);
-    for (int64_t t = n - 2; t >= 0; --t) {
-        r.copy(r.emission, emission(c, t + 1, b));
-        r.add(r.row, r.emission, r.beta);
-        normalise(r.row, r.W);
-        step(f, r.row, r.weights, r.sums, r.logs);
-        r.copy(r.beta, r.logs);
+void betas(const Chain& c, const Factors& f, Rows& r, const Group& group, Visit visit) {
+    const int64_t K = c.tags;
+    Buffer<double> last(2 * K);  // β at the last step, and its exponential
+    const double most = *std::max_element(c.end, c.end + K);
+    for (int64_t j = 0; j < K; ++j) last[j] = most == kNever ? kNever : c.end[j] - most;
+    for (int64_t j = 0; j < K; ++j) last[K + j] = exp_of_negative(broadcast(last[j]))[0];
+    std::fill_n(r.row, K * L, 0.0);
+    std::fill_n(r.weights, K * L, 0.0);
+    for (int64_t t = group.steps - 1; t >= 0; --t) {
+        const V live = group.live(t + 1);
+        if (t + 1 < group.steps) {
+            r.fetch(c, group, t + 1);
+            for (int64_t j = 0; j < K; ++j) store(r.row + j * L, load(r.emission + j * L) + load(r.beta + j * L));
+            normalise(r.row, K);
+            step(f, r.row, r.weights, r.sums, r.beta);
+        }
+        for (int64_t j = 0; j < K; ++j) {
+            store(r.beta + j * L, live > 0 ? load(r.beta + j * L) : broadcast(last[j]));
+            store(r.sums + j * L, live > 0 ? load(r.sums + j * L) : broadcast(last[K + j]));
+        }
         visit(t);
     }
-}
-
-// Calls body(group, first, end) for the sequences of each group; threads take the groups as they come.
-template <class Body>
-void each_group(const Chain& c, Body body) {
-    const int64_t groups = (c.batch + kGroup - 1) / kGroup;
-    const bool small = c.steps * c.batch * c.tags * c.tags < kSmall;
-    std::atomic<int64_t> next{0};
-    parallel(small ? 1 : int(std::min<int64_t>(c.threads, groups)), [&](int) {
-        for (int64_t g; (g = next++) < groups;) body(g, g * kGroup, std::min(c.batch, (g + 1) * kGroup));
-    });
-}
-
-// Calls body(rows, group, b) for each sequence b, those of a group in their order.
-template <class Body>
-void each_sequence(const Chain& c, Body body) {
-    each_group(c, [&](int64_t group, int64_t first, int64_t end) {
-        Rows rows(c);
-        for (int64_t b = first; b < end; ++b) body(rows, group, b);
-    });
 }
 
 // s(labels) of sequence b.
 double score(const Chain& c, int64_t b) {
     const int64_t n = length(c, b);
-    double out = c.start[c.labels[b]];
-    for (int64_t t = 0; t < n; ++t) {
-        const int64_t y = c.labels[at(c, t, b)];
-        if (t > 0) out += c.transitions[c.labels[at(c, t - 1, b)] * c.tags + y];
-        out += emission(c, t, b)[y];
+    double out = 0;
+    for (int64_t t = 0, before = -1; t < n; ++t) {
+        const int64_t y = c.labels[t * c.batch + b];
+        out += t == 0 ? c.start[y] : c.transitions[before * c.tags + y];
+        out += emission(c, t, b, y);
+        if (t == n - 1) out += c.end[y];
+        before = y;
     }
-    return out + c.end[c.labels[at(c, n - 1, b)]];
+    return out;
 }
 
-// The sums of a group of sequences for the gradients of the transitions,
+// to[i, j] += Σ_s a[s][i] b[s][j] for a tile of M by N pairs of tags and some steps s, of rows [tag][lane].
+template <int M, int N>
+void add_tile(double* to, int64_t K, const double* a, const double* b, int64_t steps) {
+    V total[M][N];
+    for (int m = 0; m < M; ++m)
+        for (int n = 0; n < N; ++n) total[m][n] = load(to + (m * K + n) * L);
+    for (int64_t s = 0; s < steps; ++s, a += K * L, b += K * L)
+#pragma GCC unroll 4
+        for (int m = 0; m < M; ++m) {
+            const V w = load(a + m * L);
+#pragma GCC unroll 4
+            for (int n = 0; n < N; ++n) total[m][n] += w * load(b + n * L);
+        }
+    for (int m = 0; m < M; ++m)
+        for (int n = 0; n < N; ++n) store(to + (m * K + n) * L, total[m][n]);
+}
+
+template <int M>
+void add_rows(double* to, int64_t K, const double* a, const double* b, int64_t steps) {
+    int64_t j = 0;
+    for (; j + 4 <= K; j += 4) add_tile<M, 4>(to + j * L, K, a, b + j * L, steps);
+    for (; j < K; ++j) add_tile<M, 1>(to + j * L, K, a, b + j * L, steps);
+}
+
+// What one group adds to the gradients of the potentials,
 //     dA[i, j] = Σ_t ξ_t[i, j],    ξ_t[i, j] = exp(α_t[i] + A[i, j] + e_t+1[j] + β_t+1[j]) / Z
-// in which exp(A) is the same for all t and is left out of `products` till the end; `others` has the steps that were
-// made from the equation, and the labels.
-struct Gradients {
-    const int64_t W, size;
-    double *products, *others, *start, *end;
+// in which exp(A) is the same for all t and is left out till the end. `others` has the steps that were made from the
+// equation, and the labels.
+class Gradients {
+    const int64_t K_;
+    Buffer<double> products_, chunk_;  // (K, K, L); the exponentials of α and of e + β, divided by Z, (2, kChunk, K, L)
+    int64_t steps_ = 0;
+
+    void flush() {
+        constexpr int M = UNSPOOL_REGISTERS >= 32 ? 4 : 2;
+        const double *a = alpha(0), *b = beta(0);
+        int64_t i = 0;
+        for (; i + M <= K_; i += M) add_rows<M>(products_.data() + i * K_ * L, K_, a + i * L, b, steps_);
+        for (; i < K_; ++i) add_rows<1>(products_.data() + i * K_ * L, K_, a + i * L, b, steps_);
+        steps_ = 0;
+    }
+    double* alpha(int64_t s) { return chunk_.data() + s * K_ * L; }
+    double* beta(int64_t s) { return alpha(kChunk + s); }
+
+  public:
+    double *others, *start, *end;
 
     Gradients(int64_t K, double* memory)
-        : W(padded(K)), size((2 * K + 2) * W), products(memory), others(memory + K * W), start(memory + 2 * K * W),
-          end(start + W) {}
+        : K_(K), products_(K * K * L), chunk_(2 * kChunk * K * L), others(memory), start(memory + K * K),
+          end(start + K) {
+        products_.zero();
+        std::fill_n(memory, size(K), 0.0);
+    }
+    static int64_t size(int64_t K) { return K * K + 2 * K; }
+
+    // Of one step; weights that are to count are multiplied by scale.
+    void add(const double* alphas, const double* weights, V scale) {
+        std::memcpy(alpha(steps_), alphas, K_ * L * sizeof(double));
+        double* to = beta(steps_);
+        for (int64_t j = 0; j < K_; ++j) store(to + j * L, scale == 0 ? V{} : load(weights + j * L) * scale);
+        if (++steps_ == kChunk) flush();
+    }
+
+    void finish(const Factors& reverse) {
+        flush();
+        for (int64_t i = 0; i < K_; ++i)
+            for (int64_t j = 0; j < K_; ++j) {
+                double sum = 0;
+                for (int64_t lane = 0; lane < L; ++lane) sum += products_[(i * K_ + j) * L + lane];
+                others[i * K_ + j] += sum * reverse.values[j * K_ + i];
+            }
+    }
 };
 
-// The gradients of dvalue log Z at step t of sequence b: those of e are d p(y_t). With both recursions' exponentials
-// p(y_t) = exp(α) exp(β) / norm, and norm serves ξ, too. Into r.other they go.
-void posterior(const Factors& f, Rows& r, double d, bool pairs, const Gradients& sums) {
-    const int64_t K = r.K, W = r.W;
+// The gradients of Σ_lane d log Z at step t: those of e are d p(y_t), and go into r.other. With both recursions'
+// exponentials p(y_t) = exp(α) exp(β) / norm, and the same norm serves ξ. A lane whose norm is too small to be trusted
+// is made from the equations.
+void posterior(const Factors& f, Rows& r, const Group& group, int64_t t, V d, Gradients* sums) {
+    const int64_t K = r.K;
     double* alphas = r.logs;  // the exponentials
-    V norms{};
-    for (int64_t j = 0; j < W; j += kWidth) {
-        const V a = exp_of_negative(load(r.alpha + j));
-        store(alphas + j, a);
-        norms += a * load(r.sums + j);
+    V norm{};
+    for (int64_t j = 0; j < K; ++j) {
+        const V a = exp_of_negative(load(r.alpha + j * L));
+        store(alphas + j * L, a);
+        norm += a * load(r.sums + j * L);
     }
-    if (const double norm = sum_of(norms); norm >= kTrusted) {
-        const double scale = d / norm;
-        for (int64_t j = 0; j < W; j += kWidth)
-            store(r.other + j, load(alphas + j) * load(r.sums + j) * scale);
-        if (!pairs) return;
-        for (int64_t j = 0; j < W; j += kWidth) {
-            const V w = load(r.weights + j) * scale;
-            double* to = sums.products + j;
-            for (int64_t i = 0; i < K; ++i, to += W) store(to, load(to) + alphas[i] * w);
-        }
-        return;
+    const V good = norm >= kTrusted ? group.live(t) : V{}, follows = group.live(t + 1);
+    const V scale = good > 0 ? d / norm : V{};
+    for (int64_t j = 0; j < K; ++j) store(r.other + j * L, load(alphas + j * L) * load(r.sums + j * L) * scale);
+    if (sums) sums->add(alphas, r.weights, follows > 0 ? scale : V{});
+    for (int64_t lane = 0; lane < group.count; ++lane) {
+        if (good[lane] > 0 || !group.lives(t, lane)) continue;
+        const auto share = [&](double log, double all) { return all == kNever ? 0 : d[lane] * std::exp(log - all); };
+        const auto log = [&](int64_t j) { return r.alpha[j * L + lane] + r.beta[j * L + lane]; };
+        const double all = log_sum(K, log);
+        for (int64_t j = 0; j < K; ++j) r.other[j * L + lane] = share(log(j), all);
+        if (!sums || !group.lives(t + 1, lane)) continue;
+        const auto pair = [&](int64_t k) {
+            return r.alpha[k / K * L + lane] + f.transitions[k] + r.row[k % K * L + lane];
+        };
+        const double both = log_sum(K * K, pair);
+        for (int64_t k = 0; k < K * K; ++k) sums->others[k] += share(pair(k), both);
     }
-    const auto probability = [d](double log, double all) { return all == kNever ? 0 : d * std::exp(log - all); };
-    const double all = log_sum(K, [&](int64_t j) { return r.alpha[j] + r.beta[j]; });
-    for (int64_t j = 0; j < K; ++j) r.other[j] = probability(r.alpha[j] + r.beta[j], all);
-    if (!pairs) return;
-    const auto log = [&](int64_t k) { return r.alpha[k / K] + f.transitions[k] + r.row[k % K]; };
-    const double both = log_sum(K * K, log);
-    for (int64_t k = 0; k < K * K; ++k) sums.others[k / K * W + k % K] += probability(log(k), both);
+}
+
+// Takes the labels' part from the gradients of a step.
+void subtract_labels(const Chain& c, Rows& r, const Group& group, int64_t t, V d, Gradients* sums) {
+    for (int64_t lane = 0; lane < group.count; ++lane) {
+        if (!group.lives(t, lane)) continue;
+        const int64_t* y = c.labels + t * c.batch + group.sequence[lane];
+        r.other[y[0] * L + lane] -= d[lane];
+        if (sums && group.lives(t + 1, lane)) sums->others[y[0] * c.tags + y[c.batch]] -= d[lane];
+    }
+}
+
+// The gradients of the first and of the last potentials.
+void add_borders(Rows& r, const Group& group, int64_t t, Gradients& sums) {
+    for (int64_t lane = 0; lane < group.count; ++lane) {
+        if (!group.lives(t, lane)) continue;
+        for (int64_t j = 0; t == 0 && j < r.K; ++j) sums.start[j] += r.other[j * L + lane];
+        for (int64_t j = 0; !group.lives(t + 1, lane) && j < r.K; ++j) sums.end[j] += r.other[j * L + lane];
+    }
 }
 
 // The N best paths of a sequence. Row r of `scores` has, for each tag, the r-th best of the paths that end there; of equal
@@ -296,25 +407,26 @@ class Paths {
         }
     }
 
-    void extend(int64_t t, const double* e) {
+    void extend(int64_t t, int64_t b) {
         int32_t* before = before_.data() + t * N_ * K_;
-        for (int64_t j0 = 0; j0 < W_; j0 += kWidth) {
+        for (int64_t j0 = 0; j0 < W_; j0 += L) {
             V best = broadcast(kNever), from = broadcast(-1.0);
             for (int64_t i = 0; i < K_; ++i) {
                 const V s = scores_[i] + load(A_ + i * W_ + j0);
                 from = s > best ? broadcast(double(i)) : from;
                 best = s > best ? s : best;
             }
-            for (int64_t j = j0; j < std::min(j0 + kWidth, K_); ++j) {
+            for (int64_t j = j0; j < std::min(j0 + L, K_); ++j) {
                 const auto i = int64_t(from[j - j0]);
-                next_[j] = best[j - j0] + e[j];
+                const double e = emission(c_, t, b, j);
+                next_[j] = best[j - j0] + e;
                 before[j] = i < 0 ? -1 : int32_t(i * N_);
                 if (N_ == 1) continue;
                 std::fill_n(used_.data(), K_, 0);
                 if (i >= 0) used_[i] = 1;
                 take(1, [&](int64_t k) { return A_[k * W_ + j]; },
                      [&](int64_t r, double s, int64_t path) {
-                         next_[r * W_ + j] = s + e[j];
+                         next_[r * W_ + j] = s + e;
                          before[r * K_ + j] = int32_t(path);
                      });
             }
@@ -323,54 +435,55 @@ class Paths {
     }
 
   public:
+    static int64_t width(int64_t K) { return (K + L - 1) / L * L; }
+
     Paths(const Chain& c, const double* A)
-        : c_(c), K_(c.tags), W_(padded(K_)), N_(c.paths), A_(A), scores_(N_ * W_), next_(N_ * W_),
+        : c_(c), K_(c.tags), W_(width(K_)), N_(c.paths), A_(A), scores_(N_ * W_), next_(N_ * W_),
           before_(c.steps * N_ * K_), used_(K_) {
         std::fill_n(next_.data(), N_ * W_, kNever);
     }
 
     void run(int64_t b) {
         const int64_t n = length(c_, b);
-        for (int64_t t = 0; t < c_.steps; ++t) std::fill_n(c_.best + at(c_, t, b) * N_, N_, -1);
+        for (int64_t t = 0; t < c_.steps; ++t) std::fill_n(c_.best + (t * c_.batch + b) * N_, N_, -1);
         double* out = c_.scores + b * N_;
         std::fill_n(out, N_, kNever);
         if (n == 0) return void(out[0] = 0);
         std::fill_n(scores_.data(), N_ * W_, kNever);
-        for (int64_t j = 0; j < K_; ++j) scores_[j] = c_.start[j] + emission(c_, 0, b)[j];
-        for (int64_t t = 1; t < n; ++t) extend(t, emission(c_, t, b));
+        for (int64_t j = 0; j < K_; ++j) scores_[j] = c_.start[j] + emission(c_, 0, b, j);
+        for (int64_t t = 1; t < n; ++t) extend(t, b);
         std::fill_n(used_.data(), K_, 0);
         take(0, [&](int64_t i) { return c_.end[i]; },
              [&](int64_t r, double s, int64_t path) {
                  out[r] = s;
                  for (int64_t t = n - 1; path >= 0; --t) {
-                     c_.best[at(c_, t, b) * N_ + r] = path / N_;
+                     c_.best[(t * c_.batch + b) * N_ + r] = path / N_;
                      path = t > 0 ? before_[(t * N_ + path % N_) * K_ + path / N_] : -1;
                  }
              });
     }
 };
 
-// The probability of one span of sequence b, from the rows of both its recursions, (n, K), and the shifts of the first.
-// Within the span the forward recursion runs on over the tags of the sets alone (Culotta & McCallum 2004):
+// The probability of one span, from both recursions of its group, [step][tag][lane], and the shifts of the first. Within
+// the span the forward recursion runs on over the tags of the sets alone (Culotta & McCallum 2004):
 //     f_t[j] = α_t[j] where the set has j at the first step; then e_t[j] + log Σ_i exp(f_t-1[i] + A[i, j])
 //     p = Σ_j exp(f_t[j] + β_t[j]) / Σ_j exp(α_t[j] + β_t[j])        at the last step
-double span(const Chain& c, int64_t s, int64_t b, const double* alpha, const double* beta, const double* shifts,
-            Rows& r) {
+double span(const Chain& c, int64_t s, int64_t b, const double* alpha, const double* beta, const double* shifts) {
     const int64_t K = c.tags, first = c.first_step[s], steps = c.first_set[s + 1] - c.first_set[s];
     const std::uint8_t* set = c.sets + c.first_set[s] * K;
-    double *f = r.row, *next = r.logs;
-    for (int64_t j = 0; j < K; ++j) f[j] = set[j] ? alpha[first * K + j] : kNever;
+    std::vector<double> f(K), next(K);
+    for (int64_t j = 0; j < K; ++j) f[j] = set[j] ? alpha[(first * K + j) * L] : kNever;
     for (int64_t t = first + 1; t < first + steps; ++t) {
         set += K;
         for (int64_t j = 0; j < K; ++j) {
             const auto term = [&](int64_t i) { return f[i] + c.transitions[i * K + j]; };
-            next[j] = set[j] ? log_sum(K, term) + emission(c, t, b)[j] - shifts[t] : kNever;
+            next[j] = set[j] ? log_sum(K, term) + emission(c, t, b, j) - shifts[t * L] : kNever;
         }
-        std::swap(f, next);
+        f.swap(next);
     }
-    const int64_t last = (first + steps - 1) * K;
-    const double inside = log_sum(K, [&](int64_t j) { return f[j] + beta[last + j]; });
-    const double all = log_sum(K, [&](int64_t j) { return alpha[last + j] + beta[last + j]; });
+    const double *a = alpha + (first + steps - 1) * K * L, *after = beta + (first + steps - 1) * K * L;
+    const double inside = log_sum(K, [&](int64_t j) { return f[j] + after[j * L]; });
+    const double all = log_sum(K, [&](int64_t j) { return a[j * L] + after[j * L]; });
     return inside == kNever ? 0 : std::min(std::exp(inside - all), 1.0);
 }
 
@@ -378,79 +491,85 @@ double span(const Chain& c, int64_t s, int64_t b, const double* alpha, const dou
 
 void chain_forward(const Chain& c) {
     const Factors f(c.transitions, c.tags, false);
-    each_sequence(c, [&](Rows& r, int64_t, int64_t b) {
-        if (length(c, b) == 0) return void(c.value[b] = 0);
-        const double log_z = alphas(c, f, r, b, [&](int64_t t, double) {
-            if (c.alpha) r.copy(c.alpha + at(c, t, b) * c.tags, r.row);
+    const int64_t size = c.tags * L;
+    each_group(c, [&](const Group& group, int64_t g) {
+        Rows r(c);
+        const V log_z = alphas(c, f, r, group, [&](int64_t t, V) {
+            if (c.alpha) std::memcpy(c.alpha + (g * c.steps + t) * size, r.row, size * sizeof(double));
         });
-        c.value[b] = c.labels ? log_z - score(c, b) : log_z;
+        for (int64_t lane = 0; lane < group.count; ++lane) {
+            const int64_t b = group.sequence[lane];
+            c.value[b] = group.lives(0, lane) ? log_z[lane] - (c.labels ? score(c, b) : 0) : 0;
+        }
     });
 }
 
 void chain_backward(const Chain& c) {
-    const int64_t K = c.tags, W = padded(K), groups = (c.batch + kGroup - 1) / kGroup;
+    const int64_t K = c.tags, groups = (c.batch + L - 1) / L, size = Gradients::size(K);
     const Factors f(c.transitions, K, true);
-    const int64_t size = Gradients(K, nullptr).size;
-    Buffer<double> memory(groups * size);
-    memory.zero();
-    each_sequence(c, [&](Rows& r, int64_t g, int64_t b) {
-        const Gradients sums(K, memory.data() + g * size);
-        const int64_t n = length(c, b);
-        for (int64_t t = n; t < c.steps; ++t) std::fill_n(c.demissions + at(c, t, b) * K, K, 0.0);
-        if (n == 0) return;
-        const double d = c.dvalue[b];
-        betas(c, f, r, b, [&](int64_t t) {
-            r.copy(r.alpha, c.kept + at(c, t, b) * K);
-            posterior(f, r, d, c.dtransitions && t < n - 1, sums);
-            if (c.labels) {
-                const int64_t y = c.labels[at(c, t, b)];
-                r.other[y] -= d;
-                if (t < n - 1) sums.others[y * W + c.labels[at(c, t + 1, b)]] -= d;
-            }
-            r.copy(c.demissions + at(c, t, b) * K, r.other);
-            for (int64_t j = 0; t == 0 && j < K; ++j) sums.start[j] += r.other[j];
-            for (int64_t j = 0; t == n - 1 && j < K; ++j) sums.end[j] += r.other[j];
+    Buffer<double> memory(c.dtransitions ? groups * size : 0);
+    each_group(c, [&](const Group& group, int64_t g) {
+        Rows r(c);
+        std::optional<Gradients> own;
+        if (c.dtransitions) own.emplace(K, memory.data() + g * size);
+        Gradients* sums = own ? &*own : nullptr;
+        V d{};
+        for (int64_t lane = 0; lane < group.count; ++lane) d[lane] = c.dvalue[group.sequence[lane]];
+        const auto write = [&](int64_t t) {
+            c.demissions32 ? put(c.demissions32, c, group, t, r.other) : put(c.demissions, c, group, t, r.other);
+        };
+        for (int64_t t = group.steps; t < c.steps; ++t) write(t);
+        betas(c, f, r, group, [&](int64_t t) {
+            std::memcpy(r.alpha, c.kept + (g * c.steps + t) * K * L, K * L * sizeof(double));
+            posterior(f, r, group, t, d, sums);
+            if (c.labels) subtract_labels(c, r, group, t, d, sums);
+            write(t);
+            if (sums) add_borders(r, group, t, *sums);
         });
+        if (sums) sums->finish(f);
     });
     if (!c.dtransitions) return;
-    for (int64_t g = 1; g < groups; ++g)
-        for (int64_t k = 0; k < size; ++k) memory[k] += memory[g * size + k];
-    const Gradients all(K, memory.data());
-    for (int64_t i = 0; i < K; ++i) {
-        for (int64_t j = 0; j < K; ++j) {
-            const double products = groups ? f.values[j * W + i] * all.products[i * W + j] : 0;
-            c.dtransitions[i * K + j] = groups ? products + all.others[i * W + j] : 0;
+    double* const outputs[] = {c.dtransitions, c.dstart, c.dend};
+    const int64_t sizes[] = {K * K, K, K};
+    for (int64_t n = 0, from = 0; n < 3; from += sizes[n++])
+        for (int64_t k = 0; k < sizes[n]; ++k) {
+            double sum = 0;
+            for (int64_t g = 0; g < groups; ++g) sum += memory[g * size + from + k];
+            outputs[n][k] = sum;
         }
-        c.dstart[i] = groups ? all.start[i] : 0;
-        c.dend[i] = groups ? all.end[i] : 0;
-    }
 }
 
 void chain_best(const Chain& c) {
-    const int64_t K = c.tags, W = padded(K);
+    const int64_t K = c.tags, W = Paths::width(K);
     Buffer<double> A(K * W);
     for (int64_t i = 0; i < K; ++i)
         for (int64_t j = 0; j < W; ++j) A[i * W + j] = j < K ? c.transitions[i * K + j] : kNever;
-    each_group(c, [&](int64_t, int64_t first, int64_t end) {
+    each_group(c, [&](const Group& group, int64_t) {
         Paths paths(c, A.data());
-        for (int64_t b = first; b < end; ++b) paths.run(b);
+        for (int64_t lane = 0; lane < group.count; ++lane) paths.run(group.sequence[lane]);
     });
 }
 
 void chain_spans(const Chain& c) {
     const int64_t K = c.tags;
     const Factors f(c.transitions, K, false), reverse(c.transitions, K, true);
-    each_sequence(c, [&](Rows& r, int64_t, int64_t b) {
-        if (c.first_span[b] == c.first_span[b + 1]) return;
-        const int64_t n = length(c, b);
-        Buffer<double> alpha(n * K), beta(n * K), shifts(n);
-        alphas(c, f, r, b, [&](int64_t t, double shift) {
-            r.copy(alpha.data() + t * K, r.row);
-            shifts[t] = shift;
+    each_group(c, [&](const Group& group, int64_t) {
+        Rows r(c);
+        Buffer<double> alpha(group.steps * K * L), beta(group.steps * K * L), shifts(group.steps * L);
+        const auto keep = [&](Buffer<double>& to, int64_t t, const double* row) {
+            std::memcpy(to.data() + t * K * L, row, K * L * sizeof(double));
+        };
+        if (group.steps == 0) return;
+        alphas(c, f, r, group, [&](int64_t t, V shift) {
+            keep(alpha, t, r.row);
+            store(shifts.data() + t * L, shift);
         });
-        betas(c, reverse, r, b, [&](int64_t t) { r.copy(beta.data() + t * K, r.beta); });
-        for (int64_t s = c.first_span[b]; s < c.first_span[b + 1]; ++s)
-            c.probability[s] = span(c, s, b, alpha.data(), beta.data(), shifts.data(), r);
+        betas(c, reverse, r, group, [&](int64_t t) { keep(beta, t, r.beta); });
+        for (int64_t lane = 0; lane < group.count; ++lane) {
+            const int64_t b = group.sequence[lane];
+            for (int64_t s = c.first_span[b]; s < c.first_span[b + 1]; ++s)
+                c.probability[s] = span(c, s, b, alpha.data() + lane, beta.data() + lane, shifts.data() + lane);
+        }
     });
 }
 

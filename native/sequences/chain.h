@@ -15,9 +15,9 @@
 // potentials of ±10⁴ and transitions of -∞, which are forbidden ones, are exact; and each row is shifted to have its
 // largest element at 0, so that its rounding does not grow with time.
 //
-// All arithmetic is in 64 bits; who has numbers of 32 widens them before. Sequences never meet but in the gradients of
-// the transitions, which are summed in groups of a fixed size, in their order: results have the same bits on any number
-// of threads, and those of one sequence do not depend on the others.
+// All arithmetic is in 64 bits. Sequences never meet but in the gradients of the potentials, which are summed in groups
+// of a fixed size, in their order: results have the same bits on any number of threads, and those of one sequence do not
+// depend on the others.
 #pragma once
 
 #include <cstdint>
@@ -29,19 +29,21 @@ namespace unspool {
 struct Chain {
     std::int64_t steps, batch, tags;  // T B K
     int threads;
-    const double* emissions;              // e, (T, B, K)
+    const double* emissions;                  // e, (T, B, K), or
+    const float* emissions32;                 // the same in 32 bits
     const double *transitions, *start, *end;  // A, (K, K), from the row's tag to the column's; (K), (K)
-    const std::int64_t* lengths;          // (B)
+    const std::int64_t* lengths;              // (B)
 
     // forward: value = log Z - s(labels), or log Z without labels; 0 for a sequence of length 0
     const std::int64_t* labels;  // (T, B)
     double* value;               // (B)
-    double* alpha;               // (T, B, K), kept for backward: each row less its largest element
+    double* alpha;               // (T, B rounded up to 8, K), kept for backward in an order of its own
 
     // backward: the gradients of Σ_b dvalue[b] value[b]; those of log Z by e are the marginals p(y_t = j)
     const double* kept;    // alpha
     const double* dvalue;  // (B)
-    double* demissions;    // (T, B, K), 0 in the padding
+    double* demissions;    // (T, B, K), 0 in the padding, or
+    float* demissions32;
     double *dtransitions, *dstart, *dend;  // all or none
 
     // best: the N paths of the highest scores, best first; of equal ones that with the lower tag, from the last step

@@ -89,9 +89,10 @@ def log_partition(chain: Chain, emissions: Any, lengths: Any = None, *, threads:
 def marginals(chain: Chain, emissions: Any, lengths: Any = None, *, threads: int = 1) -> np.ndarray:
     """p(y[t] = k), (T, B, K), which are 0 in the padding; the arguments and errors are those of `log_partition`."""
     problem = _problem(chain, emissions, lengths, threads)
-    alpha, out = np.empty((2, *problem.emissions.shape))
+    T, B, K = problem.emissions.shape
+    alpha, out = np.empty((T, (B + 7) // 8 * 8, K)), np.empty((T, B, K))
     _forward(problem, alpha)
-    one = np.ones(out.shape[1])
+    one = np.ones(B)
     _native.chain_backward(**problem._asdict(), alpha=alpha, dvalue=one, demissions=out)
     return out
 

@@ -5,6 +5,7 @@ on the CPU, both computed in float64. Other devices and dtypes, torch.func, forw
 have the same recursion as a loop of PyTorch's operations.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -104,65 +105,64 @@ def _value(e: Tensor, A: Tensor, start: Tensor, end: Tensor, tags: Optional, len
     return _Chain.apply(*tensors)[0] if save else _forward(*tensors, False)[0]
 
 
-def _numbers(*tensors: Optional) -> list[Any]:
-    """The arrays of tensors, floats in float64."""
-    wide = [t.double() if t is not None and t.is_floating_point() else t for t in tensors]
-    return [None if t is None else t.detach().contiguous().numpy() for t in wide]
+def _arrays(e: Tensor, A: Tensor, start: Tensor, end: Tensor, tags: Optional, lengths: Optional) -> dict[str, Any]:
+    """What the kernels are given, by name: the potentials in float64."""
+    wide = {"transitions": A.double(), "start": start.double(), "end": end.double()}
+    tensors = {"emissions": e, "tags": tags, "lengths": lengths} | wide
+    return {name: None if t is None else _array(t) for name, t in tensors.items()} | {"threads": torch.get_num_threads()}
 
 
-def _call(tensors: tuple) -> dict[str, Any]:
-    names = ("emissions", "transitions", "start", "end", "tags", "lengths")
-    return dict(zip(names, _numbers(*tensors), strict=True)) | {"threads": torch.get_num_threads()}
+def _array(t: Tensor) -> Any:
+    return t.detach().contiguous().numpy()
 
 
 def _forward(
-    e: Tensor, A: Tensor, start: Tensor, end: Tensor, tags: Optional, lengths: Optional, save: bool
-) -> tuple[Tensor, Tensor]:
-    """The value, and what the backward pass needs."""
-    value = e.new_empty(e.shape[1], dtype=torch.float64)
-    alpha = _kept(value, e, save)
-    if alpha.numel() and lengths is not None:
-        alpha.zero_()  # who compares operators sees the padding, too
-    out = {"value": value.numpy(), "alpha": alpha.numpy() if save else None}
-    _native.chain_forward(**_call((e, A, start, end, tags, lengths)), **out)
-    return value.to(e.dtype), alpha
-
-
-def _kept(like: Tensor, e: Tensor, save: bool) -> Tensor:
-    return _empty(like, e.shape) if save else like.new_empty(0)
-
-
-def _backward(
     e: Tensor,
     A: Tensor,
     start: Tensor,
     end: Tensor,
     tags: Optional,
     lengths: Optional,
-    alpha: Tensor,
-    dvalue: Tensor,
+    save: bool,
+    empty: Callable[..., Tensor] = _empty,
+) -> tuple[Tensor, Tensor]:
+    """The value, and what the backward pass needs."""
+    value = e.new_empty(e.shape[1], dtype=torch.float64)
+    alpha = empty(value, _kept(e)) if save else value.new_empty(0)
+    out = {"value": value.numpy(), "alpha": alpha.numpy() if save else None}
+    _native.chain_forward(**_arrays(e, A, start, end, tags, lengths), **out)
+    return value.to(e.dtype), alpha
+
+
+def _kept(e: Tensor) -> tuple[int, int, int]:
+    """The shape of α, which has room for whole vectors of sequences."""
+    T, B, K = e.shape
+    return T, (B + 7) // 8 * 8, K
+
+
+def _backward(
+    e: Tensor, A: Tensor, start: Tensor, end: Tensor, tags: Optional, lengths: Optional, alpha: Tensor, dvalue: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The gradients of the first four by that of the value."""
-    check.as_kept("alpha", alpha, alpha.new_empty(e.shape, device="meta"), (torch.float64, e.device))
-    wide = alpha.new_empty(0)
-    gradients = [_empty(wide, t.shape) for t in (e, A, start, end)]
+    de, wide = _empty(e, e.shape), [A.new_empty(t.shape, dtype=torch.float64) for t in (A, start, end)]
     names = ("demissions", "dtransitions", "dstart", "dend")
-    out = dict(zip(names, (g.numpy() for g in gradients), strict=True))
-    kept, above = _numbers(alpha, dvalue)
-    _native.chain_backward(**_call((e, A, start, end, tags, lengths)), alpha=kept, dvalue=above, **out)
-    de, dA, dstart, dend = (g.to(e.dtype) for g in gradients)
+    out = {name: g.numpy() for name, g in zip(names, (de, *wide), strict=True)}
+    above = {"alpha": _array(alpha), "dvalue": _array(dvalue.double())}
+    _native.chain_backward(**_arrays(e, A, start, end, tags, lengths), **above, **out)
+    dA, dstart, dend = (g.to(e.dtype) for g in wide)
     return de, dA, dstart, dend
 
 
 def _checked_forward(e: Tensor, A: Tensor, start: Tensor, end: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
     tags, lengths, save = others
     lengths = _check(e, A, start, end, tags, lengths)
-    return _forward(e, A, start, end, tags, lengths, save)
+    # What is kept has nothing in the padding, where the kernel does not write; who compares operators sees zeros.
+    return _forward(e, A, start, end, tags, lengths, save, Tensor.new_zeros)
 
 
 def _forward_fake(*arguments: Any) -> tuple[Tensor, Tensor]:
     e, save = arguments[0], arguments[-1]
-    return e.new_empty(e.shape[1]), e.new_empty(e.shape if save else 0, dtype=torch.float64)
+    return e.new_empty(e.shape[1]), e.new_empty(_kept(e) if save else 0, dtype=torch.float64)
 
 
 def _checked_backward(*arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -170,6 +170,7 @@ def _checked_backward(*arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     _check(*tensors)
     if alpha.numel() == 0 and tensors[0].numel():
         raise ValueError("chain must have run with save=True for its gradients; got save=False")
+    check.as_kept("alpha", alpha, alpha.new_empty(_kept(tensors[0]), device="meta"), (torch.float64, alpha.device))
     return _backward(*tensors, alpha, dvalue)
 
 
