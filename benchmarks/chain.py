@@ -26,7 +26,6 @@ from unspool import _native, nn
 
 SHAPES = [(40, 32, 20), (40, 32, 5), (40, 32, 9), (40, 32, 50), (10, 32, 20), (200, 32, 20)]  # T, B, K
 Shape = tuple[int, int, int]
-Potentials = tuple[Tensor, Tensor, Tensor]  # transitions, start, end
 Call = Callable[[], Any]
 
 
@@ -47,7 +46,7 @@ def product(e: Tensor, A: Tensor, start: Tensor, end: Tensor) -> Tensor:
     return torch.logsumexp(α + end, 1)
 
 
-def score(e: Tensor, A: Tensor, start: Tensor, end: Tensor, tags: Tensor) -> Tensor:
+def score(tags: Tensor, e: Tensor, A: Tensor, start: Tensor, end: Tensor) -> Tensor:
     steps = e.gather(2, tags[:, :, None]).sum((0, 2))
     return steps + A[tags[:-1], tags[1:]].sum(0) + start[tags[0]] + end[tags[-1]]
 
@@ -72,11 +71,11 @@ def sides(shape: Shape) -> tuple[dict[str, Call], dict[str, Call]]:
         torch.nn.init.normal_(parameter)
     e, tags = torch.randn(T, B, K, requires_grad=True), torch.randint(K, (T, B))
     potentials = (ours.transitions, ours.start_transitions, ours.end_transitions)
-    inputs = [e, *potentials]
+    inputs: list[Any] = [e, *potentials]
 
     def by(loop: Callable[..., Tensor]) -> Call:
         def loss() -> Tensor:
-            return (loop(*inputs) - score(*inputs, tags)).sum()
+            return (loop(*inputs) - score(tags, *inputs)).sum()
 
         return lambda: torch.autograd.grad(loss(), inputs)
 

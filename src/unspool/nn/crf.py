@@ -1,6 +1,7 @@
 """The conditional random field: the last layer of a network that tags each step of a sequence."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -98,8 +99,8 @@ class ConditionalRandomField(torch.nn.Module):
         e, tags = self._time_first(emissions, lengths), self._time_first(tags, lengths)
         potentials = self._as_emissions(e)
         value = chain.negative_log_likelihood(e.to(potentials[0].dtype), *potentials, tags, lengths)
-        if not torch.compiler.is_compiling() and value.isposinf().any():
-            self._refuse(potentials, tags, value)
+        if not (torch.compiler.is_compiling() or value.is_meta) and value.isposinf().any():
+            self._refuse(tags, lengths, int(value.isposinf().nonzero()[0]))
         return REDUCTIONS[reduction](value if emissions.ndim == 3 else value[0])
 
     def log_partition(self, emissions: Tensor, *, lengths: Lengths | None = None) -> Tensor:
@@ -135,17 +136,15 @@ class ConditionalRandomField(torch.nn.Module):
         """
         return self._like(emissions, self._run(marginals, emissions, lengths=lengths)).to(emissions.dtype)
 
-    def span_posterior(
-        self, emissions: Tensor, spans: Sequence[Span], *, lengths: Lengths | None = None
-    ) -> Tensor:
+    def span_posterior(self, emissions: Tensor, spans: Sequence[Span], *, lengths: Lengths | None = None) -> Tensor:
         """The exact probability of each `unspool.chain.Span`, float64 (S,) (Culotta & McCallum 2004).
 
         >>> import torch, unspool
         >>> from unspool.chain import Span
         >>> O, B, I = range(3)
         >>> crf = unspool.nn.ConditionalRandomField(3)
-        >>> crf.span_posterior(torch.zeros(9, 3), [Span(0, 4, [B, I], not_after=[I])]).item() * 27  # 1/3 1/3 2/3
-        2.0
+        >>> crf.span_posterior(torch.zeros(9, 3), [Span(0, 4, [B, I], not_after=[I])]).mul(27).round().tolist()
+        [2.0]
         """
         return torch.from_numpy(self._run(span_posterior, emissions, spans, lengths=lengths)).to(emissions.device)
 
@@ -153,8 +152,8 @@ class ConditionalRandomField(torch.nn.Module):
         """Call a function of `unspool.chain` with arrays."""
         e = self._time_first(emissions, lengths)
         arrays = Chain(*(_array(p) for p in self.potentials()))
-        lengths = lengths.cpu().numpy() if isinstance(lengths, Tensor) else lengths
-        return function(arrays, _array(e), *arguments, lengths, threads=torch.get_num_threads())
+        n = lengths.cpu().numpy() if isinstance(lengths, Tensor) else lengths
+        return function(arrays, _array(e), *arguments, n, threads=torch.get_num_threads())
 
     def _time_first(self, x: Tensor, lengths: Lengths | None) -> Tensor:
         """Check emissions, or tags of a shape that is known, and lay them out as (T, B, ·)."""
@@ -162,7 +161,9 @@ class ConditionalRandomField(torch.nn.Module):
         K, axes = self.num_tags, x.ndim - x.is_floating_point()
         if axes not in (1, 2) or (x.is_floating_point() and x.shape[-1] != K):
             layout = "(B, T, K)" if self.batch_first else "(T, B, K)"
-            raise UnspoolError(f"emissions must be floats {layout} or (T, K) with K={K}; got {tuple(x.shape)} {x.dtype}")
+            raise UnspoolError(
+                f"emissions must be floats {layout} or (T, K) with K={K}; got {tuple(x.shape)} {x.dtype}"
+            )
         if axes == 1 and lengths is not None:
             raise UnspoolError(f"lengths must be None where emissions have no batch; got {lengths}")
         return x.unsqueeze(1) if axes == 1 else x.transpose(0, 1) if self.batch_first else x
@@ -181,13 +182,14 @@ class ConditionalRandomField(torch.nn.Module):
             raise ArgumentTypeError(f"emissions must be {dtype}, as the parameters are; got {e.dtype}")
         return self.potentials()
 
-    def _refuse(self, potentials: Chain, tags: Tensor, value: Tensor) -> None:
-        """Say which tags have no probability, if it is by what is not allowed."""
-        b = int(value.isposinf().nonzero()[0])
-        y = tags[:, b].tolist()
-        for t, pair in enumerate(zip(y, y[1:], strict=False)):
-            if potentials.transitions[pair] == -torch.inf:
-                raise UnspoolError(f"tags must be allowed; got {pair[0]}, {pair[1]} at step {t} of sequence {b}")
+    def _refuse(self, tags: Tensor, lengths: Lengths | None, b: int) -> None:
+        """Say which tags of sequence b are not allowed, if there are any."""
+        y = tags[: len(tags) if lengths is None else int(lengths[b]), b].tolist()
+        pairs = [(self.allowed_transitions, pair, t) for t, pair in enumerate(pairwise(y))]
+        for mask, k, t in ((self.allowed_start, y[:1], 0), *pairs, (self.allowed_end, y[-1:], len(y) - 1)):
+            if mask is not None and not mask[tuple(k)]:
+                got = ", ".join(map(str, k))
+                raise UnspoolError(f"tags must be allowed; got {got} from step {t} of sequence {b} on")
 
     def extra_repr(self) -> str:
         return f"{self.num_tags}, batch_first={self.batch_first}"

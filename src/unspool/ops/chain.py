@@ -1,12 +1,12 @@
 """The likelihood of a linear-chain conditional random field, which can be differentiated.
 
-`unspool.chain` has the equations. `torch.ops.unspool.chain` is the C++ kernel as a PyTorch operator: float32 and float64
-on the CPU, both computed in float64. Other devices and dtypes, torch.func, forward mode, and derivatives of derivatives
-have the same recursion as a loop of PyTorch's operations.
+`unspool.chain` has the equations. `torch.ops.unspool.chain` is the C++ kernel as a PyTorch operator: float32 and
+float64 on the CPU, both computed in float64. Other devices and dtypes, torch.func, forward mode, and derivatives of
+derivatives have the same recursion as a loop of PyTorch's operations.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,13 +19,27 @@ from .problem import Lengths
 Optional = Tensor | None
 
 
+class Call(NamedTuple):
+    """What the operators take first: e, A and the other potentials, which have gradients, and what has none."""
+
+    emissions: Tensor
+    transitions: Tensor
+    start: Tensor
+    end: Tensor
+    tags: Tensor | None
+    lengths: Tensor | None
+
+
+Gradients = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
 def negative_log_likelihood(
     emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, tags: Tensor, lengths: Lengths | None = None
 ) -> Tensor:
     """-log p(tags) = log Z - s(tags) of each sequence, (B,); 0 for an empty one.
 
     Args:
-        emissions: e, floats (T, B, K), on the CPU preferably.
+        emissions: e, floats (T, B, K).
         transitions, start, end: potentials (K, K), (K,), (K,), -∞ where something is forbidden; their dtype and device
             are those of the emissions.
         tags: int64 (T, B), anything in the padding.
@@ -33,23 +47,34 @@ def negative_log_likelihood(
     Raises:
         TypeError or ValueError: an argument is wrong. The message names it, what it must be, and what came.
     """
-    lengths = _check(emissions, transitions, start, end, tags, lengths)
-    return _value(emissions, transitions, start, end, tags, lengths)
+    return value(_checked(emissions, transitions, start, end, tags, lengths))
 
 
 def log_partition(
     emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Lengths | None = None
 ) -> Tensor:
-    """log Z of each sequence, (B,); the gradient by e is p(y[t] = k). Arguments as for `negative_log_likelihood`."""
-    lengths = _check(emissions, transitions, start, end, None, lengths)
-    return _value(emissions, transitions, start, end, None, lengths)
+    """log Z of each sequence, (B,); its gradient by e is p(y[t] = k). Arguments as for `negative_log_likelihood`."""
+    return value(_checked(emissions, transitions, start, end, None, lengths))
 
 
-def loop(e: Tensor, A: Tensor, start: Tensor, end: Tensor, tags: Optional, lengths: Optional) -> Tensor:
-    """log Z of each sequence, less the score of its tags where there are any, from PyTorch's operations.
+def value(call: Call) -> Tensor:
+    """log Z of each sequence, less the score of its tags where there are any, of a call that is checked."""
+    e = call.emissions
+    if not e.is_cpu or e.dtype not in (torch.float32, torch.float64) or check.transforms():
+        return loop(call)
+    if _traced(call):
+        return _operator(*call, True)[0]
+    if torch.is_grad_enabled() and any(t.requires_grad for t in call[:4]):
+        return _Chain.apply(*call)[0]
+    return _forward(call, False)[0]
+
+
+def loop(call: Call) -> Tensor:
+    """The same from PyTorch's operations.
 
     α[t] = e[t] + log Σ_i exp(α[t-1, i] + A[i]),   α[0] = start + e[0],   log Z = log Σ_j exp(α[n-1, j] + end[j])
     """
+    e, A, start, end, tags, lengths = call
     T, B, _ = e.shape
     if lengths is None:
         lengths = torch.full((B,), T, device=e.device)
@@ -58,14 +83,14 @@ def loop(e: Tensor, A: Tensor, start: Tensor, end: Tensor, tags: Optional, lengt
     α = start + e[0]
     for t in range(1, T):
         α = torch.where(live[t, :, None], e[t] + _log_sum(α[:, :, None] + A), α)
-    value = _log_sum((α + end)[:, :, None])[:, 0]
+    out = _log_sum((α + end)[:, :, None])[:, 0]
     if tags is not None:
         y = torch.where(live, tags, 0)
         last = y.gather(0, (lengths - 1).clamp(min=0)[None])[0]
         steps = torch.where(live, e.gather(2, y[:, :, None])[:, :, 0], 0).sum(0)
         moves = torch.where(live[1:], A[y[:-1], y[1:]], 0).sum(0)
-        value = value - (start[y[0]] + steps + moves + end[last])
-    return torch.where(lengths > 0, value, 0)
+        out = out - (start[y[0]] + steps + moves + end[last])
+    return torch.where(lengths > 0, out, 0)
 
 
 def _log_sum(x: Tensor) -> Tensor:
@@ -77,61 +102,32 @@ def _log_sum(x: Tensor) -> Tensor:
     return torch.where(none, -torch.inf, torch.where(none, 1, total).log()) + most[:, 0]
 
 
-def _check(e: Any, A: Any, start: Any, end: Any, tags: Any, lengths: Lengths | None) -> Optional:
-    """Check the arguments; the lengths, as a tensor."""
+def _checked(e: Any, A: Any, start: Any, end: Any, tags: Any, lengths: Lengths | None) -> Call:
+    """Check the arguments; the lengths become a tensor."""
     if not isinstance(e, Tensor) or e.ndim != 3 or not e.is_floating_point() or 0 in (e.shape[0], e.shape[2]):
         raise ValueError(f"emissions must be floats (T, B, K) with T ≥ 1 and K ≥ 1; got {check._what(e)}")
     T, B, K = e.shape
-    for name, value, letters, shape in (
-        ("transitions", A, "K, K", (K, K)),
-        ("start", start, "K", (K,)),
-        ("end", end, "K", (K,)),
-    ):
-        check._tensor(name, value, letters, shape, (e.dtype, e.device), "emissions are")
+    kind = e.dtype, e.device
+    check._tensor("transitions", A, "K, K", (K, K), kind, "emissions are")
+    check._tensor("start", start, "K", (K,), kind, "emissions are")
+    check._tensor("end", end, "K", (K,), kind, "emissions are")
     if tags is not None and (not isinstance(tags, Tensor) or tags.dtype is not torch.int64):
         raise TypeError(f"tags must be int64; got {check._what(tags)}")
     if tags is not None and (tags.shape != (T, B) or tags.device != e.device):
         raise ValueError(f"tags must have shape (T, B) = {(T, B)} on {e.device}; got {check._what(tags)}")
-    return None if lengths is None else check.checked_lengths(lengths, T, B, e.device)
+    return Call(e, A, start, end, tags, None if lengths is None else check.checked_lengths(lengths, T, B, e.device))
 
 
-def _value(e: Tensor, A: Tensor, start: Tensor, end: Tensor, tags: Optional, lengths: Optional) -> Tensor:
-    tensors = (e, A, start, end, tags, lengths)
-    if not e.is_cpu or e.dtype not in (torch.float32, torch.float64) or check.transforms():
-        return loop(*tensors)
-    save = torch.is_grad_enabled() and any(t.requires_grad for t in tensors[:4] if t is not None)
-    if _traced(tensors):
-        return _operator(*tensors, True)[0]
-    return _Chain.apply(*tensors)[0] if save else _forward(*tensors, False)[0]
-
-
-def _arrays(e: Tensor, A: Tensor, start: Tensor, end: Tensor, tags: Optional, lengths: Optional) -> dict[str, Any]:
+def _arrays(call: Call) -> dict[str, Any]:
     """What the kernels are given, by name: the potentials in float64."""
-    wide = {"transitions": A.double(), "start": start.double(), "end": end.double()}
-    tensors = {"emissions": e, "tags": tags, "lengths": lengths} | wide
-    return {name: None if t is None else _array(t) for name, t in tensors.items()} | {"threads": torch.get_num_threads()}
+    e, A, start, end, tags, lengths = call
+    wide = Call(e, A.double(), start.double(), end.double(), tags, lengths)
+    named = {name: None if t is None else _array(t) for name, t in wide._asdict().items()}
+    return named | {"threads": torch.get_num_threads()}
 
 
 def _array(t: Tensor) -> Any:
     return t.detach().contiguous().numpy()
-
-
-def _forward(
-    e: Tensor,
-    A: Tensor,
-    start: Tensor,
-    end: Tensor,
-    tags: Optional,
-    lengths: Optional,
-    save: bool,
-    empty: Callable[..., Tensor] = _empty,
-) -> tuple[Tensor, Tensor]:
-    """The value, and what the backward pass needs."""
-    value = e.new_empty(e.shape[1], dtype=torch.float64)
-    alpha = empty(value, _kept(e)) if save else value.new_empty(0)
-    out = {"value": value.numpy(), "alpha": alpha.numpy() if save else None}
-    _native.chain_forward(**_arrays(e, A, start, end, tags, lengths), **out)
-    return value.to(e.dtype), alpha
 
 
 def _kept(e: Tensor) -> tuple[int, int, int]:
@@ -140,24 +136,33 @@ def _kept(e: Tensor) -> tuple[int, int, int]:
     return T, (B + 7) // 8 * 8, K
 
 
-def _backward(
-    e: Tensor, A: Tensor, start: Tensor, end: Tensor, tags: Optional, lengths: Optional, alpha: Tensor, dvalue: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _forward(call: Call, save: bool, empty: Callable[..., Tensor] = _empty) -> tuple[Tensor, Tensor]:
+    """The value, and what the backward pass needs."""
+    e = call.emissions
+    out = e.new_empty(e.shape[1], dtype=torch.float64)
+    alpha = empty(out, _kept(e)) if save else out.new_empty(0)
+    _native.chain_forward(**_arrays(call), value=out.numpy(), alpha=alpha.numpy() if save else None)
+    return out.to(e.dtype), alpha
+
+
+def _backward(call: Call, alpha: Tensor, dvalue: Tensor) -> Gradients:
     """The gradients of the first four by that of the value."""
-    de, wide = _empty(e, e.shape), [A.new_empty(t.shape, dtype=torch.float64) for t in (A, start, end)]
+    e, *potentials = call[:4]
+    de, wide = _empty(e, e.shape), [t.new_empty(t.shape, dtype=torch.float64) for t in potentials]
     names = ("demissions", "dtransitions", "dstart", "dend")
     out = {name: g.numpy() for name, g in zip(names, (de, *wide), strict=True)}
-    above = {"alpha": _array(alpha), "dvalue": _array(dvalue.double())}
-    _native.chain_backward(**_arrays(e, A, start, end, tags, lengths), **above, **out)
+    _native.chain_backward(**_arrays(call), alpha=_array(alpha), dvalue=_array(dvalue.double()), **out)
     dA, dstart, dend = (g.to(e.dtype) for g in wide)
     return de, dA, dstart, dend
 
 
-def _checked_forward(e: Tensor, A: Tensor, start: Tensor, end: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
-    tags, lengths, save = others
-    lengths = _check(e, A, start, end, tags, lengths)
+# The operators, which anybody can call.
+
+
+def _checked_forward(*arguments: Any) -> tuple[Tensor, Tensor]:
+    *tensors, save = arguments
     # What is kept has nothing in the padding, where the kernel does not write; who compares operators sees zeros.
-    return _forward(e, A, start, end, tags, lengths, save, Tensor.new_zeros)
+    return _forward(_checked(*tensors), save, Tensor.new_zeros)
 
 
 def _forward_fake(*arguments: Any) -> tuple[Tensor, Tensor]:
@@ -165,18 +170,20 @@ def _forward_fake(*arguments: Any) -> tuple[Tensor, Tensor]:
     return e.new_empty(e.shape[1]), e.new_empty(_kept(e) if save else 0, dtype=torch.float64)
 
 
-def _checked_backward(*arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _checked_backward(*arguments: Any) -> Gradients:
     *tensors, alpha, dvalue = arguments
-    _check(*tensors)
-    if alpha.numel() == 0 and tensors[0].numel():
+    call = _checked(*tensors)
+    e = call.emissions
+    if alpha.numel() == 0 and e.numel():
         raise ValueError("chain must have run with save=True for its gradients; got save=False")
-    check.as_kept("alpha", alpha, alpha.new_empty(_kept(tensors[0]), device="meta"), (torch.float64, alpha.device))
-    return _backward(*tensors, alpha, dvalue)
+    check.as_kept("alpha", alpha, alpha.new_empty(_kept(e), device="meta"), (torch.float64, e.device))
+    check.as_kept("dvalue", dvalue, dvalue.new_empty(e.shape[1], device="meta"), (e.dtype, e.device))
+    return _backward(call, alpha, dvalue)
 
 
-def _backward_fake(*arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _backward_fake(*arguments: Any) -> Gradients:
     e, A, start, end, *_ = arguments
-    return torch.empty_like(e), torch.empty_like(A), torch.empty_like(start), torch.empty_like(end)
+    return e.new_empty(e.shape), A.new_empty(A.shape), start.new_empty(start.shape), end.new_empty(end.shape)
 
 
 def _setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
@@ -185,38 +192,40 @@ def _setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
     ctx.save_for_backward(*inputs[:6], output[1])
 
 
-def _autograd(ctx: Any, dvalue: Optional, _: object) -> tuple[Optional, ...]:
-    *tensors, alpha = ctx.saved_tensors
+def _autograd(ctx: Any, dvalue: Optional, *_: object) -> tuple[Optional, ...]:
+    none = [None] * len(ctx.needs_input_grad)
     if dvalue is None:
-        return (None,) * 7
+        return (*none,)
+    *tensors, alpha = ctx.saved_tensors
+    call = Call(*tensors)
     batched: Any = torch._C._functorch.is_legacy_batchedtensor  # pyright: ignore[reportAttributeAccessIssue]
     if torch.is_grad_enabled() or batched(dvalue) or check.transforms():
-        gradients = _differentiable_gradients(tensors, dvalue)
+        gradients = _differentiable_gradients(call, dvalue)
+    elif _traced((*call, dvalue)):
+        gradients = _backward_operator(*call, alpha, dvalue)
     else:
-        traced = _traced((*tensors, dvalue))
-        gradients = (_backward_operator if traced else _backward)(*tensors, alpha, dvalue)
-    return (*gradients, None, None, None)[:7]
+        gradients = _backward(call, alpha, dvalue)
+    return (*gradients, *none[4:])
 
 
-def _differentiable_gradients(tensors: list[Any], dvalue: Tensor) -> tuple[Optional, ...]:
+def _differentiable_gradients(call: Call, dvalue: Tensor) -> tuple[Tensor, ...]:
     """The same by the loop, for derivatives of derivatives."""
     create_graph = torch.is_grad_enabled()
     with torch.enable_grad():
-        inputs = [t.view_as(t) if t.requires_grad else t.detach().requires_grad_() for t in tensors[:4]]
-        value = loop(*inputs, *tensors[4:])
-    return torch.autograd.grad(value, inputs, dvalue, create_graph=create_graph)
+        # By aliases: one input may depend on another, or be it, and each counts for itself alone here.
+        inputs = [t.view_as(t) if t.requires_grad else t.detach().requires_grad_() for t in call[:4]]
+        out = loop(call._replace(**dict(zip(Call._fields, inputs, strict=False))))
+    return torch.autograd.grad(out, inputs, dvalue, create_graph=create_graph)
 
 
 class _Chain(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor]:
-        outputs = _forward(*arguments, True)
+        outputs = _forward(Call(*arguments), True)
         _setup_context(ctx, arguments, outputs)
         return outputs
 
-    @staticmethod
-    def backward(ctx: Any, dvalue: Optional, other: object) -> tuple[Optional, ...]:
-        return _autograd(ctx, dvalue, other)[:6]
+    backward = staticmethod(_autograd)
 
 
 _potentials = "Tensor emissions, Tensor transitions, Tensor start, Tensor end, Tensor? tags, Tensor? lengths"

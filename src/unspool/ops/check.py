@@ -172,9 +172,7 @@ def transforms() -> str | None:
     return None
 
 
-def _tensor(
-    name: str, value: Any, letters: str, shape: tuple[int, ...], kind: Kind, whose: str = "w_hh is"
-) -> None:
+def _tensor(name: str, value: Any, letters: str, shape: tuple[int, ...], kind: Kind, whose: str = "w_hh is") -> None:
     """Check that it is a tensor of this shape, with the dtype and on the device of the recurrent weight, or another."""
     if not isinstance(value, Tensor):
         raise TypeError(f"{name} must be a tensor of shape ({letters}) = {shape}; got {_what(value)}")
