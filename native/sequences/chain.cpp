@@ -554,12 +554,15 @@ void chain_spans(const Chain& c) {
     const int64_t K = c.tags;
     const Factors f(c.transitions, K, false), reverse(c.transitions, K, true);
     each_group(c, [&](const Group& group, int64_t) {
+        int64_t spans = 0;
+        for (int64_t lane = 0; lane < group.count; ++lane)
+            spans += c.first_span[group.sequence[lane] + 1] - c.first_span[group.sequence[lane]];
+        if (spans == 0) return;
         Rows r(c);
         Buffer<double> alpha(group.steps * K * L), beta(group.steps * K * L), shifts(group.steps * L);
         const auto keep = [&](Buffer<double>& to, int64_t t, const double* row) {
             std::memcpy(to.data() + t * K * L, row, K * L * sizeof(double));
         };
-        if (group.steps == 0) return;
         alphas(c, f, r, group, [&](int64_t t, V shift) {
             keep(alpha, t, r.row);
             store(shifts.data() + t * L, shift);
