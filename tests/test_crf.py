@@ -219,6 +219,9 @@ def test_derivatives(labelled: bool) -> None:
     inputs = tuple(tensors(d).values())
     assert torch.autograd.gradcheck(value, inputs)
     assert torch.autograd.gradgradcheck(value, inputs)
+    rows = torch.autograd.grad(value(*inputs), inputs[0], torch.eye(3, dtype=F64), is_grads_batched=True)[0]
+    for b, row in enumerate(rows):
+        close(row, torch.autograd.grad(value(*inputs)[b], inputs[0])[0])
     tangents = tuple(torch.randn_like(v) for v in inputs)
     _, forward = torch.func.jvp(value, tuple(v.detach() for v in inputs), tangents)
     backward = torch.autograd.grad(value(*inputs), inputs, torch.ones(3, dtype=F64))
@@ -267,6 +270,8 @@ def test_compiled_and_traced_it_is_one_operator() -> None:
     close(compiled(e, tags, lengths=lengths).detach(), crf(e, tags, lengths=lengths).detach())
     compiled(e, tags, lengths=lengths).backward()
     assert crf.transitions.grad is not None
+    mapped = torch.func.vmap(lambda e, tags: crf(e, tags))(e.unsqueeze(2).transpose(0, 1), tags.T.unsqueeze(2))
+    close(mapped.detach(), crf(e, tags, reduction="none").detach())
 
 
 # Each sequence alone

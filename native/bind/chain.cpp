@@ -1,5 +1,5 @@
-// The kernels of a conditional random field as Python functions (sequences/chain.h). Arrays come as NumPy's, each by its
-// name; what the kernels would follow out of bounds is checked here: shapes, lengths, labels, and where spans lie.
+// The kernels of a conditional random field as Python functions (sequences/chain.h). Arrays come as NumPy's, each by
+// its name; what the kernels would follow out of bounds is checked here: shapes, lengths, labels, and where spans lie.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 

@@ -205,8 +205,7 @@ V alphas(const Chain& c, const Factors& f, Rows& r, const Group& group, Visit vi
         r.fetch(c, group, t);
         for (int64_t j = 0; j < K; ++j) store(r.logs + j * L, load(r.logs + j * L) + load(r.emission + j * L));
         const V live = group.live(t), shift = normalise(r.logs, K) + f.top;
-        for (int64_t j = 0; j < K; ++j)
-            store(r.row + j * L, live > 0 ? load(r.logs + j * L) : load(r.row + j * L));
+        for (int64_t j = 0; j < K; ++j) store(r.row + j * L, live > 0 ? load(r.logs + j * L) : load(r.row + j * L));
         total = live > 0 ? total + shift : total;
         visit(t, shift);
     }
@@ -307,7 +306,11 @@ class Gradients {
     double *others, *start, *end;
 
     Gradients(int64_t K, double* memory)
-        : K_(K), products_(K * K * L), chunk_(2 * kChunk * K * L), others(memory), start(memory + K * K),
+        : K_(K),
+          products_(K * K * L),
+          chunk_(2 * kChunk * K * L),
+          others(memory),
+          start(memory + K * K),
           end(start + K) {
         products_.zero();
         std::fill_n(memory, size(K), 0.0);
@@ -383,8 +386,8 @@ void add_borders(Rows& r, const Group& group, int64_t t, Gradients& sums) {
     }
 }
 
-// The N best paths of a sequence. Row r of `scores` has, for each tag, the r-th best of the paths that end there; of equal
-// ones the one with the lower tag before comes first. The best row is made by vectors, the others one by one.
+// The N best paths of a sequence. Row r of `scores` has, for each tag, the r-th best of the paths that end there; of
+// equal ones the one with the lower tag before comes first. The best row is made by vectors, the others one by one.
 class Paths {
     const Chain& c_;
     const int64_t K_, W_, N_;
@@ -424,11 +427,12 @@ class Paths {
                 if (N_ == 1) continue;
                 std::fill_n(used_.data(), K_, 0);
                 if (i >= 0) used_[i] = 1;
-                take(1, [&](int64_t k) { return A_[k * W_ + j]; },
-                     [&](int64_t r, double s, int64_t path) {
-                         next_[r * W_ + j] = s + e;
-                         before[r * K_ + j] = int32_t(path);
-                     });
+                take(
+                    1, [&](int64_t k) { return A_[k * W_ + j]; },
+                    [&](int64_t r, double s, int64_t path) {
+                        next_[r * W_ + j] = s + e;
+                        before[r * K_ + j] = int32_t(path);
+                    });
             }
         }
         for (int64_t k = 0; k < N_ * W_; ++k) scores_[k] = next_[k];
@@ -438,8 +442,15 @@ class Paths {
     static int64_t width(int64_t K) { return (K + L - 1) / L * L; }
 
     Paths(const Chain& c, const double* A)
-        : c_(c), K_(c.tags), W_(width(K_)), N_(c.paths), A_(A), scores_(N_ * W_), next_(N_ * W_),
-          before_(c.steps * N_ * K_), used_(K_) {
+        : c_(c),
+          K_(c.tags),
+          W_(width(K_)),
+          N_(c.paths),
+          A_(A),
+          scores_(N_ * W_),
+          next_(N_ * W_),
+          before_(c.steps * N_ * K_),
+          used_(K_) {
         std::fill_n(next_.data(), N_ * W_, kNever);
     }
 
@@ -453,19 +464,20 @@ class Paths {
         for (int64_t j = 0; j < K_; ++j) scores_[j] = c_.start[j] + emission(c_, 0, b, j);
         for (int64_t t = 1; t < n; ++t) extend(t, b);
         std::fill_n(used_.data(), K_, 0);
-        take(0, [&](int64_t i) { return c_.end[i]; },
-             [&](int64_t r, double s, int64_t path) {
-                 out[r] = s;
-                 for (int64_t t = n - 1; path >= 0; --t) {
-                     c_.best[(t * c_.batch + b) * N_ + r] = path / N_;
-                     path = t > 0 ? before_[(t * N_ + path % N_) * K_ + path / N_] : -1;
-                 }
-             });
+        take(
+            0, [&](int64_t i) { return c_.end[i]; },
+            [&](int64_t r, double s, int64_t path) {
+                out[r] = s;
+                for (int64_t t = n - 1; path >= 0; --t) {
+                    c_.best[(t * c_.batch + b) * N_ + r] = path / N_;
+                    path = t > 0 ? before_[(t * N_ + path % N_) * K_ + path / N_] : -1;
+                }
+            });
     }
 };
 
-// The probability of one span, from both recursions of its group, [step][tag][lane], and the shifts of the first. Within
-// the span the forward recursion runs on over the tags of the sets alone (Culotta & McCallum 2004):
+// The probability of one span, from both recursions of its group, [step][tag][lane], and the shifts of the first.
+// Within the span the forward recursion runs on over the tags of the sets alone (Culotta & McCallum 2004):
 //     f_t[j] = α_t[j] where the set has j at the first step; then e_t[j] + log Σ_i exp(f_t-1[i] + A[i, j])
 //     p = Σ_j exp(f_t[j] + β_t[j]) / Σ_j exp(α_t[j] + β_t[j])        at the last step
 double span(const Chain& c, int64_t s, int64_t b, const double* alpha, const double* beta, const double* shifts) {

@@ -16,8 +16,8 @@
 // largest element at 0, so that its rounding does not grow with time.
 //
 // All arithmetic is in 64 bits. Sequences never meet but in the gradients of the potentials, which are summed in groups
-// of a fixed size, in their order: results have the same bits on any number of threads, and those of one sequence do not
-// depend on the others.
+// of a fixed size, in their order: results have the same bits on any number of threads, and those of one sequence do
+// not depend on the others.
 #pragma once
 
 #include <cstdint>
@@ -48,9 +48,9 @@ struct Chain {
 
     // best: the N paths of the highest scores, best first; of equal ones that with the lower tag, from the last step
     // backwards. -1 in the padding and in paths that do not exist, whose score is -∞.
-    std::int64_t paths;   // N
-    std::int64_t* best;   // (T, B, N)
-    double* scores;       // (B, N)
+    std::int64_t paths;  // N
+    std::int64_t* best;  // (T, B, N)
+    double* scores;      // (B, N)
 
     // spans: the probability that y_t is in the set of step t for all steps of a span. The spans of sequence b are
     // those from first_span[b] to first_span[b + 1]; span s begins at step first_step[s], and its sets are the rows

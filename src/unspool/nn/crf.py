@@ -11,7 +11,7 @@ from torch import Tensor
 from ..arguments import flag, integer, one_of
 from ..chain import Chain, Paths, Span, decode, marginals, n_best, span_posterior
 from ..errors import ArgumentTypeError, UnspoolError
-from ..ops import chain
+from ..ops import chain, check
 from ..ops.problem import Lengths
 from .arguments import check_tensors
 
@@ -99,7 +99,7 @@ class ConditionalRandomField(torch.nn.Module):
         e, tags = self._time_first(emissions, lengths), self._time_first(tags, lengths)
         potentials = self._as_emissions(e)
         value = chain.negative_log_likelihood(e.to(potentials[0].dtype), *potentials, tags, lengths)
-        if not (torch.compiler.is_compiling() or value.is_meta) and value.isposinf().any():
+        if _has_numbers(value) and value.isposinf().any():
             self._refuse(tags, lengths, int(value.isposinf().nonzero()[0]))
         return REDUCTIONS[reduction](value if emissions.ndim == 3 else value[0])
 
@@ -206,6 +206,12 @@ def _masks(allowed: Any, K: int) -> list[np.ndarray | None]:
             raise UnspoolError(f"allowed {name} must be bools of shape {shape}; got {value.dtype} of {value.shape}")
         masks.append(value)
     return masks
+
+
+def _has_numbers(t: Tensor) -> bool:
+    """Whether its numbers may be looked at, which nothing that watches for operators or maps them allows."""
+    watched = torch.compiler.is_compiling() or torch.jit.is_tracing() or t.is_meta
+    return not watched and check.transforms() is None
 
 
 def _array(t: Tensor) -> np.ndarray:
