@@ -66,26 +66,36 @@ struct Group {
     bool lives(int64_t t, int64_t lane) const { return double(t) < lengths[lane]; }
 };
 
+// The sequences, the longest first.
+std::vector<int64_t> ordered(const Chain& c) {
+    std::vector<int64_t> order(c.batch);
+    std::iota(order.begin(), order.end(), 0);
+    const auto before = [&](int64_t a, int64_t b) {
+        return c.lengths[a] == c.lengths[b] ? a < b : c.lengths[a] > c.lengths[b];
+    };
+    if (c.lengths) std::sort(order.begin(), order.end(), before);
+    return order;
+}
+
+Group group_of(const Chain& c, const std::vector<int64_t>& order, int64_t g) {
+    Group group;
+    for (int64_t k = g * L; k < std::min(c.batch, (g + 1) * L); ++k) {
+        group.sequence[group.count] = order[k];
+        group.lengths[group.count++] = double(length(c, order[k]));
+    }
+    group.steps = int64_t(group.lengths[0]);
+    return group;
+}
+
 // Calls body(group, its number) for all groups; threads take them as they come.
 template <class Body>
 void each_group(const Chain& c, Body body) {
-    std::vector<int64_t> order(c.batch);
-    std::iota(order.begin(), order.end(), 0);
-    const auto longer = [&](int64_t a, int64_t b) { return c.lengths[a] > c.lengths[b]; };
-    if (c.lengths) std::stable_sort(order.begin(), order.end(), longer);
+    const auto order = ordered(c);
     const int64_t groups = (c.batch + L - 1) / L;
     const bool small = c.steps * c.batch * c.tags * c.tags < kSmall;
     std::atomic<int64_t> next{0};
     parallel(small ? 1 : int(std::min<int64_t>(c.threads, groups)), [&](int) {
-        for (int64_t g; (g = next++) < groups;) {
-            Group group;
-            for (int64_t k = g * L; k < std::min(c.batch, (g + 1) * L); ++k) {
-                group.sequence[group.count] = order[k];
-                group.lengths[group.count++] = double(length(c, order[k]));
-            }
-            group.steps = int64_t(group.lengths[0]);
-            body(group, g);
-        }
+        for (int64_t g; (g = next++) < groups;) body(group_of(c, order, g), g);
     });
 }
 
@@ -117,6 +127,7 @@ void multiply(const double* weights, const Factors& f, int64_t j, double* sums) 
 #pragma GCC unroll 8
         for (int n = 0; n < N; ++n) total[n] += w * factors[n];
     }
+#pragma GCC unroll 8
     for (int n = 0; n < N; ++n) store(sums + (j + n) * L, total[n]);
 }
 
@@ -262,7 +273,9 @@ double score(const Chain& c, int64_t b) {
 template <int M, int N>
 void add_tile(double* to, int64_t K, const double* a, const double* b, int64_t steps) {
     V total[M][N];
+#pragma GCC unroll 4
     for (int m = 0; m < M; ++m)
+#pragma GCC unroll 4
         for (int n = 0; n < N; ++n) total[m][n] = load(to + (m * K + n) * L);
     for (int64_t s = 0; s < steps; ++s, a += K * L, b += K * L)
 #pragma GCC unroll 4
@@ -271,7 +284,9 @@ void add_tile(double* to, int64_t K, const double* a, const double* b, int64_t s
 #pragma GCC unroll 4
             for (int n = 0; n < N; ++n) total[m][n] += w * load(b + n * L);
         }
+#pragma GCC unroll 4
     for (int m = 0; m < M; ++m)
+#pragma GCC unroll 4
         for (int n = 0; n < N; ++n) store(to + (m * K + n) * L, total[m][n]);
 }
 
