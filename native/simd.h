@@ -214,4 +214,32 @@ UNSPOOL_INLINE V sigmoid(V x) {
     return 1 / (1 + (power * fraction + power));
 }
 
+// e^x for x <= 0; 0 where x is below -700, and for -∞.
+UNSPOOL_INLINE Vec<double> exp_of_negative(Vec<double> x) {
+    constexpr double least = -700;
+    const auto [power, fraction] = exponential(clamp<Vec<double>>(x, Vec<double>{} + least, Vec<double>{} - least), 1);
+    return x < least ? Vec<double>{} : power * fraction + power;
+}
+
+// ln x for a normal x > 0; NaN stays NaN. x = 2^n (1 + f) with √½ <= 1 + f < √2, and with s = f / (2 + f)
+//     ln(1 + f) = 2 artanh s = f - (f²/2 - s (f²/2 + R(s²)))
+// where R is the minimax polynomial of fdlibm's e_log.c (below 1 ulp); ln 2 in two parts, as above.
+UNSPOOL_INLINE Vec<double> ln(Vec<double> x) {
+    using Bits = VectorOf<double>::Bits;
+    constexpr double shifter = 6755399441055744.0;  // 1.5 * 2^52: its low bits are an integer's
+    constexpr int64_t one = 0x3ff0000000000000, root_of_half = 0x3fe6a09e00000000, mantissa = 0x000fffffffffffff;
+    const Bits bits = (Bits)x + (one - root_of_half);
+    const Vec<double> n = (Vec<double>)((bits >> 52) - 1023 + (Bits)broadcast(shifter)) - shifter;
+    const Vec<double> f = (Vec<double>)((bits & mantissa) + root_of_half) - 1;
+    const Vec<double> s = f / (f + 2), z = s * s, half = f * f * 0.5;
+    Vec<double> p = z * 1.479819860511658591e-01 + 1.531383769920937332e-01;
+    p = p * z + 1.818357216161805012e-01;
+    p = p * z + 2.222219843214978396e-01;
+    p = p * z + 2.857142874366239149e-01;
+    p = p * z + 3.999999999940941908e-01;
+    p = p * z + 6.666666666666735130e-01;
+    const Vec<double> low = s * (half + p * z) + n * 1.90821492927058770002e-10;
+    return n * 6.93147180369123816490e-01 - (half - low - f) + (x - x);
+}
+
 }  // namespace unspool::UNSPOOL_ISA

@@ -13,8 +13,8 @@ import pytest
 @pytest.mark.parametrize(
     "source",
     [
-        *("sequences/float32", "sequences/float64", "sequences/kernels", "steps/network"),
-        *("steps/architecture", "sets", "c/folder"),
+        *("sequences/float32", "sequences/float64", "sequences/kernels", "sequences/chain"),
+        *("steps/network", "steps/architecture", "sets", "c/folder"),
     ],
 )
 def test_neon_compiles(source):

@@ -29,7 +29,7 @@ WITHOUT = {
     "torch": [
         "unspool", "unspool.data", "unspool.stream", "unspool.saved.small", "unspool.saved.card", "unspool.cli.main",
         "unspool.cli.fit", "unspool.tasks.options", "unspool.tasks.language_model.saved", "unspool.train.plan",
-        "unspool.train.run_folder", "unspool.data.readers.tables",
+        "unspool.train.run_folder", "unspool.data.readers.tables", "unspool.chain",
     ],
     "sklearn": ["unspool.cli.main", "unspool.tasks.options", "unspool.stream"],
 }  # fmt: skip

@@ -25,7 +25,7 @@ namespace nb = nanobind;
 namespace unspool {
 
 // The set in use; `use` changes it, for tests and comparisons.
-static const Kernels*& chosen() {
+const Kernels*& chosen() {
     static const Kernels* set = kernel_sets().front();
     return set;
 }
@@ -262,12 +262,14 @@ static double fma_peak(double seconds) {
 }
 
 void bind_network(nb::module_& m);  // network.cpp
+void bind_chain(nb::module_& m);    // chain.cpp
 
 }  // namespace unspool
 
 NB_MODULE(_native, m) {
     using namespace unspool;
     bind_network(m);
+    bind_chain(m);
     m.attr("CELLS") = cells();
     m.attr("LARGE") = Memory::kLarge;
     m.def("forward", forward, nb::arg("float64"), nb::arg("problem"),

@@ -14,6 +14,12 @@ void forward(const Problem<T>& p);
 template <class T>
 void backward(const Problem<T>& p);
 
+// chain.cpp has these.
+void chain_forward(const Chain& c);
+void chain_backward(const Chain& c);
+void chain_best(const Chain& c);
+void chain_spans(const Chain& c);
+
 // A chain of independent fused multiply-adds in every accumulator register, the fastest thing the core can do.
 double fma_peak(double seconds) {
     using Clock = std::chrono::steady_clock;
@@ -35,7 +41,16 @@ double fma_peak(double seconds) {
 }
 
 extern const Kernels kernels;
-const Kernels kernels{UNSPOOL_TEXT(UNSPOOL_ISA), supported,        forward<float>, forward<double>,
-                      backward<float>,           backward<double>, fma_peak};
+const Kernels kernels{UNSPOOL_TEXT(UNSPOOL_ISA),
+                      supported,
+                      forward<float>,
+                      forward<double>,
+                      backward<float>,
+                      backward<double>,
+                      chain_forward,
+                      chain_backward,
+                      chain_best,
+                      chain_spans,
+                      fma_peak};
 
 }  // namespace unspool::UNSPOOL_ISA

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "../words.h"
+#include "chain.h"
 
 namespace unspool {
 
@@ -45,6 +46,10 @@ struct Kernels {
     void (*forward_f64)(const Problem<double>&);
     void (*backward_f32)(const Problem<float>&);
     void (*backward_f64)(const Problem<double>&);
+    void (*chain_forward)(const Chain&);
+    void (*chain_backward)(const Chain&);
+    void (*chain_best)(const Chain&);
+    void (*chain_spans)(const Chain&);
     double (*fma_peak)(double seconds);  // float32 operations a second of one core
 };
 

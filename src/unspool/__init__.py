@@ -16,6 +16,7 @@ from .errors import UnspoolError as UnspoolError
 from .lazy import attributes
 
 if TYPE_CHECKING:
+    from . import chain as chain
     from . import data as data
     from . import nn as nn
     from . import ops as ops
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 __getattr__, _names = attributes(
     __name__,
     {
-        **dict.fromkeys(("data", "nn", "ops", "train"), ""),
+        **dict.fromkeys(("chain", "data", "nn", "ops", "train"), ""),
         "LanguageModel": "tasks.language_model.estimator",
         "Stream": "stream",
         "Training": "tasks.estimator",

@@ -172,15 +172,15 @@ def transforms() -> str | None:
     return None
 
 
-def _tensor(name: str, value: Any, letters: str, shape: tuple[int, ...], kind: Kind) -> None:
-    """Check that it is a tensor of this shape, with the dtype and on the device of the recurrent weight."""
+def _tensor(name: str, value: Any, letters: str, shape: tuple[int, ...], kind: Kind, whose: str = "w_hh is") -> None:
+    """Check that it is a tensor of this shape, with the dtype and on the device of the recurrent weight, or another."""
     if not isinstance(value, Tensor):
         raise TypeError(f"{name} must be a tensor of shape ({letters}) = {shape}; got {_what(value)}")
     if value.shape != shape:
         raise ValueError(f"{name} must have shape ({letters}) = {shape}; got {tuple(value.shape)}")
     dtype, device = kind
     if value.dtype is not dtype or value.device != device:
-        raise TypeError(f"{name} must be {dtype} on {device}, as w_hh is; got {value.dtype} on {value.device}")
+        raise TypeError(f"{name} must be {dtype} on {device}, as {whose}; got {value.dtype} on {value.device}")
 
 
 def _what(value: Any) -> str:
