@@ -1,4 +1,4 @@
-// Matrix-vector products for single steps.
+// Products for single steps, of one session or of many.
 //
 // A step of one sequence reads every weight once and does two operations with it: it is bound by the bandwidth of the
 // cache that holds the weights. So the weights are packed once, when the network is loaded, in the order in which a
@@ -19,7 +19,17 @@
 // For int8 x is rounded to 16 bits once a step. Even and odd k are taken apart by a mask and a shift, which is why x is
 // kept in the order 0 2 1 3. Sums are exact integers, so that their order changes nothing.
 //
-// The same products serve many sessions: `multiply` takes R of them at a time, which read each weight once.
+// A multiply-add takes four cycles and two begin in each, so that some eight sums must be under way. There are two ways
+// to have them, and both add up a number in the same order, so that the bits of a session do not depend on how many it
+// is stepped with:
+//
+//     one row      several panels side by side         x[k] times  p0: v0 v1 v2  p1: v0 v1 v2  p2: v0 v1 v2
+//     many rows    a tile of rows by one panel         x0[k], x1[k], x2[k], ...  times  p: v0 v1 v2
+//
+//     sum = start + x[0] w[0] + x[1] w[1] + ...        one chain of multiply-adds for each number
+//
+// A matrix of too few panels for that has several chains, each over a part of k: one row runs them side by side, a tile
+// one after another, and both add them to the first one in turn.
 #pragma once
 
 #include <algorithm>
@@ -149,25 +159,41 @@ struct Int8 {
     }
 };
 
+// What one product makes the sums of: some panels for one row, or one panel for some rows. Sum i, NV vectors, belongs to
+// panel_of(i) and row_of(i).
+struct Block {
+    std::int64_t panel, row, panels, rows;
+    std::int64_t count() const { return panels * rows; }
+    std::int64_t panel_of(std::int64_t i) const { return rows > 1 ? panel : panel + i; }
+    std::int64_t row_of(std::int64_t i) const { return rows > 1 ? row + i : row; }
+};
+
 // A matrix of a network in panels. `order(panel, v, lane)` says which row goes where; -1 is a row of zeros.
 template <class W, int NV>
 class WeightPanels {
+    using Source = typename W::Source;
+    using Sum = typename W::Sum;
+    static constexpr bool exact = !std::is_same_v<Sum, Floats>;  // in integers: chains change nothing
+    static constexpr int split = NV >= 4 ? 2 : 4;                // chains of a narrow matrix
+
     Buffer<typename W::Stored> data_;
     Buffer<float> scales_;
     std::int64_t panels_ = 0, groups_ = 0;
+    bool narrow_ = false;
 
   public:
     static constexpr int width = NV * kVector;
     static constexpr int tile = kAccumulators / NV;  // rows that share a pass over the weights
+    static constexpr int together = 12 / NV;         // panels that one row takes side by side
 
     template <class Order>
     void pack(const Tensor& matrix, std::int64_t columns, std::int64_t stride, std::int64_t offset, std::int64_t panels,
               const Order& order) {
-        panels_ = panels, groups_ = padded(columns) / W::group;
-        data_.resize(panels * groups_ * W::group * width);
+        panels_ = panels, groups_ = padded(columns) / W::group, narrow_ = panels * NV < 6;
+        data_.resize(panels * panel_size());
         data_.zero();
         if constexpr (W::number == Number::int8)
-            for (std::int64_t i = 0; i < panels * groups_ * W::group * width; i += 2) data_[i] = -128;
+            for (std::int64_t i = 0; i < panels * panel_size(); i += 2) data_[i] = -128;
         if (W::number == Number::int8) scales_.resize(panels * width), scales_.zero();
         const auto* from = static_cast<const typename W::Stored*>(matrix.data);
         const std::int64_t length = matrix_columns(matrix);
@@ -185,21 +211,51 @@ class WeightPanels {
     std::int64_t bytes() const { return panels_ * groups_ * width * 4; }
     std::int64_t depth() const { return groups_ * W::group; }
 
-    // acc[r][v] += the product of panel p and x[r].
-    template <int R>
-    UNSPOOL_INLINE void multiply(std::int64_t p, const typename W::Source* x, Floats (&acc)[R][NV]) const {
-        constexpr int split = R * NV >= 8 ? 1 : R * NV >= 4 ? 2 : 4;  // chains, to hide the latency of an addition
-        typename W::Sum sum[split][R][NV] = {};
-        if constexpr (std::is_same_v<typename W::Sum, Floats>)
+    // Sum i of `sums` becomes start[i * step ...] + the product of its panel and x[its row]. A tile that rows do not
+    // fill is filled with the last of them, so that there is room for `tile` sums.
+    void multiply(const Block& of, const Source* x, const float* start, std::int64_t step, float* sums) const {
+        if (of.rows > 1) return many_rows(of.panel, of.rows, x + of.row, start, step, sums);
+        if (!narrow_) return one_row<together>(of.panel, of.panels, x[of.row], start, step, sums);
+        for (std::int64_t i = 0; i < of.panels; ++i)
+            panels_of_row<1, split>(of.panel + i, x[of.row], start + i * step, step, sums + i * width);
+    }
+
+  private:
+    std::int64_t panel_size() const { return groups_ * width * W::group; }
+
+    // Sums of integers become numbers, all in the same way.
+    UNSPOOL_INLINE void finish(std::int64_t p, int v, const Source& x, const float* start, Sum sum, float* to) const {
+        if constexpr (exact)
+            store(to + v * kVector,
+                  load(start + v * kVector) + __builtin_convertvector(sum - x.offset, Floats) *
+                                                  (x.scale * load(&scales_[p * width + v * kVector])));
+        else
+            store(to + v * kVector, sum);
+    }
+    UNSPOOL_INLINE static Sum first(const float* start, int v) {
+        if constexpr (exact) return Sum{};
+        else return load(start + v * kVector);
+    }
+
+    [[gnu::noinline]] void many_rows(std::int64_t p, std::int64_t rows, const Source* x, const float* start,
+                                     std::int64_t step, float* sums) const {
+        constexpr int R = tile;
+        Source from[R];
+        const float* starts[R];
+        for (int r = 0; r < R; ++r) {
+            const std::int64_t row = std::min<std::int64_t>(r, rows - 1);
+            from[r] = x[row], starts[r] = start + row * step;
+        }
+        const int chains = narrow_ && !exact ? split : 1;
+        for (int s = 0; s < chains; ++s) {
+            Sum sum[R][NV];
 #pragma GCC unroll 12
             for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-                for (int v = 0; v < NV; ++v) sum[0][r][v] = acc[r][v];
-        const auto* w = data_.data() + p * groups_ * width * W::group;
-        // kPad features make a number of groups that split divides.
-        for (std::int64_t k = 0; k < groups_; k += split)
-#pragma GCC unroll 4
-            for (int s = 0; s < split; ++s, w += width * W::group) {
+                for (int v = 0; v < NV; ++v) sum[r][v] = s ? Sum{} : first(starts[r], v);
+            const std::int64_t begin = groups_ / chains * s, end = groups_ / chains * (s + 1);
+            const auto* w = data_.data() + p * panel_size() + begin * width * W::group;
+            for (std::int64_t k = begin; k < end; ++k, w += width * W::group) {
                 // The fewer of the two stay in registers beside the sums.
                 if constexpr (R > NV) {
                     decltype(W::weights(w)) weights[NV];
@@ -207,36 +263,75 @@ class WeightPanels {
                     for (int v = 0; v < NV; ++v) weights[v] = W::weights(w + v * kVector * W::group);
 #pragma GCC unroll 12
                     for (int r = 0; r < R; ++r) {
-                        const auto factor = W::factor(x[r], k + s);
+                        const auto factor = W::factor(from[r], k);
 #pragma GCC unroll 4
-                        for (int v = 0; v < NV; ++v) W::add(sum[s][r][v], factor, weights[v]);
+                        for (int v = 0; v < NV; ++v) W::add(sum[r][v], factor, weights[v]);
                     }
                 } else {
-                    decltype(W::factor(x[0], 0)) factor[R];
+                    decltype(W::factor(from[0], 0)) factor[R];
 #pragma GCC unroll 12
-                    for (int r = 0; r < R; ++r) factor[r] = W::factor(x[r], k + s);
+                    for (int r = 0; r < R; ++r) factor[r] = W::factor(from[r], k);
 #pragma GCC unroll 4
                     for (int v = 0; v < NV; ++v) {
                         const auto weights = W::weights(w + v * kVector * W::group);
 #pragma GCC unroll 12
-                        for (int r = 0; r < R; ++r) W::add(sum[s][r][v], factor[r], weights);
+                        for (int r = 0; r < R; ++r) W::add(sum[r][v], factor[r], weights);
                     }
                 }
             }
 #pragma GCC unroll 12
-        for (int r = 0; r < R; ++r)
+            for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+                for (int v = 0; v < NV; ++v) {
+                    if constexpr (!exact)
+                        if (s) sum[r][v] = load(sums + r * width + v * kVector) + sum[r][v];
+                    finish(p, v, from[r], starts[r], sum[r][v], sums + r * width);
+                }
+        }
+    }
+
+    // All panels of a row: P at a time, which is `together`, and what is left.
+    template <int P>
+    void one_row(std::int64_t p, std::int64_t panels, const Source& x, const float* start, std::int64_t step,
+                 float* sums) const {
+        for (; panels >= P; p += P, panels -= P, start += P * step, sums += P * width)
+            panels_of_row<P, 1>(p, x, start, step, sums);
+        if constexpr (P > 1)
+            if (panels) one_row<P - 1>(p, panels, x, start, step, sums);
+    }
+
+    template <int P, int S>
+    [[gnu::noinline]] void panels_of_row(std::int64_t p0, const Source& from, const float* start, std::int64_t step,
+                                         float* sums) const {
+        const Source x = from;
+        const std::int64_t part = groups_ / S, panel = panel_size();
+        Sum sum[S][P][NV] = {};
+#pragma GCC unroll 12
+        for (int p = 0; p < P; ++p)
+#pragma GCC unroll 4
+            for (int v = 0; v < NV; ++v) sum[0][p][v] = first(start + p * step, v);
+        const auto* w = data_.data() + p0 * panel;
+        for (std::int64_t k = 0; k < part; ++k, w += width * W::group)
+#pragma GCC unroll 4
+            for (int s = 0; s < S; ++s) {
+                const auto factor = W::factor(x, k + s * part);
+#pragma GCC unroll 12
+                for (int p = 0; p < P; ++p)
+#pragma GCC unroll 4
+                    for (int v = 0; v < NV; ++v)
+                        W::add(sum[s][p][v], factor,
+                               W::weights(w + p * panel + (s * part * width + v * kVector) * W::group));
+            }
+#pragma GCC unroll 12
+        for (int p = 0; p < P; ++p)
 #pragma GCC unroll 4
             for (int v = 0; v < NV; ++v) {
 #pragma GCC unroll 4
-                for (int s = 1; s < split; ++s) sum[0][r][v] += sum[s][r][v];
-                if constexpr (std::is_same_v<typename W::Sum, Floats>) acc[r][v] = sum[0][r][v];
-                else
-                    acc[r][v] += __builtin_convertvector(sum[0][r][v] - x[r].offset, Floats) *
-                                 (x[r].scale * load(&scales_[p * width + v * kVector]));
+                for (int s = 1; s < S; ++s) sum[0][p][v] += sum[s][p][v];
+                finish(p0 + p, v, x, start + p * step, sum[0][p][v], sums + p * width);
             }
     }
 
-  private:
     void put(std::int64_t at, typename W::Stored value) {
         data_[at] = value;
         if constexpr (W::number == Number::int8)
