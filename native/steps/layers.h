@@ -33,7 +33,7 @@ struct Feed {
 };
 
 // The vectors that a product multiplies, as its kind of weights wants them: int8 wants copies in 16 bits, which are
-// made here once a step, for all panels.
+// made here once a step, for all panels. Tiles that rows do not fill are filled with the last one.
 template <class W>
 class Sources {
     Buffer<std::int16_t> copies_;
@@ -46,6 +46,7 @@ class Sources {
         if (W::copies) copies_.resize(kRows * depth);
         for (std::int64_t r = 0; r < rows; ++r)
             list_[r] = W::source(from(r), depth, W::copies ? &copies_[r * depth] : nullptr);
+        if (rows > 1) std::fill(&list_[rows], &list_[padded(rows, kAccumulators)], list_[rows - 1]);
         return list_.data();
     }
 };
@@ -68,42 +69,46 @@ UNSPOOL_INLINE Floats whole(const Pointwise& cell, const Place<float>& at, Float
     return cell.forward(at, a, u, kVector, false);
 }
 
-// Uses the sums of a block. It is compiled once for all blocks: with copies of the code, a compiler might round a sum of
-// two products one way in one of them and the other way in the other.
-template <int NV, class Finish>
-[[gnu::noinline]] void finish_all(const Finish& finish, const Block& block, const float* sums) {
-    for (std::int64_t i = 0; i < block.count(); ++i, sums += NV * kVector) {
-        Floats a[NV];
-        for (int v = 0; v < NV; ++v) a[v] = load(sums + v * kVector);
-        finish(block.panel_of(i), block.row_of(i), a);
+// The products of a row, some panels at a time, there or back.
+template <int Parts, int NV, int Together, class Product>
+UNSPOOL_INLINE void one_row(std::int64_t r, std::int64_t panels, bool backwards, const Product& product, float* sums) {
+    const std::int64_t groups = (panels + Together - 1) / Together;
+    for (std::int64_t i = 0; i < groups; ++i) {
+        const std::int64_t g = backwards ? groups - 1 - i : i;
+        const std::int64_t begin = g * panels / groups, end = (g + 1) * panels / groups;
+        for (int part = 0; part < Parts; ++part)
+            product(part, Block{begin, r, end - begin, 1}, sums + begin * NV * kVector);
     }
 }
 
-// For all panels and rows, product(part, block, sums) makes pre-activations and finish(p, r, a) uses them. The parts
-// follow each other, for all rows, so that the weights of each stay in the L1 cache. Of a single row all products come
-// first and then the cells, whose long chains of operations hide each other. Rows that fill half a tile make one.
+// For all panels and rows, product(part, block, sums) makes pre-activations and finish(p, r, a) uses them. Of rows that
+// fill tiles, or half of the last one, the parts of a panel follow each other, so that the weights of each stay in the
+// L1 cache. Of a single row all products come first and then the cells, whose long chains of operations hide each other.
+// There is one place where cells are computed: in a copy of it a compiler might round a sum of products another way.
 template <int Parts, class W, int NV, class Product, class Finish>
-void sweep(std::int64_t rows, std::int64_t panels, Scratch<W>& scratch, const Product& product, const Finish& finish) {
+UNSPOOL_INLINE void sweep(std::int64_t rows, std::int64_t panels, Scratch<W>& scratch, const Product& product,
+                          const Finish& finish) {
     constexpr int tile = WeightPanels<W, NV>::tile, together = WeightPanels<W, NV>::together, size = NV * kVector;
     const std::int64_t tiled = rows % tile >= (tile + 1) / 2 ? rows : rows / tile * tile;
+    const std::int64_t passes = tiled ? panels : 0;
     scratch.sums.resize(std::max(panels, padded(tiled, tile)) * size);
-    float* const sums = scratch.sums.data();
-    for (std::int64_t i = 0; tiled && i < panels; ++i)
-        for (int part = 0; part < Parts; ++part)
-            for (std::int64_t r = 0; r < tiled; r += tile) {
-                const std::int64_t p = scratch.backwards ? panels - 1 - i : i;
-                const Block block{p, r, 1, std::min<std::int64_t>(tile, tiled - r)};
-                product(part, block, sums + r * size);
-                if (part + 1 == Parts) finish_all<NV>(finish, block, sums + r * size);
+    for (std::int64_t i = 0; i < passes + rows - tiled; ++i) {
+        const bool many = i < passes;
+        const std::int64_t p = scratch.backwards ? panels - 1 - i : i;
+        const std::int64_t first = many ? 0 : tiled + i - passes, last = many ? tiled : first + 1;
+        for (int part = many ? 0 : Parts - 1; part < Parts; ++part)
+            for (std::int64_t r = first; r < last; r += tile) {
+                float* sums = &scratch.sums[many ? r * size : 0];
+                const Block done = many ? Block{p, r, 1, std::min<std::int64_t>(tile, tiled - r)} : Block{0, r, panels, 1};
+                if (many) product(part, done, sums);
+                else one_row<Parts, NV, together>(r, panels, scratch.backwards, product, sums);
+                if (part + 1 < Parts) continue;
+                for (std::int64_t j = 0; j < done.count(); ++j, sums += size) {
+                    Floats a[NV];
+                    for (int v = 0; v < NV; ++v) a[v] = load(sums + v * kVector);
+                    finish(done.panel_of(j), done.row_of(j), a);
+                }
             }
-    const std::int64_t groups = (panels + together - 1) / together;
-    for (std::int64_t r = tiled; r < rows; ++r) {
-        for (std::int64_t i = 0; i < groups; ++i) {
-            const std::int64_t g = scratch.backwards ? groups - 1 - i : i;
-            const std::int64_t begin = g * panels / groups, end = (g + 1) * panels / groups;
-            for (int part = 0; part < Parts; ++part) product(part, Block{begin, r, end - begin, 1}, sums + begin * size);
-        }
-        finish_all<NV>(finish, Block{0, r, panels, 1}, sums);
     }
 }
 
@@ -165,7 +170,7 @@ struct Input {
         return sources.prepare(rows, weights.depth(), [&](std::int64_t r) { return feed[r].x; });
     }
     // The sums of a block become start + the product.
-    void begin(const Block& block, const Feed* feed, const typename W::Source* x, const Starts<NV>& start,
+    UNSPOOL_INLINE void begin(const Block& block, const Feed* feed, const typename W::Source* x, const Starts<NV>& start,
                float* sums) const {
         constexpr int size = NV * kVector;
         if (!stride) return weights.multiply(block, x, start.at(block.panel), block.rows > 1 ? 0 : size, sums);
@@ -174,12 +179,13 @@ struct Input {
             const float* product = &table[feed[block.row_of(i)].token * stride + p * size];
             for (int v = 0; v < size; v += kVector) store(sums + v, load(start.at(p) + v) + load(product + v));
         }
+        if (block.rows > 1) std::fill_n(sums, (WeightPanels<W, NV>::tile - block.rows) * size, 0.0f);
     }
 };
 
 // The sums of a block go on with another product.
 template <class W, int NV>
-void go_on(const WeightPanels<W, NV>& weights, const Block& block, const typename W::Source* x, float* sums) {
+UNSPOOL_INLINE void go_on(const WeightPanels<W, NV>& weights, const Block& block, const typename W::Source* x, float* sums) {
     weights.multiply(block, x, sums, NV * kVector, sums);
 }
 

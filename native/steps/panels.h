@@ -174,7 +174,7 @@ class WeightPanels {
     using Source = typename W::Source;
     using Sum = typename W::Sum;
     static constexpr bool exact = !std::is_same_v<Sum, Floats>;  // in integers: chains change nothing
-    static constexpr int split = NV >= 4 ? 2 : 4;                // chains of a narrow matrix
+    static constexpr int split = 2;                            // chains of a narrow matrix
 
     Buffer<typename W::Stored> data_;
     Buffer<float> scales_;
@@ -184,12 +184,12 @@ class WeightPanels {
   public:
     static constexpr int width = NV * kVector;
     static constexpr int tile = kAccumulators / NV;  // rows that share a pass over the weights
-    static constexpr int together = 12 / NV;         // panels that one row takes side by side
+    static constexpr int together = W::group == 2 ? 12 / NV : std::max(6 / NV, 1);         // panels that one row takes side by side
 
     template <class Order>
     void pack(const Tensor& matrix, std::int64_t columns, std::int64_t stride, std::int64_t offset, std::int64_t panels,
               const Order& order) {
-        panels_ = panels, groups_ = padded(columns) / W::group, narrow_ = panels * NV < 6;
+        panels_ = panels, groups_ = padded(columns) / W::group, narrow_ = panels == 1 && NV < 4;
         data_.resize(panels * panel_size());
         data_.zero();
         if constexpr (W::number == Number::int8)
@@ -211,124 +211,91 @@ class WeightPanels {
     std::int64_t bytes() const { return panels_ * groups_ * width * 4; }
     std::int64_t depth() const { return groups_ * W::group; }
 
-    // Sum i of `sums` becomes start[i * step ...] + the product of its panel and x[its row]. A tile that rows do not
-    // fill is filled with the last of them, so that there is room for `tile` sums.
-    void multiply(const Block& of, const Source* x, const float* start, std::int64_t step, float* sums) const {
-        if (of.rows > 1) return many_rows(of.panel, of.rows, x + of.row, start, step, sums);
-        if (!narrow_) return one_row<together>(of.panel, of.panels, x[of.row], start, step, sums);
-        for (std::int64_t i = 0; i < of.panels; ++i)
-            panels_of_row<1, split>(of.panel + i, x[of.row], start + i * step, step, sums + i * width);
+    // Sum i of `sums` becomes start[i * step ...] + the product of its panel and x[its row]. Of rows there are always
+    // `tile`, whatever of them is wanted.
+    UNSPOOL_INLINE void multiply(const Block& of, const Source* x, const float* start, std::int64_t step,
+                                 float* sums) const {
+        x += of.row;
+        const std::int64_t part = std::uint64_t(groups_) / split;  // kPad has whole ones
+        if (of.rows == 1 && narrow_) sums_of<1, 1, split>(of.panel, x, 0, part, start, step, sums);
+        else if (of.rows == 1) one_row<together>(of.panel, of.panels, x, start, step, sums);
+        else if (!narrow_ || exact) sums_of<tile, 1, 1>(of.panel, x, 0, groups_, start, step, sums);
+        else
+            for (int s = 0; s < split; ++s)
+                sums_of<tile, 1, 1>(of.panel, x, s * part, part, s ? nullptr : start, step, sums);
     }
 
   private:
     std::int64_t panel_size() const { return groups_ * width * W::group; }
 
-    // Sums of integers become numbers, all in the same way.
-    UNSPOOL_INLINE void finish(std::int64_t p, int v, const Source& x, const float* start, Sum sum, float* to) const {
-        if constexpr (exact)
-            store(to + v * kVector,
-                  load(start + v * kVector) + __builtin_convertvector(sum - x.offset, Floats) *
-                                                  (x.scale * load(&scales_[p * width + v * kVector])));
-        else
-            store(to + v * kVector, sum);
-    }
-    UNSPOOL_INLINE static Sum first(const float* start, int v) {
-        if constexpr (exact) return Sum{};
-        else return load(start + v * kVector);
-    }
-
-    [[gnu::noinline]] void many_rows(std::int64_t p, std::int64_t rows, const Source* x, const float* start,
-                                     std::int64_t step, float* sums) const {
-        constexpr int R = tile;
-        Source from[R];
-        const float* starts[R];
-        for (int r = 0; r < R; ++r) {
-            const std::int64_t row = std::min<std::int64_t>(r, rows - 1);
-            from[r] = x[row], starts[r] = start + row * step;
-        }
-        const int chains = narrow_ && !exact ? split : 1;
-        for (int s = 0; s < chains; ++s) {
-            Sum sum[R][NV];
-#pragma GCC unroll 12
-            for (int r = 0; r < R; ++r)
-#pragma GCC unroll 4
-                for (int v = 0; v < NV; ++v) sum[r][v] = s ? Sum{} : first(starts[r], v);
-            const std::int64_t begin = groups_ / chains * s, end = groups_ / chains * (s + 1);
-            const auto* w = data_.data() + p * panel_size() + begin * width * W::group;
-            for (std::int64_t k = begin; k < end; ++k, w += width * W::group) {
-                // The fewer of the two stay in registers beside the sums.
-                if constexpr (R > NV) {
-                    decltype(W::weights(w)) weights[NV];
-#pragma GCC unroll 4
-                    for (int v = 0; v < NV; ++v) weights[v] = W::weights(w + v * kVector * W::group);
-#pragma GCC unroll 12
-                    for (int r = 0; r < R; ++r) {
-                        const auto factor = W::factor(from[r], k);
-#pragma GCC unroll 4
-                        for (int v = 0; v < NV; ++v) W::add(sum[r][v], factor, weights[v]);
-                    }
-                } else {
-                    decltype(W::factor(from[0], 0)) factor[R];
-#pragma GCC unroll 12
-                    for (int r = 0; r < R; ++r) factor[r] = W::factor(from[r], k);
-#pragma GCC unroll 4
-                    for (int v = 0; v < NV; ++v) {
-                        const auto weights = W::weights(w + v * kVector * W::group);
-#pragma GCC unroll 12
-                        for (int r = 0; r < R; ++r) W::add(sum[r][v], factor[r], weights);
-                    }
-                }
-            }
-#pragma GCC unroll 12
-            for (int r = 0; r < R; ++r)
-#pragma GCC unroll 4
-                for (int v = 0; v < NV; ++v) {
-                    if constexpr (!exact)
-                        if (s) sum[r][v] = load(sums + r * width + v * kVector) + sum[r][v];
-                    finish(p, v, from[r], starts[r], sum[r][v], sums + r * width);
-                }
-        }
-    }
-
     // All panels of a row: P at a time, which is `together`, and what is left.
     template <int P>
-    void one_row(std::int64_t p, std::int64_t panels, const Source& x, const float* start, std::int64_t step,
-                 float* sums) const {
+    UNSPOOL_INLINE void one_row(std::int64_t p, std::int64_t panels, const Source* x, const float* start,
+                                std::int64_t step, float* sums) const {
         for (; panels >= P; p += P, panels -= P, start += P * step, sums += P * width)
-            panels_of_row<P, 1>(p, x, start, step, sums);
+            sums_of<1, P, 1>(p, x, 0, groups_, start, step, sums);
         if constexpr (P > 1)
             if (panels) one_row<P - 1>(p, panels, x, start, step, sums);
     }
 
-    template <int P, int S>
-    [[gnu::noinline]] void panels_of_row(std::int64_t p0, const Source& from, const float* start, std::int64_t step,
-                                         float* sums) const {
-        const Source x = from;
-        const std::int64_t part = groups_ / S, panel = panel_size();
-        Sum sum[S][P][NV] = {};
+    // R rows by P panels, one of which is 1, in S chains side by side, each over `part` of k. Without `start` they are
+    // added to `sums`.
+    template <int R, int P, int S>
+    [[gnu::noinline]] void sums_of(std::int64_t p0, const Source* x, std::int64_t begin, std::int64_t part,
+                                const float* start, std::int64_t step, float* sums) const {
+        constexpr int n = R * P;
+        const std::int64_t panel = panel_size();
+        Sum sum[S][n][NV] = {};
+        if (!exact && start)
 #pragma GCC unroll 12
-        for (int p = 0; p < P; ++p)
+            for (int i = 0; i < n; ++i)
 #pragma GCC unroll 4
-            for (int v = 0; v < NV; ++v) sum[0][p][v] = first(start + p * step, v);
-        const auto* w = data_.data() + p0 * panel;
-        for (std::int64_t k = 0; k < part; ++k, w += width * W::group)
+                for (int v = 0; v < NV; ++v) sum[0][i][v] = (Sum)load(start + i * step + v * kVector);
+        const auto* w = data_.data() + p0 * panel + begin * width * W::group;
+        for (std::int64_t k = begin; k < begin + part; ++k, w += width * W::group)
 #pragma GCC unroll 4
             for (int s = 0; s < S; ++s) {
-                const auto factor = W::factor(x, k + s * part);
-#pragma GCC unroll 12
-                for (int p = 0; p < P; ++p)
+                const auto* at = w + s * part * width * W::group;
+                // The fewer of rows and vectors stay in registers beside the sums.
+                if constexpr (R > NV) {
+                    decltype(W::weights(w)) weights[NV];
 #pragma GCC unroll 4
-                    for (int v = 0; v < NV; ++v)
-                        W::add(sum[s][p][v], factor,
-                               W::weights(w + p * panel + (s * part * width + v * kVector) * W::group));
+                    for (int v = 0; v < NV; ++v) weights[v] = W::weights(at + v * kVector * W::group);
+#pragma GCC unroll 12
+                    for (int r = 0; r < R; ++r) {
+                        const auto factor = W::factor(x[r], k + s * part);
+#pragma GCC unroll 4
+                        for (int v = 0; v < NV; ++v) W::add(sum[s][r][v], factor, weights[v]);
+                    }
+                } else {
+                    decltype(W::factor(x[0], 0)) factor[R];
+#pragma GCC unroll 12
+                    for (int r = 0; r < R; ++r) factor[r] = W::factor(x[r], k + s * part);
+#pragma GCC unroll 12
+                    for (int p = 0; p < P; ++p)
+#pragma GCC unroll 4
+                        for (int v = 0; v < NV; ++v) {
+                            const auto weights = W::weights(at + p * panel + v * kVector * W::group);
+#pragma GCC unroll 12
+                            for (int r = 0; r < R; ++r) W::add(sum[s][p * R + r][v], factor[r], weights);
+                        }
+                }
             }
 #pragma GCC unroll 12
-        for (int p = 0; p < P; ++p)
+        for (int i = 0; i < n; ++i)
 #pragma GCC unroll 4
             for (int v = 0; v < NV; ++v) {
 #pragma GCC unroll 4
-                for (int s = 1; s < S; ++s) sum[0][p][v] += sum[s][p][v];
-                finish(p0 + p, v, x, start + p * step, sum[0][p][v], sums + p * width);
+                for (int s = 1; s < S; ++s) sum[0][i][v] += sum[s][i][v];
+                float* const to = sums + i * width + v * kVector;
+                if constexpr (exact) {
+                    const Source& of = x[R > 1 ? i : 0];
+                    const float* scale = &scales_[(p0 + (P > 1 ? i : 0)) * width + v * kVector];
+                    store(to, load(start + i * step + v * kVector) +
+                                  __builtin_convertvector(sum[0][i][v] - of.offset, Floats) * (of.scale * load(scale)));
+                } else {
+                    store(to, start ? sum[0][i][v] : load(to) + sum[0][i][v]);
+                }
             }
     }
 
