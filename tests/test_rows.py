@@ -158,5 +158,5 @@ def test_sequences_that_are_refused(networks):
     with pytest.raises(UnspoolError, match="threads must be"):
         network.predict([good], threads=0)
     tokens, _ = networks("elman relu", 7, False, "float32", "")
-    with pytest.raises(UnspoolError, match=r"sequence 0 must have tokens in 0\.\.8; got 9"):
+    with pytest.raises(UnspoolError, match=r"sequence 0 must be tokens in 0\.\.8; got 9"):
         list(tokens.predict([np.array([1, 9])]))

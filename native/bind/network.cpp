@@ -353,7 +353,7 @@ class BoundSessions {
         View view = integers(x, name, shape_text(shape, "T"));
         if (!view.has_shape(shape)) complain(rule(name, "int64", shape_text(shape, "T")) + "; got " + described(x));
         for (std::int64_t i = 0; i < view.size(); ++i)
-            check_token(view.data<std::int64_t>()[i], name, " must have tokens");
+            check_token(view.data<std::int64_t>()[i], name, " must be tokens");
         return view;
     }
     void check_token(std::int64_t token, const char* name, const char* rule) const {
