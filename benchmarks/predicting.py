@@ -1,10 +1,10 @@
 """How fast are predictions of many sequences? A saved network over a thousand of unequal lengths, beside torch.nn.
 
 The lengths are uniform from 20 to 200; each network has one recurrent layer with I = H and a head of one output, and
-all outputs are wanted. torch.nn has the same weights, and is given the sequences sorted by length and padded in batches,
-or as one packed sequence, which it is given ready. Ours are given in the order that they came in: by `predict`, and by
-`Streams`, of which the sessions whose sequences go on are stepped together. The sides must agree before they are timed,
-and take turns.
+all outputs are wanted. torch.nn has the same weights, and is given the sequences sorted by length: padded in batches,
+or as one packed sequence, both ready made. Ours are given in the order that they came in to `predict`, and ready made
+to `Streams`, of which the sessions whose sequences go on are stepped together. The sides must agree before they are
+timed, and take turns.
 """
 
 import argparse

@@ -1,7 +1,12 @@
 """Every session has the bits that it has alone: in any company, order, cut, and on any number of threads."""
 
+import os
+import shutil
+import subprocess
+import sys
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -49,6 +54,7 @@ def networks(tmp_path_factory):
         found = folder.read(path(cell, size, both, kind))
         return Stream(Loaded(found, cell, instruction_set)), found.config["network"]["front"]
 
+    make.path = path
     return make
 
 
@@ -123,6 +129,34 @@ def test_both_directions_on_two_threads(networks):
     sequences = [saved.inputs(front, T, seed=T) for T in range(150)]
     for xs, y in zip(sequences, network.predict(iter(sequences), threads=2), strict=True):
         assert_array_equal(y, alone(network, xs))
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory):
+    """examples/stream.c and the C library, for the instruction set that Python runs."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    cmake = shutil.which("cmake", path=path)
+    if cmake is None or shutil.which("cc") is None:
+        pytest.skip("needs cmake and a C compiler")
+    build = tmp_path_factory.mktemp("c")
+    options = ["-DUNSPOOL_C=ON", f"-DUNSPOOL_SETS={_native.instruction_sets()[0]}"]
+    source = ["-S", Path(__file__).parents[1], "-B", build]
+    for command in ([*source, *options], ["--build", build]):
+        subprocess.run([cmake, *command], check=True, capture_output=True)
+    return build / "stream"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("cell", ["elman", "jordan relu", "gru", "gru reset before", "lstm projected", "tdnn"])
+def test_c_has_the_bits_of_python(networks, program, cell, kind):
+    network, front = networks(cell, 40, False, kind, "")
+    sequences = [saved.inputs(front, 12, seed=k) for k in range(15)]
+    *_, y = network.predict(sequences)
+    lines = "\n".join(" ".join(map(repr, np.atleast_1d(x).tolist())) for x in sequences[-1])
+    command = [program, networks.path(cell, 40, False, kind)]
+    result = subprocess.run(command, input=lines, capture_output=True, text=True, check=True)
+    ours = np.array([[float(w) for w in line.split()] for line in result.stdout.splitlines()], np.float32)
+    assert_array_equal(ours, y)
 
 
 def test_sequences_are_read_in_blocks(networks, monkeypatch):

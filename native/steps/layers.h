@@ -46,7 +46,7 @@ class Sources {
         if (W::copies) copies_.resize(kRows * depth);
         for (std::int64_t r = 0; r < rows; ++r)
             list_[r] = W::source(from(r), depth, W::copies ? &copies_[r * depth] : nullptr);
-        if (rows > 1) std::fill(&list_[rows], &list_[padded(rows, kAccumulators)], list_[rows - 1]);
+        if (rows > 1) std::fill_n(list_.begin() + rows, padded(rows, kAccumulators) - rows, list_[rows - 1]);
         return list_.data();
     }
 };
@@ -83,8 +83,9 @@ UNSPOOL_INLINE void one_row(std::int64_t r, std::int64_t panels, bool backwards,
 
 // For all panels and rows, product(part, block, sums) makes pre-activations and finish(p, r, a) uses them. Of rows that
 // fill tiles, or half of the last one, the parts of a panel follow each other, so that the weights of each stay in the
-// L1 cache. Of a single row all products come first and then the cells, whose long chains of operations hide each other.
-// There is one place where cells are computed: in a copy of it a compiler might round a sum of products another way.
+// L1 cache. Of a single row all products come first and then the cells, whose long chains of operations hide each
+// other. There is one place where cells are computed: in a copy of it a compiler might round a sum of products another
+// way.
 template <int Parts, class W, int NV, class Product, class Finish>
 UNSPOOL_INLINE void sweep(std::int64_t rows, std::int64_t panels, Scratch<W>& scratch, const Product& product,
                           const Finish& finish) {
@@ -99,7 +100,8 @@ UNSPOOL_INLINE void sweep(std::int64_t rows, std::int64_t panels, Scratch<W>& sc
         for (int part = many ? 0 : Parts - 1; part < Parts; ++part)
             for (std::int64_t r = first; r < last; r += tile) {
                 float* sums = &scratch.sums[many ? r * size : 0];
-                const Block done = many ? Block{p, r, 1, std::min<std::int64_t>(tile, tiled - r)} : Block{0, r, panels, 1};
+                const Block done =
+                    many ? Block{p, r, 1, std::min<std::int64_t>(tile, tiled - r)} : Block{0, r, panels, 1};
                 if (many) product(part, done, sums);
                 else one_row<Parts, NV, together>(r, panels, scratch.backwards, product, sums);
                 if (part + 1 < Parts) continue;
@@ -170,8 +172,8 @@ struct Input {
         return sources.prepare(rows, weights.depth(), [&](std::int64_t r) { return feed[r].x; });
     }
     // The sums of a block become start + the product.
-    UNSPOOL_INLINE void begin(const Block& block, const Feed* feed, const typename W::Source* x, const Starts<NV>& start,
-               float* sums) const {
+    UNSPOOL_INLINE void begin(const Block& block, const Feed* feed, const typename W::Source* x,
+                              const Starts<NV>& start, float* sums) const {
         constexpr int size = NV * kVector;
         if (!stride) return weights.multiply(block, x, start.at(block.panel), block.rows > 1 ? 0 : size, sums);
         for (std::int64_t i = 0; i < block.count(); ++i, sums += size) {
@@ -185,7 +187,8 @@ struct Input {
 
 // The sums of a block go on with another product.
 template <class W, int NV>
-UNSPOOL_INLINE void go_on(const WeightPanels<W, NV>& weights, const Block& block, const typename W::Source* x, float* sums) {
+UNSPOOL_INLINE void go_on(const WeightPanels<W, NV>& weights, const Block& block, const typename W::Source* x,
+                          float* sums) {
     weights.multiply(block, x, sums, NV * kVector, sums);
 }
 

@@ -188,7 +188,8 @@ class LoadedNetwork final : public Network {
     }
     void predict(std::vector<Sequence> sequences, bool last, int threads) const override {
         const auto count = std::int64_t(sequences.size());
-        if (count) LoadedSessions<W>(*this, std::min(count, threads * kRows), threads).predict(std::move(sequences), last);
+        if (count)
+            LoadedSessions<W>(*this, std::min(count, threads * kRows), threads).predict(std::move(sequences), last);
     }
     std::int64_t bytes() const override {
         std::int64_t sum = head_.weights.bytes();
@@ -329,10 +330,7 @@ class LoadedNetwork final : public Network {
 
 template <class W>
 LoadedSessions<W>::LoadedSessions(const LoadedNetwork<W>& net, std::int64_t count, int threads)
-    : net_(net),
-      count_(count),
-      features_(net.width),
-      rooms_(std::clamp<std::int64_t>(count, 1, threads)) {
+    : net_(net), count_(count), features_(net.width), rooms_(std::clamp<std::int64_t>(count, 1, threads)) {
     const std::int64_t rows = std::min(count, kRows);
     states_.resize(count * std::max<std::int64_t>(net.state, 1));
     for (Room& room : rooms_) {

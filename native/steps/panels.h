@@ -159,8 +159,8 @@ struct Int8 {
     }
 };
 
-// What one product makes the sums of: some panels for one row, or one panel for some rows. Sum i, NV vectors, belongs to
-// panel_of(i) and row_of(i).
+// What one product makes the sums of: some panels for one row, or one panel for some rows. Sum i, NV vectors, belongs
+// to panel_of(i) and row_of(i).
 struct Block {
     std::int64_t panel, row, panels, rows;
     std::int64_t count() const { return panels * rows; }
@@ -174,7 +174,10 @@ class WeightPanels {
     using Source = typename W::Source;
     using Sum = typename W::Sum;
     static constexpr bool exact = !std::is_same_v<Sum, Floats>;  // in integers: chains change nothing
-    static constexpr int split = 2;                            // chains of a narrow matrix
+    static constexpr int split = 2;                              // chains of a matrix of one panel
+    // Vectors that a row has under way: fewer where a load brings 64 bytes for one addition, as two panels of a matrix
+    // in the L2 cache then displace each other from the L1.
+    static constexpr int under_way = kVector == 16 && W::group != 2 ? 6 : 12;
 
     Buffer<typename W::Stored> data_;
     Buffer<float> scales_;
@@ -184,7 +187,7 @@ class WeightPanels {
   public:
     static constexpr int width = NV * kVector;
     static constexpr int tile = kAccumulators / NV;  // rows that share a pass over the weights
-    static constexpr int together = W::group == 2 ? 12 / NV : std::max(6 / NV, 1);         // panels that one row takes side by side
+    static constexpr int together = under_way / NV;  // panels that a row takes side by side
 
     template <class Order>
     void pack(const Tensor& matrix, std::int64_t columns, std::int64_t stride, std::int64_t offset, std::int64_t panels,
@@ -242,7 +245,7 @@ class WeightPanels {
     // added to `sums`.
     template <int R, int P, int S>
     [[gnu::noinline]] void sums_of(std::int64_t p0, const Source* x, std::int64_t begin, std::int64_t part,
-                                const float* start, std::int64_t step, float* sums) const {
+                                   const float* start, std::int64_t step, float* sums) const {
         constexpr int n = R * P;
         const std::int64_t panel = panel_size();
         Sum sum[S][n][NV] = {};

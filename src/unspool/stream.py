@@ -39,9 +39,10 @@ class Stream(_native.Sessions):
         run(xs)    T of them, int64 (T,) or float32 (T, I): (T, O). However a sequence is cut into runs and steps, the
                    results are the same to the last bit. A bidirectional network has only this, for whole sequences.
 
-    A stream is for one thread; `predict` runs many sequences, and `streams` makes more of them, which share the weights. A copy (`copy.copy`) shares them,
-    too, and has a state of its own. A pickle holds the configuration, the weights and the state, so that a pool of
-    processes can go on with the same bits; it needs no folder. As with every pickle, load only what is your own.
+    A stream is for one thread; `predict` runs many sequences, and `streams` makes more of them, which share the
+    weights. A copy (`copy.copy`) shares them, too, and has a state of its own. A pickle holds the configuration, the
+    weights and the state, so that a pool of processes can go on with the same bits; it needs no folder. As with every
+    pickle, load only what is your own.
 
     Raises:
         UnspoolError: x is of another shape or dtype, not finite, or no token that the network knows.
@@ -127,7 +128,9 @@ class Streams(_native.Sessions):
     Args:
         network: of a stream.
         n: sessions, numbered 0..n-1.
-        threads: that share the sessions of a call, where there is enough to do; the results are the same bits.
+        threads: that share the sessions of a call, where there is enough to do.
+
+    Each session has the bits of a `Stream` of its own, whichever others are stepped with it, and on any threads.
     """
 
     def __init__(self, network: "Loaded", n: int, threads: int = 1):
