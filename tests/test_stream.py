@@ -184,27 +184,6 @@ def test_any_cut_gives_the_same_bits(networks, cell, cuts, state_between):
     assert_array_equal(stream.run(xs), wanted)
 
 
-@pytest.mark.parametrize("cell", RECURRENT)
-@given(seed=st.integers(0, 2**32 - 1))
-def test_sessions_are_streams_of_their_own(networks, cell, seed):
-    path, front = networks[cell]
-    rng = np.random.default_rng(seed)
-    alone = load(path)
-    together, singles = alone.streams(15), [alone.streams(1) for _ in range(15)]
-    for _ in range(6):
-        chosen = rng.permutation(15)[: rng.integers(1, 16)]
-        x = saved.inputs(front, len(chosen), seed=rng.integers(2**32))
-        y = together.step(x, chosen)
-        for k, s in enumerate(chosen):
-            assert_allclose(y[k], singles[s].step(x[k : k + 1])[0], rtol=0, atol=1e-6)
-        reset = int(rng.integers(15))
-        together.reset(reset)
-        singles[reset].reset()
-    for s in range(15):
-        for name, array in together.state(s).items():
-            assert_allclose(array, singles[s].state(0)[name], rtol=0, atol=1e-6)
-
-
 @pytest.mark.parametrize("n", [1, 2, 97, 200])
 def test_all_sessions_run_together(networks, n):
     path, front = networks["gru"]
@@ -214,7 +193,7 @@ def test_all_sessions_run_together(networks, n):
     assert ours.shape == (5, n, 3)
     for s in {0, n // 2, n - 1}:
         alone.reset()
-        assert_allclose(ours[:, s], alone.run(np.ascontiguousarray(xs[:, s])), rtol=0, atol=1e-6)
+        assert_array_equal(ours[:, s], alone.run(np.ascontiguousarray(xs[:, s])))
 
 
 def test_threads_change_no_bits(tmp_path):

@@ -227,6 +227,36 @@ class BoundSessions {
         busy_ = false;
         return y;
     }
+    // The outputs of whole sequences, each a new array; `first` is the number of the first one, for complaints.
+    nb::list predict_many(const nb::list& sequences, std::int64_t first, bool last, int threads) const {
+        const Architecture& a = net_.architecture;
+        std::vector<View> held;
+        std::vector<std::vector<std::int64_t>> checked;  // copies that no other thread can change
+        std::vector<Sequence> all;
+        nb::list out;
+        for (nb::handle xs : sequences) {
+            const std::string name = "sequence " + std::to_string(first++);
+            View view = a.tokens ? tokens_of(xs, {-1}, name.c_str()) : features(xs, {-1, a.inputs}, name.c_str());
+            Sequence one{view.buffer.shape[0], nullptr, nullptr, nullptr};
+            if (last && !one.steps) complain(name + " must have a step, whose outputs are wanted; got none");
+            const nb::object y = outputs(last ? one_shape_ : nb::object(nb::make_tuple(one.steps, a.outputs)));
+            one.y = View(y, PyBUF_WRITABLE).data<float>();
+            if (a.tokens) {
+                const auto* tokens = view.data<std::int64_t>();
+                one.tokens = checked.emplace_back(tokens, tokens + one.steps).data();
+            } else {
+                one.x = view.data<float>();
+                held.push_back(std::move(view));
+            }
+            all.push_back(one);
+            out.append(y);
+        }
+        {
+            nb::gil_scoped_release released;
+            net_.predict(std::move(all), last, threads);
+        }
+        return out;
+    }
     void reset(std::int64_t session) {
         check_idle();
         check_session(session);
@@ -322,12 +352,13 @@ class BoundSessions {
     View tokens_of(nb::handle x, const std::vector<std::int64_t>& shape, const char* name) const {
         View view = integers(x, name, shape_text(shape, "T"));
         if (!view.has_shape(shape)) complain(rule(name, "int64", shape_text(shape, "T")) + "; got " + described(x));
-        for (std::int64_t i = 0; i < view.size(); ++i) check_token(view.data<std::int64_t>()[i]);
+        for (std::int64_t i = 0; i < view.size(); ++i)
+            check_token(view.data<std::int64_t>()[i], name, " must be tokens");
         return view;
     }
-    void check_token(std::int64_t token) const {
+    void check_token(std::int64_t token, const char* name, const char* rule) const {
         if (token < 0 || token >= net_.architecture.tokens)
-            complain("x must be a token in 0.." + std::to_string(net_.architecture.tokens - 1) + "; got " +
+            complain(std::string(name) + rule + " in 0.." + std::to_string(net_.architecture.tokens - 1) + "; got " +
                      std::to_string(token));
     }
     std::int64_t one_token(nb::handle x) const {
@@ -342,7 +373,7 @@ class BoundSessions {
         const long long token = PyLong_AsLongLong(index);
         Py_DECREF(index);
         if (token == -1 && PyErr_Occurred()) no_token();
-        check_token(token);
+        check_token(token, "x", " must be a token");
         return token;
     }
     void check_session(std::int64_t session) const {
@@ -461,6 +492,8 @@ void bind_network(nb::module_& m) {
             .def_prop_ro("count", &BoundSessions::count)
             .def("step_many", &BoundSessions::step_many, nb::arg("x").none(), nb::arg("sessions").none())
             .def("run_many", &BoundSessions::run_many, nb::arg("xs").none())
+            .def("predict_many", &BoundSessions::predict_many, nb::arg("sequences"), nb::arg("first"), nb::arg("last"),
+                 nb::arg("threads"))
             .def("reset", &BoundSessions::reset, nb::arg("session"))
             .def("read", &BoundSessions::read, nb::arg("session"), nb::arg("field"), nb::arg("to"))
             .def("write", &BoundSessions::write);

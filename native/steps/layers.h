@@ -33,7 +33,7 @@ struct Feed {
 };
 
 // The vectors that a product multiplies, as its kind of weights wants them: int8 wants copies in 16 bits, which are
-// made here once a step, for all panels.
+// made here once a step, for all panels. Tiles that rows do not fill are filled with the last one.
 template <class W>
 class Sources {
     Buffer<std::int16_t> copies_;
@@ -46,6 +46,7 @@ class Sources {
         if (W::copies) copies_.resize(kRows * depth);
         for (std::int64_t r = 0; r < rows; ++r)
             list_[r] = W::source(from(r), depth, W::copies ? &copies_[r * depth] : nullptr);
+        if (rows > 1) std::fill_n(list_.begin() + rows, padded(rows, kAccumulators) - rows, list_[rows - 1]);
         return list_.data();
     }
 };
@@ -68,42 +69,48 @@ UNSPOOL_INLINE Floats whole(const Pointwise& cell, const Place<float>& at, Float
     return cell.forward(at, a, u, kVector, false);
 }
 
-// For all panels and rows, product<R>(part, p, r, acc) makes pre-activations and finish(p, r, acc[r]) uses them. The
-// parts follow each other, for all rows, so that the weights of each stay in the L1 cache. Of a single row all products
-// come first and then the cells, whose long chains of operations hide each other.
+// The products of a row, some panels at a time, there or back.
+template <int Parts, int NV, int Together, class Product>
+UNSPOOL_INLINE void one_row(std::int64_t r, std::int64_t panels, bool backwards, const Product& product, float* sums) {
+    const std::int64_t groups = (panels + Together - 1) / Together;
+    for (std::int64_t i = 0; i < groups; ++i) {
+        const std::int64_t g = backwards ? groups - 1 - i : i;
+        const std::int64_t begin = g * panels / groups, end = (g + 1) * panels / groups;
+        for (int part = 0; part < Parts; ++part)
+            product(part, Block{begin, r, end - begin, 1}, sums + begin * NV * kVector);
+    }
+}
+
+// For all panels and rows, product(part, block, sums) makes pre-activations and finish(p, r, a) uses them. Of rows that
+// fill tiles, or half of the last one, the parts of a panel follow each other, so that the weights of each stay in the
+// L1 cache. Of a single row all products come first and then the cells, whose long chains of operations hide each
+// other. There is one place where cells are computed: in a copy of it a compiler might round a sum of products another
+// way.
 template <int Parts, class W, int NV, class Product, class Finish>
 UNSPOOL_INLINE void sweep(std::int64_t rows, std::int64_t panels, Scratch<W>& scratch, const Product& product,
                           const Finish& finish) {
-    constexpr int tile = kAccumulators / NV;
-    const auto panel = [&](std::int64_t i) { return scratch.backwards ? panels - 1 - i : i; };
-    const auto sums = [&](std::int64_t i, int v) { return &scratch.sums[(i * NV + v) * kVector]; };
-    const std::int64_t tiled = rows / tile * tile;
-    scratch.sums.resize(std::max(panels, tiled) * NV * kVector);
-    for (std::int64_t i = 0; tiled && i < panels; ++i)
-        for (int part = 0; part < Parts; ++part)
-            for (std::int64_t r = 0; r < tiled; r += tile) {
-                Floats acc[tile][NV];
-                for (int k = 0; part && k < tile; ++k)
-                    for (int v = 0; v < NV; ++v) acc[k][v] = load(sums(r + k, v));
-                product.template operator()<tile>(part, panel(i), r, acc);
-                if (part + 1 == Parts) {
-#pragma GCC unroll 1
-                    for (int k = 0; k < tile; ++k) finish(panel(i), r + k, acc[k]);
-                } else {
-                    for (int k = 0; k < tile; ++k)
-                        for (int v = 0; v < NV; ++v) store(sums(r + k, v), acc[k][v]);
+    constexpr int tile = WeightPanels<W, NV>::tile, together = WeightPanels<W, NV>::together, size = NV * kVector;
+    const std::int64_t tiled = rows % tile >= (tile + 1) / 2 ? rows : rows / tile * tile;
+    const std::int64_t passes = tiled ? panels : 0;
+    scratch.sums.resize(std::max(panels, padded(tiled, tile)) * size);
+    for (std::int64_t i = 0; i < passes + rows - tiled; ++i) {
+        const bool many = i < passes;
+        const std::int64_t p = scratch.backwards ? panels - 1 - i : i;
+        const std::int64_t first = many ? 0 : tiled + i - passes, last = many ? tiled : first + 1;
+        for (int part = many ? 0 : Parts - 1; part < Parts; ++part)
+            for (std::int64_t r = first; r < last; r += tile) {
+                float* sums = &scratch.sums[many ? r * size : 0];
+                const Block done =
+                    many ? Block{p, r, 1, std::min<std::int64_t>(tile, tiled - r)} : Block{0, r, panels, 1};
+                if (many) product(part, done, sums);
+                else one_row<Parts, NV, together>(r, panels, scratch.backwards, product, sums);
+                if (part + 1 < Parts) continue;
+                for (std::int64_t j = 0; j < done.count(); ++j, sums += size) {
+                    Floats a[NV];
+                    for (int v = 0; v < NV; ++v) a[v] = load(sums + v * kVector);
+                    finish(done.panel_of(j), done.row_of(j), a);
                 }
             }
-    for (std::int64_t r = tiled; r < rows; ++r) {
-        Floats acc[1][NV];
-        for (std::int64_t i = 0; i < panels; ++i) {
-            for (int part = 0; part < Parts; ++part) product.template operator()<1>(part, panel(i), r, acc);
-            for (int v = 0; v < NV; ++v) store(sums(panel(i), v), acc[0][v]);
-        }
-        for (std::int64_t p = 0; p < panels; ++p) {
-            for (int v = 0; v < NV; ++v) acc[0][v] = load(sums(p, v));
-            finish(p, r, acc[0]);
-        }
     }
 }
 
@@ -134,7 +141,7 @@ struct Starts {
             data[j] = r < 0 ? 0 : (a ? a[r] : 0) + (b ? b[r] : 0);
         }
     }
-    UNSPOOL_INLINE Floats operator()(std::int64_t p, int v) const { return load(&data[(p * NV + v) * kVector]); }
+    const float* at(std::int64_t p) const { return &data[p * NV * kVector]; }
 };
 
 // The product of a layer's input: of features; or the rows of a table, one for each token, which was made when the
@@ -164,26 +171,31 @@ struct Input {
         if (stride) return nullptr;
         return sources.prepare(rows, weights.depth(), [&](std::int64_t r) { return feed[r].x; });
     }
-    template <int R>
-    UNSPOOL_INLINE void add(std::int64_t p, const Feed* feed, const typename W::Source* x, std::int64_t r0,
-                            Floats (&acc)[R][NV]) const {
-        if (!stride) return weights.template multiply<R>(p, x + r0, acc);
-        for (int r = 0; r < R; ++r)
-            for (int v = 0; v < NV; ++v)
-                acc[r][v] += load(&table[feed[r0 + r].token * stride + (p * NV + v) * kVector]);
+    // The sums of a block become start + the product.
+    UNSPOOL_INLINE void begin(const Block& block, const Feed* feed, const typename W::Source* x,
+                              const Starts<NV>& start, float* sums) const {
+        constexpr int size = NV * kVector;
+        if (!stride) return weights.multiply(block, x, start.at(block.panel), block.rows > 1 ? 0 : size, sums);
+        for (std::int64_t i = 0; i < block.count(); ++i, sums += size) {
+            const std::int64_t p = block.panel_of(i);
+            const float* product = &table[feed[block.row_of(i)].token * stride + p * size];
+            for (int v = 0; v < size; v += kVector) store(sums + v, load(start.at(p) + v) + load(product + v));
+        }
+        if (block.rows > 1) std::fill_n(sums, (WeightPanels<W, NV>::tile - block.rows) * size, 0.0f);
     }
 };
+
+// The sums of a block go on with another product.
+template <class W, int NV>
+UNSPOOL_INLINE void go_on(const WeightPanels<W, NV>& weights, const Block& block, const typename W::Source* x,
+                          float* sums) {
+    weights.multiply(block, x, sums, NV * kVector, sums);
+}
 
 // Features from `size` to `stride` are zero: no panel writes them, and products read them.
 template <class Target>
 UNSPOOL_INLINE void clear_tails(std::int64_t rows, const Target& target, std::int64_t size, std::int64_t stride) {
     for (std::int64_t r = 0; size < stride && r < rows; ++r) std::fill(target(r) + size, target(r) + stride, 0.0f);
-}
-
-template <int R, int NV>
-UNSPOOL_INLINE void begin(const Starts<NV>& start, std::int64_t p, Floats (&acc)[R][NV]) {
-    for (int r = 0; r < R; ++r)
-        for (int v = 0; v < NV; ++v) acc[r][v] = start(p, v);
 }
 
 // What a layer is made of: the weights of one layer in one direction, as the folder has them; absent ones are null.
@@ -227,9 +239,8 @@ struct Linear {
         const auto* x = scratch.mid.prepare(count, weights.depth(), from);
         sweep<1, W, 2>(
             count, order.panels(), scratch,
-            [&]<int R>(int, std::int64_t p, std::int64_t r0, Floats(&acc)[R][2]) {
-                begin(bias, p, acc);
-                weights.template multiply<R>(p, x + r0, acc);
+            [&](int, const Block& block, float* sums) {
+                weights.multiply(block, x, bias.at(block.panel), block.rows > 1 ? 0 : 2 * kVector, sums);
             },
             [&](std::int64_t p, std::int64_t r, Floats* a) {
                 for (int v = 0; v < 2; ++v) store(outs[r] + (2 * p + v) * kVector, activate<float>(activation, a[v]));
@@ -272,10 +283,9 @@ class PlainLayer final : public Layer<W> {
         const auto* h = scratch.h.prepare(rows, hidden_.depth(), [&](std::int64_t r) { return states[r]; });
         sweep<2, W, NV>(
             rows, order_.panels(), scratch,
-            [&]<int R>(int part, std::int64_t p, std::int64_t r0, Floats(&acc)[R][NV]) {
-                if (part) return hidden_.template multiply<R>(p, h + r0, acc);
-                begin(bias_, p, acc);
-                input_.template add<R>(p, feed, x, r0, acc);
+            [&](int part, const Block& block, float* sums) {
+                if (part) return go_on(hidden_, block, h, sums);
+                input_.begin(block, feed, x, bias_, sums);
             },
             [&](std::int64_t p, std::int64_t r, Floats* a) {
                 for (int v = 0; v < NV; ++v) {
@@ -331,10 +341,9 @@ class LstmLayer final : public Layer<W> {
         const auto* h = scratch.h.prepare(rows, hidden_.depth(), [&](std::int64_t r) { return states[r]; });
         sweep<2, W, G>(
             rows, order_.panels(), scratch,
-            [&]<int R>(int part, std::int64_t p, std::int64_t r0, Floats(&acc)[R][G]) {
-                if (part) return hidden_.template multiply<R>(p, h + r0, acc);
-                begin(bias_, p, acc);
-                input_.template add<R>(p, feed, x, r0, acc);
+            [&](int part, const Block& block, float* sums) {
+                if (part) return go_on(hidden_, block, h, sums);
+                input_.begin(block, feed, x, bias_, sums);
             },
             [&](std::int64_t p, std::int64_t r, Floats* a) {
                 Place<float> at{};
@@ -375,13 +384,14 @@ class GruLayer final : public Layer<W> {
         scratch.gates.resize(kRows * this->out);
         sweep<2, W, 3>(
             rows, order_.panels(), scratch,
-            [&]<int R>(int part, std::int64_t p, std::int64_t r0, Floats(&acc)[R][3]) {
-                if (part) return hidden_.template multiply<R>(p, h + r0, acc);
-                begin(bias_, p, acc);
-                input_.template add<R>(p, feed, x, r0, acc);
-                for (int r = 0; r < R; ++r) {
-                    store(&scratch.gates[(r0 + r) * this->out + p * kVector], acc[r][2]);
-                    acc[r][2] = bias_q_(p, 2);
+            [&](int part, const Block& block, float* sums) {
+                if (part) return go_on(hidden_, block, h, sums);
+                input_.begin(block, feed, x, bias_, sums);
+                for (std::int64_t i = 0; i < block.count(); ++i) {
+                    float* const n = sums + (3 * i + 2) * kVector;
+                    const std::int64_t p = block.panel_of(i);
+                    store(&scratch.gates[block.row_of(i) * this->out + p * kVector], load(n));
+                    store(n, load(bias_q_.at(p) + 2 * kVector));
                 }
             },
             [&](std::int64_t p, std::int64_t r, Floats* a) {
@@ -438,10 +448,9 @@ class GruResetLayer final : public Layer<W> {
         const auto* h = scratch.h.prepare(rows, hidden_.depth(), [&](std::int64_t r) { return states[r]; });
         sweep<2, W, 2>(
             rows, order_.panels(), scratch,
-            [&]<int R>(int part, std::int64_t p, std::int64_t r0, Floats(&acc)[R][2]) {
-                if (part) return hidden_.template multiply<R>(p, h + r0, acc);
-                begin(bias_, p, acc);
-                input_.template add<R>(p, feed, x, r0, acc);
+            [&](int part, const Block& block, float* sums) {
+                if (part) return go_on(hidden_, block, h, sums);
+                input_.begin(block, feed, x, bias_, sums);
             },
             [&](std::int64_t p, std::int64_t r, Floats* a) {
                 store(middle(r) + p * kVector, whole(reset, place_of(r), a, p * kVector));
@@ -449,10 +458,9 @@ class GruResetLayer final : public Layer<W> {
         const auto* s = scratch.mid.prepare(rows, new_hidden_.depth(), middle);
         sweep<2, W, 2>(
             rows, new_order_.panels(), scratch,
-            [&]<int R>(int part, std::int64_t p, std::int64_t r0, Floats(&acc)[R][2]) {
-                if (part) return new_hidden_.template multiply<R>(p, s + r0, acc);
-                begin(new_bias_, p, acc);
-                new_input_.template add<R>(p, feed, x, r0, acc);
+            [&](int part, const Block& block, float* sums) {
+                if (part) return go_on(new_hidden_, block, s, sums);
+                new_input_.begin(block, feed, x, new_bias_, sums);
             },
             [&](std::int64_t p, std::int64_t r, Floats* a) {
                 for (int v = 0; v < 2; ++v) {
@@ -509,9 +517,9 @@ class TimeDelayLayer final : public Layer<W> {
         }
         sweep<1, W, 2>(
             rows, order_.panels(), scratch,
-            [&]<int R>(int, std::int64_t p, std::int64_t r0, Floats(&acc)[R][2]) {
-                begin(bias_, p, acc);
-                for (std::size_t k = 0; k < taps_.size(); ++k) taps_[k].template multiply<R>(p, x[k] + r0, acc);
+            [&](int, const Block& block, float* sums) {
+                taps_[0].multiply(block, x[0], bias_.at(block.panel), block.rows > 1 ? 0 : 2 * kVector, sums);
+                for (std::size_t k = 1; k < taps_.size(); ++k) go_on(taps_[k], block, x[k], sums);
             },
             [&](std::int64_t p, std::int64_t r, Floats* a) {
                 for (int v = 0; v < 2; ++v) store(outs[r] + (2 * p + v) * kVector, activate<float>(activation_, a[v]));

@@ -2,10 +2,13 @@
 //
 // A session's state is one array: of each layer h and then c, padded, or the ring of a TDNN's past inputs. `fields` is
 // how others see it, by the names and shapes of unspool.nn. A step is front end -> layers -> head, for at most kRows
-// sessions at a time; more are shared among threads, each with a Room of intermediate results. Results never depend on
-// the cut of a sequence, on the number of threads, or on where panels begin: each sum is made in the same order.
+// sessions at a time; more are shared among threads, each with a Room of intermediate results. Whole sequences are run
+// in such rows, too, and a row whose sequence has ended takes the next one. Results never depend on the other rows, on
+// the cut of a sequence or on the number of threads: each sum is made in the same order (panels.h).
 #include "network.h"
 
+#include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cmath>
 
@@ -102,9 +105,23 @@ class LoadedNetwork;
 // another.
 template <class W>
 class LoadedSessions final : public Sessions {
+    // What a step is given of one session; without y its outputs are not wanted.
+    struct Row {
+        float* state;
+        const float* x;
+        const std::int64_t* token;
+        float* y;
+    };
+    // A row that goes through whole sequences, and at which step it is.
+    struct Cursor {
+        const Sequence* sequence;
+        std::int64_t step;
+        float* state;
+    };
     // Intermediate results of a thread: features of the layers in turn, in a and b; pointers for the rows of a step.
     struct Room {
         Buffer<float> a, b, head, inputs;
+        std::vector<Row> rows;
         std::vector<Feed> feed;
         std::vector<float*> state, out;
         Scratch<W> scratch;
@@ -123,19 +140,22 @@ class LoadedSessions final : public Sessions {
     void step(std::int64_t rows, const std::int64_t* which, const float* x, const std::int64_t* tokens,
               float* y) override;
     void run(std::int64_t steps, const float* x, const std::int64_t* tokens, float* y) override;
+    void predict(std::vector<Sequence> sequences, bool last);
 
   private:
     float* state(std::int64_t session) { return &states_[session * std::max<std::int64_t>(net_.state, 1)]; }
     // Calls body(room, begin, end) for parts of so many rows, on several threads where they are worth it.
     template <class Body>
     void share(std::int64_t rows, std::int64_t steps, const Body& body);
-    void front(Room& room, std::int64_t rows, const float* x, const std::int64_t* tokens);
+    template <class Body>
+    void in_rows(const std::vector<Sequence>& sequences, const Body& body);
     void some(Room& room, std::int64_t begin, std::int64_t end, const std::int64_t* which, const float* x,
               const std::int64_t* tokens, float* y);
-    void both_directions(std::int64_t steps, const float* x, const std::int64_t* tokens, float* y);
-    void head(Room& room, std::int64_t rows, float* y);
-    void one_way(const Layer<W>& layer, std::int64_t steps, bool reverse, const std::vector<float>& from,
-                 std::int64_t stride, const std::int64_t* tokens, float* initial, float* to);
+    Row row(const Cursor& at, bool reverse, bool last) const;
+    void front(Room& room, std::int64_t rows);
+    void head(Room& room, std::int64_t rows);
+    void step(Room& room, std::int64_t rows);
+    void both_directions(const std::vector<Sequence>& sequences, bool last);
 };
 
 // The weights of all layers, in panels of one kind of numbers.
@@ -165,6 +185,11 @@ class LoadedNetwork final : public Network {
     }
     std::unique_ptr<Sessions> sessions(std::int64_t count, int threads) const override {
         return std::make_unique<LoadedSessions<W>>(*this, count, threads);
+    }
+    void predict(std::vector<Sequence> sequences, bool last, int threads) const override {
+        const auto count = std::int64_t(sequences.size());
+        if (count)
+            LoadedSessions<W>(*this, std::min(count, threads * kRows), threads).predict(std::move(sequences), last);
     }
     std::int64_t bytes() const override {
         std::int64_t sum = head_.weights.bytes();
@@ -305,16 +330,13 @@ class LoadedNetwork final : public Network {
 
 template <class W>
 LoadedSessions<W>::LoadedSessions(const LoadedNetwork<W>& net, std::int64_t count, int threads)
-    : net_(net),
-      count_(count),
-      features_(net.width),
-      rooms_(std::clamp<std::int64_t>((count + kRows - 1) / kRows, 1, threads)) {
-    const std::int64_t rows = net.architecture.bidirectional ? 1 : std::min(count, kRows);
+    : net_(net), count_(count), features_(net.width), rooms_(std::clamp<std::int64_t>(count, 1, threads)) {
+    const std::int64_t rows = std::min(count, kRows);
     states_.resize(count * std::max<std::int64_t>(net.state, 1));
     for (Room& room : rooms_) {
         room.head.resize(rows * padded(net.head_.size())), room.head.zero();
         for (Buffer<float>* buffer : {&room.a, &room.b, &room.inputs}) buffer->resize(rows * features_), buffer->zero();
-        room.feed.resize(rows), room.state.resize(rows), room.out.resize(rows);
+        room.rows.resize(rows), room.feed.resize(rows), room.state.resize(rows), room.out.resize(rows);
     }
     for (std::int64_t s = 0; s < count; ++s) reset(s);
 }
@@ -360,44 +382,70 @@ void LoadedSessions<W>::write(std::int64_t session, std::size_t field, const flo
 
 // Fills the feed: the first layer's inputs.
 template <class W>
-void LoadedSessions<W>::front(Room& room, std::int64_t rows, const float* x, const std::int64_t* tokens) {
+void LoadedSessions<W>::front(Room& room, std::int64_t rows) {
     const Architecture& a = net_.architecture;
     for (std::int64_t r = 0; r < rows; ++r) {
+        const Row& row = room.rows[r];
         float* to = &room.inputs[r * features_];
-        Feed& feed = room.feed[r] = Feed{to, tokens ? tokens[r] : -1};
+        Feed& feed = room.feed[r] = Feed{to, row.token ? *row.token : -1};
         if (net_.tokens_to_layer) {
             feed.x = nullptr;
         } else if (a.front == Front::embedding) {
-            feed.x = &net_.embedding_[tokens[r] * padded(a.inputs)];
-        } else if (tokens) {
+            feed.x = &net_.embedding_[feed.token * padded(a.inputs)];
+        } else if (row.token) {
             std::fill_n(to, padded(a.inputs), 0.0f);
-            to[tokens[r]] = 1;
+            to[feed.token] = 1;
         } else {
             // Within bounds in which no product overflows: what is not finite would stay in the state for good.
             for (std::int64_t i = 0; i < a.inputs; ++i)
-                to[i] = std::clamp((x[r * a.inputs + i] - net_.mean_[i]) * net_.inverse_std_[i], -1e34f, 1e34f);
+                to[i] = std::clamp((row.x[i] - net_.mean_[i]) * net_.inverse_std_[i], -1e34f, 1e34f);
         }
     }
 }
 
+// The outputs of the rows that want them, from the features in the feed.
 template <class W>
-void LoadedSessions<W>::head(Room& room, std::int64_t rows, float* y) {
+void LoadedSessions<W>::head(Room& room, std::int64_t rows) {
     const std::int64_t stride = padded(net_.head_.size());
-    std::vector<float*>& outs = room.state;
-    for (std::int64_t r = 0; r < rows; ++r) outs[r] = &room.head[r * stride];
-    net_.head_(rows, room.scratch, [&](std::int64_t r) { return room.feed[r].x; }, outs.data());
-    for (std::int64_t r = 0; r < rows; ++r) apply_head(net_.architecture, outs[r], y + r * net_.architecture.outputs);
+    std::int64_t wanted = 0;
+    for (std::int64_t r = 0; r < rows; ++r) {
+        if (!room.rows[r].y) continue;
+        room.feed[wanted].x = room.feed[r].x, room.rows[wanted].y = room.rows[r].y;
+        room.out[wanted] = &room.head[wanted * stride];
+        ++wanted;
+    }
+    net_.head_(wanted, room.scratch, [&](std::int64_t r) { return room.feed[r].x; }, room.out.data());
+    for (std::int64_t r = 0; r < wanted; ++r) apply_head(net_.architecture, room.out[r], room.rows[r].y);
 }
+
+// One step of the first rows of a room.
+template <class W>
+void LoadedSessions<W>::step(Room& room, std::int64_t rows) {
+    room.scratch.backwards = !room.scratch.backwards;
+    front(room, rows);
+    for (std::size_t l = 0; l < net_.layers_.size(); ++l) {
+        Buffer<float>& to = l % 2 ? room.b : room.a;
+        for (std::int64_t r = 0; r < rows; ++r) {
+            room.state[r] = room.rows[r].state + net_.offsets_[l];
+            room.out[r] = &to[r * features_];
+        }
+        net_.layers_[l]->step(rows, room.feed.data(), room.state.data(), room.out.data(), room.scratch);
+        for (std::int64_t r = 0; r < rows; ++r) room.feed[r].x = room.out[r];
+    }
+    head(room, rows);
+}
+
+// A thread is begun in the time of some ten million products.
+static bool worth_threads(double steps, std::int64_t bytes) { return steps * double(bytes) >= 4e7; }
 
 template <class W>
 template <class Body>
 void LoadedSessions<W>::share(std::int64_t rows, std::int64_t steps, const Body& body) {
-    const std::int64_t blocks = (rows + kRows - 1) / kRows;
-    const double work = double(rows) * double(steps) * double(net_.bytes());
-    // A thread is begun in the time of some ten million products.
-    const int tasks = work < 4e7 ? 1 : int(std::min<std::int64_t>(rooms_.size(), blocks));
+    const std::int64_t tiles = (rows + kAccumulators - 1) / kAccumulators;  // of which all tiles are parts
+    const bool several = worth_threads(double(rows) * double(steps), net_.bytes());
+    const int tasks = several ? int(std::min<std::int64_t>(rooms_.size(), tiles)) : 1;
     parallel(tasks, [&](int task) {
-        const auto bound = [&](std::int64_t k) { return std::min(rows, blocks * k / tasks * kRows); };
+        const auto bound = [&](std::int64_t k) { return std::min(rows, tiles * k / tasks * kAccumulators); };
         body(rooms_[task], bound(task), bound(task + 1));
     });
 }
@@ -407,20 +455,14 @@ template <class W>
 void LoadedSessions<W>::some(Room& room, std::int64_t begin, std::int64_t end, const std::int64_t* which,
                              const float* x, const std::int64_t* tokens, float* y) {
     const Architecture& a = net_.architecture;
-    room.scratch.backwards = !room.scratch.backwards;
     for (std::int64_t first = begin; first < end; first += kRows) {
         const std::int64_t count = std::min(kRows, end - first);
-        front(room, count, x ? x + first * a.inputs : nullptr, tokens ? tokens + first : nullptr);
-        for (std::size_t l = 0; l < net_.layers_.size(); ++l) {
-            Buffer<float>& to = l % 2 ? room.b : room.a;
-            for (std::int64_t r = 0; r < count; ++r) {
-                room.state[r] = state(which ? which[first + r] : first + r) + net_.offsets_[l];
-                room.out[r] = &to[r * features_];
-            }
-            net_.layers_[l]->step(count, room.feed.data(), room.state.data(), room.out.data(), room.scratch);
-            for (std::int64_t r = 0; r < count; ++r) room.feed[r].x = room.out[r];
+        for (std::int64_t r = 0; r < count; ++r) {
+            const std::int64_t i = first + r;
+            room.rows[r] = {state(which ? which[i] : i), x ? x + i * a.inputs : nullptr, tokens ? tokens + i : nullptr,
+                            y + i * a.outputs};
         }
-        head(room, count, y + first * a.outputs);
+        step(room, count);
     }
 }
 
@@ -435,7 +477,7 @@ void LoadedSessions<W>::step(std::int64_t rows, const std::int64_t* which, const
 template <class W>
 void LoadedSessions<W>::run(std::int64_t steps, const float* x, const std::int64_t* tokens, float* y) {
     const Architecture& a = net_.architecture;
-    if (a.bidirectional) return both_directions(steps, x, tokens, y);
+    if (a.bidirectional) return predict({{steps, x, tokens, y}}, false);
     share(count_, steps, [&](Room& room, std::int64_t begin, std::int64_t end) {
         for (std::int64_t t = 0; t < steps; ++t)
             some(room, begin, end, nullptr, x ? x + t * count_ * a.inputs : nullptr,
@@ -443,45 +485,95 @@ void LoadedSessions<W>::run(std::int64_t steps, const float* x, const std::int64
     });
 }
 
-// One layer in one direction over a sequence whose features are `stride` apart, or over tokens.
+// Calls body(room, cursors, rows) for every step of all sequences, the longest of which come first. Each thread begins
+// with some of all lengths; a row whose sequence has ended takes the next one, and goes when there is none.
 template <class W>
-void LoadedSessions<W>::one_way(const Layer<W>& layer, std::int64_t steps, bool reverse, const std::vector<float>& from,
-                                std::int64_t stride, const std::int64_t* tokens, float* initial, float* to) {
-    const Architecture& a = net_.architecture;
-    Room& room = rooms_[0];
-    float* out = room.a.data();
-    for (std::int64_t i = 0; i < steps; ++i) {
-        const std::int64_t t = reverse ? steps - 1 - i : i;
-        const Feed feed{tokens ? nullptr : &from[t * stride], tokens ? tokens[t] : -1};
-        room.scratch.backwards = !room.scratch.backwards;
-        layer.step(1, &feed, &initial, &out, room.scratch);
-        std::copy_n(out, a.feedback, to + t * features_);
-    }
+template <class Body>
+void LoadedSessions<W>::in_rows(const std::vector<Sequence>& sequences, const Body& body) {
+    const auto n = std::int64_t(sequences.size());
+    double steps = 0;
+    for (const Sequence& sequence : sequences) steps += double(sequence.steps);
+    const int tasks = worth_threads(steps, net_.bytes()) ? int(rooms_.size()) : 1;
+    const std::int64_t each = std::min(kRows, count_ / tasks);
+    std::atomic<std::int64_t> next{tasks * each};
+    parallel(tasks, [&](int task) {
+        std::vector<Cursor> at(each);
+        std::int64_t rows = 0;
+        const auto take = [&](std::int64_t r, std::int64_t i) {
+            if (i >= n || !sequences[i].steps) return false;
+            at[r].sequence = &sequences[i], at[r].step = 0;
+            std::copy(net_.initial_.begin(), net_.initial_.end(), at[r].state);
+            return true;
+        };
+        for (std::int64_t r = 0; r < each; ++r) {
+            at[r].state = state(task * each + r);
+            rows += take(r, r * tasks + task);
+        }
+        while (rows) {
+            body(rooms_[task], at.data(), rows);
+            for (std::int64_t r = 0; r < rows;)
+                if (++at[r].step < at[r].sequence->steps || take(r, next++)) ++r;
+                else std::swap(at[r], at[--rows]);
+        }
+    });
 }
 
-// Whole sequences, layer by layer: each layer needs the outputs of both directions of the one below at every step.
+// The row of a cursor's step; `reverse` begins with the last one.
 template <class W>
-void LoadedSessions<W>::both_directions(std::int64_t steps, const float* x, const std::int64_t* tokens, float* y) {
+typename LoadedSessions<W>::Row LoadedSessions<W>::row(const Cursor& at, bool reverse, bool last) const {
     const Architecture& a = net_.architecture;
-    Room& room = rooms_[0];
-    std::vector<float> from(steps * features_), to(steps * features_);
-    for (std::int64_t t = 0; t < steps && !net_.tokens_to_layer; ++t) {
-        front(room, 1, x ? x + t * a.inputs : nullptr, tokens ? tokens + t : nullptr);
-        std::copy_n(room.feed[0].x, padded(a.inputs), &from[t * features_]);
-    }
-    reset(0);
+    const auto& [steps, x, tokens, y] = *at.sequence;
+    const std::int64_t t = reverse ? steps - 1 - at.step : at.step;
+    float* const all = last ? (t + 1 == steps ? y : nullptr) : y + t * a.outputs;
+    return {at.state, x ? x + t * a.inputs : nullptr, tokens ? tokens + t : nullptr, all};
+}
+
+template <class W>
+void LoadedSessions<W>::predict(std::vector<Sequence> sequences, bool last) {
+    std::stable_sort(sequences.begin(), sequences.end(), [](auto& a, auto& b) { return a.steps > b.steps; });
+    if (net_.architecture.bidirectional) return both_directions(sequences, last);
+    in_rows(sequences, [&](Room& room, const Cursor* at, std::int64_t rows) {
+        for (std::int64_t r = 0; r < rows; ++r) room.rows[r] = row(at[r], false, last);
+        step(room, rows);
+    });
+}
+
+// Layer by layer: each needs the outputs of both directions of the one below at every step.
+template <class W>
+void LoadedSessions<W>::both_directions(const std::vector<Sequence>& sequences, bool last) {
+    const Architecture& a = net_.architecture;
+    const std::int64_t stride = padded(2 * a.feedback);
+    std::vector<std::int64_t> begins;  // where the features of a sequence begin
+    std::int64_t total = 0;
+    for (const Sequence& sequence : sequences) begins.push_back(total), total += sequence.steps * stride;
+    std::vector<float> from(total), to(total);
+    const auto place = [&](const Cursor& at, bool reverse) {
+        const std::int64_t t = reverse ? at.sequence->steps - 1 - at.step : at.step;
+        return begins[at.sequence - sequences.data()] + t * stride;
+    };
     for (std::size_t l = 0; l < net_.layers_.size(); ++l) {
         const bool reverse = l % 2;
-        const bool table = l < 2 && net_.tokens_to_layer;
-        one_way(*net_.layers_[l], steps, reverse, from, features_, table ? tokens : nullptr,
-                state(0) + net_.offsets_[l], to.data() + (reverse ? a.feedback : 0));
-        if (reverse) std::swap(from, to), std::fill(to.begin(), to.end(), 0.0f);
+        in_rows(sequences, [&](Room& room, const Cursor* at, std::int64_t rows) {
+            for (std::int64_t r = 0; r < rows; ++r) {
+                room.rows[r] = row(at[r], reverse, last);
+                room.feed[r] = {&from[place(at[r], reverse)], -1};
+                room.state[r] = at[r].state + net_.offsets_[l], room.out[r] = &room.a[r * features_];
+            }
+            if (l < 2) front(room, rows);
+            room.scratch.backwards = !room.scratch.backwards;
+            net_.layers_[l]->step(rows, room.feed.data(), room.state.data(), room.out.data(), room.scratch);
+            for (std::int64_t r = 0; r < rows; ++r)
+                std::copy_n(room.out[r], a.feedback, &to[place(at[r], reverse) + (reverse ? a.feedback : 0)]);
+        });
+        if (reverse) std::swap(from, to);
     }
-    reset(0);
-    for (std::int64_t t = 0; t < steps; ++t) {
-        room.feed[0].x = &from[t * features_];
-        head(room, 1, y + t * a.outputs);
-    }
+    in_rows(sequences, [&](Room& room, const Cursor* at, std::int64_t rows) {
+        for (std::int64_t r = 0; r < rows; ++r) {
+            room.rows[r] = row(at[r], false, last);
+            room.feed[r].x = &from[place(at[r], false)];
+        }
+        head(room, rows);
+    });
 }
 
 // The kind of the head's matrix is that of all matrices.

@@ -39,6 +39,14 @@ class Sessions {
     virtual void run(std::int64_t steps, const float* x, const std::int64_t* tokens, float* y) = 0;
 };
 
+// A whole sequence: x (T, I) or tokens (T), and where the outputs go, (T, O), or (O) of the last step.
+struct Sequence {
+    std::int64_t steps;
+    const float* x;
+    const std::int64_t* tokens;
+    float* y;
+};
+
 class Network {
   public:
     Architecture architecture;
@@ -46,6 +54,8 @@ class Network {
 
     virtual ~Network() = default;
     virtual std::unique_ptr<Sessions> sessions(std::int64_t count, int threads = 1) const = 0;
+    // Sequences of any lengths, each from its initial state; with `last` only the outputs of its last step.
+    virtual void predict(std::vector<Sequence> sequences, bool last, int threads) const = 0;
     virtual std::int64_t bytes() const = 0;  // of the weights that a step reads
 };
 

@@ -1,4 +1,4 @@
-// Matrix-vector products for single steps.
+// Products for single steps, of one session or of many.
 //
 // A step of one sequence reads every weight once and does two operations with it: it is bound by the bandwidth of the
 // cache that holds the weights. So the weights are packed once, when the network is loaded, in the order in which a
@@ -19,7 +19,17 @@
 // For int8 x is rounded to 16 bits once a step. Even and odd k are taken apart by a mask and a shift, which is why x is
 // kept in the order 0 2 1 3. Sums are exact integers, so that their order changes nothing.
 //
-// The same products serve many sessions: `multiply` takes R of them at a time, which read each weight once.
+// A multiply-add takes four cycles and two begin in each, so that some eight sums must be under way. There are two ways
+// to have them, and both add up a number in the same order, so that the bits of a session do not depend on how many it
+// is stepped with:
+//
+//     one row      several panels side by side         x[k] times  p0: v0 v1 v2  p1: v0 v1 v2  p2: v0 v1 v2
+//     many rows    a tile of rows by one panel         x0[k], x1[k], x2[k], ...  times  p: v0 v1 v2
+//
+//     sum = start + x[0] w[0] + x[1] w[1] + ...        one chain of multiply-adds for each number
+//
+// A matrix of too few panels for that has several chains, each over a part of k: one row runs them side by side, a tile
+// one after another, and both add them to the first one in turn.
 #pragma once
 
 #include <algorithm>
@@ -149,25 +159,44 @@ struct Int8 {
     }
 };
 
+// What one product makes the sums of: some panels for one row, or one panel for some rows. Sum i, NV vectors, belongs
+// to panel_of(i) and row_of(i).
+struct Block {
+    std::int64_t panel, row, panels, rows;
+    std::int64_t count() const { return panels * rows; }
+    std::int64_t panel_of(std::int64_t i) const { return rows > 1 ? panel : panel + i; }
+    std::int64_t row_of(std::int64_t i) const { return rows > 1 ? row + i : row; }
+};
+
 // A matrix of a network in panels. `order(panel, v, lane)` says which row goes where; -1 is a row of zeros.
 template <class W, int NV>
 class WeightPanels {
+    using Source = typename W::Source;
+    using Sum = typename W::Sum;
+    static constexpr bool exact = !std::is_same_v<Sum, Floats>;  // in integers: chains change nothing
+    static constexpr int split = 2;                              // chains of a matrix of one panel
+    // Vectors that a row has under way: fewer where a load brings 64 bytes for one addition, as two panels of a matrix
+    // in the L2 cache then displace each other from the L1.
+    static constexpr int under_way = kVector == 16 && W::group != 2 ? 6 : 12;
+
     Buffer<typename W::Stored> data_;
     Buffer<float> scales_;
     std::int64_t panels_ = 0, groups_ = 0;
+    bool narrow_ = false;
 
   public:
     static constexpr int width = NV * kVector;
     static constexpr int tile = kAccumulators / NV;  // rows that share a pass over the weights
+    static constexpr int together = under_way / NV;  // panels that a row takes side by side
 
     template <class Order>
     void pack(const Tensor& matrix, std::int64_t columns, std::int64_t stride, std::int64_t offset, std::int64_t panels,
               const Order& order) {
-        panels_ = panels, groups_ = padded(columns) / W::group;
-        data_.resize(panels * groups_ * W::group * width);
+        panels_ = panels, groups_ = padded(columns) / W::group, narrow_ = panels == 1 && NV < 4;
+        data_.resize(panels * panel_size());
         data_.zero();
         if constexpr (W::number == Number::int8)
-            for (std::int64_t i = 0; i < panels * groups_ * W::group * width; i += 2) data_[i] = -128;
+            for (std::int64_t i = 0; i < panels * panel_size(); i += 2) data_[i] = -128;
         if (W::number == Number::int8) scales_.resize(panels * width), scales_.zero();
         const auto* from = static_cast<const typename W::Stored*>(matrix.data);
         const std::int64_t length = matrix_columns(matrix);
@@ -185,58 +214,94 @@ class WeightPanels {
     std::int64_t bytes() const { return panels_ * groups_ * width * 4; }
     std::int64_t depth() const { return groups_ * W::group; }
 
-    // acc[r][v] += the product of panel p and x[r].
-    template <int R>
-    UNSPOOL_INLINE void multiply(std::int64_t p, const typename W::Source* x, Floats (&acc)[R][NV]) const {
-        constexpr int split = R * NV >= 8 ? 1 : R * NV >= 4 ? 2 : 4;  // chains, to hide the latency of an addition
-        typename W::Sum sum[split][R][NV] = {};
-        if constexpr (std::is_same_v<typename W::Sum, Floats>)
+    // Sum i of `sums` becomes start[i * step ...] + the product of its panel and x[its row]. Of rows there are always
+    // `tile`, whatever of them is wanted.
+    UNSPOOL_INLINE void multiply(const Block& of, const Source* x, const float* start, std::int64_t step,
+                                 float* sums) const {
+        x += of.row;
+        const std::int64_t part = std::uint64_t(groups_) / split;  // kPad has whole ones
+        if (of.rows == 1 && narrow_) sums_of<1, 1, split>(of.panel, x, 0, part, start, step, sums);
+        else if (of.rows == 1) one_row<together>(of.panel, of.panels, x, start, step, sums);
+        else if (!narrow_ || exact) sums_of<tile, 1, 1>(of.panel, x, 0, groups_, start, step, sums);
+        else
+            for (int s = 0; s < split; ++s)
+                sums_of<tile, 1, 1>(of.panel, x, s * part, part, s ? nullptr : start, step, sums);
+    }
+
+  private:
+    std::int64_t panel_size() const { return groups_ * width * W::group; }
+
+    // All panels of a row: P at a time, which is `together`, and what is left.
+    template <int P>
+    UNSPOOL_INLINE void one_row(std::int64_t p, std::int64_t panels, const Source* x, const float* start,
+                                std::int64_t step, float* sums) const {
+        for (; panels >= P; p += P, panels -= P, start += P * step, sums += P * width)
+            sums_of<1, P, 1>(p, x, 0, groups_, start, step, sums);
+        if constexpr (P > 1)
+            if (panels) one_row<P - 1>(p, panels, x, start, step, sums);
+    }
+
+    // R rows by P panels, one of which is 1, in S chains side by side, each over `part` of k. Without `start` they are
+    // added to `sums`.
+    template <int R, int P, int S>
+    [[gnu::noinline]] void sums_of(std::int64_t p0, const Source* x, std::int64_t begin, std::int64_t part,
+                                   const float* start, std::int64_t step, float* sums) const {
+        constexpr int n = R * P;
+        const std::int64_t panel = panel_size();
+        Sum sum[S][n][NV] = {};
+        if (!exact && start)
 #pragma GCC unroll 12
-            for (int r = 0; r < R; ++r)
+            for (int i = 0; i < n; ++i)
 #pragma GCC unroll 4
-                for (int v = 0; v < NV; ++v) sum[0][r][v] = acc[r][v];
-        const auto* w = data_.data() + p * groups_ * width * W::group;
-        // kPad features make a number of groups that split divides.
-        for (std::int64_t k = 0; k < groups_; k += split)
+                for (int v = 0; v < NV; ++v) sum[0][i][v] = (Sum)load(start + i * step + v * kVector);
+        const auto* w = data_.data() + p0 * panel + begin * width * W::group;
+        for (std::int64_t k = begin; k < begin + part; ++k, w += width * W::group)
 #pragma GCC unroll 4
-            for (int s = 0; s < split; ++s, w += width * W::group) {
-                // The fewer of the two stay in registers beside the sums.
+            for (int s = 0; s < S; ++s) {
+                const auto* at = w + s * part * width * W::group;
+                // The fewer of rows and vectors stay in registers beside the sums.
                 if constexpr (R > NV) {
                     decltype(W::weights(w)) weights[NV];
 #pragma GCC unroll 4
-                    for (int v = 0; v < NV; ++v) weights[v] = W::weights(w + v * kVector * W::group);
+                    for (int v = 0; v < NV; ++v) weights[v] = W::weights(at + v * kVector * W::group);
 #pragma GCC unroll 12
                     for (int r = 0; r < R; ++r) {
-                        const auto factor = W::factor(x[r], k + s);
+                        const auto factor = W::factor(x[r], k + s * part);
 #pragma GCC unroll 4
                         for (int v = 0; v < NV; ++v) W::add(sum[s][r][v], factor, weights[v]);
                     }
                 } else {
                     decltype(W::factor(x[0], 0)) factor[R];
 #pragma GCC unroll 12
-                    for (int r = 0; r < R; ++r) factor[r] = W::factor(x[r], k + s);
-#pragma GCC unroll 4
-                    for (int v = 0; v < NV; ++v) {
-                        const auto weights = W::weights(w + v * kVector * W::group);
+                    for (int r = 0; r < R; ++r) factor[r] = W::factor(x[r], k + s * part);
 #pragma GCC unroll 12
-                        for (int r = 0; r < R; ++r) W::add(sum[s][r][v], factor[r], weights);
-                    }
+                    for (int p = 0; p < P; ++p)
+#pragma GCC unroll 4
+                        for (int v = 0; v < NV; ++v) {
+                            const auto weights = W::weights(at + p * panel + v * kVector * W::group);
+#pragma GCC unroll 12
+                            for (int r = 0; r < R; ++r) W::add(sum[s][p * R + r][v], factor[r], weights);
+                        }
                 }
             }
 #pragma GCC unroll 12
-        for (int r = 0; r < R; ++r)
+        for (int i = 0; i < n; ++i)
 #pragma GCC unroll 4
             for (int v = 0; v < NV; ++v) {
 #pragma GCC unroll 4
-                for (int s = 1; s < split; ++s) sum[0][r][v] += sum[s][r][v];
-                if constexpr (std::is_same_v<typename W::Sum, Floats>) acc[r][v] = sum[0][r][v];
-                else
-                    acc[r][v] += __builtin_convertvector(sum[0][r][v] - x[r].offset, Floats) *
-                                 (x[r].scale * load(&scales_[p * width + v * kVector]));
+                for (int s = 1; s < S; ++s) sum[0][i][v] += sum[s][i][v];
+                float* const to = sums + i * width + v * kVector;
+                if constexpr (exact) {
+                    const Source& of = x[R > 1 ? i : 0];
+                    const float* scale = &scales_[(p0 + (P > 1 ? i : 0)) * width + v * kVector];
+                    store(to, load(start + i * step + v * kVector) +
+                                  __builtin_convertvector(sum[0][i][v] - of.offset, Floats) * (of.scale * load(scale)));
+                } else {
+                    store(to, start ? sum[0][i][v] : load(to) + sum[0][i][v]);
+                }
             }
     }
 
-  private:
     void put(std::int64_t at, typename W::Stored value) {
         data_[at] = value;
         if constexpr (W::number == Number::int8)

@@ -7,7 +7,7 @@ A step is one call into the compiled core, which runs the whole network. NumPy i
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from .saved.architecture import as_json, parse
 
 State = dict[str, np.ndarray]
 
+_BLOCK = 2**22  # numbers of the sequences that `predict` holds at a time
+
 
 class Stream(_native.Sessions):
     """A saved network that is run over one sequence; `load` makes it.
@@ -37,9 +39,10 @@ class Stream(_native.Sessions):
         run(xs)    T of them, int64 (T,) or float32 (T, I): (T, O). However a sequence is cut into runs and steps, the
                    results are the same to the last bit. A bidirectional network has only this, for whole sequences.
 
-    A stream is for one thread; `streams` makes more of them, which share the weights. A copy (`copy.copy`) shares them,
-    too, and has a state of its own. A pickle holds the configuration, the weights and the state, so that a pool of
-    processes can go on with the same bits; it needs no folder. As with every pickle, load only what is your own.
+    A stream is for one thread; `predict` runs many sequences, and `streams` makes more of them, which share the
+    weights. A copy (`copy.copy`) shares them, too, and has a state of its own. A pickle holds the configuration, the
+    weights and the state, so that a pool of processes can go on with the same bits; it needs no folder. As with every
+    pickle, load only what is your own.
 
     Raises:
         UnspoolError: x is of another shape or dtype, not finite, or no token that the network knows.
@@ -83,6 +86,37 @@ class Stream(_native.Sessions):
         """
         self.state = _from_bytes(self.network, data)
 
+    def predict(self, sequences: Iterable[np.ndarray], last: bool = False, threads: int = 1) -> Iterator[np.ndarray]:
+        """The outputs of many sequences of any lengths, each from its initial state, as `run` of it alone gives them.
+
+        Many sequences share each pass over the weights, without padding, and the results are the same bits whatever
+        their order, their number, or the threads. The stream's own state stays as it is.
+
+        Args:
+            sequences: int64 tokens, (T,), or float32, (T, I), contiguous, each with a T of its own. Blocks of them are
+                read at a time, of some million numbers, so that there may be more than memory has room for.
+            last: give only the outputs of the last step of each, whose T is then at least 1.
+            threads: that share the sequences of a block.
+        Returns:
+            out for each sequence, in their order: float32, (T, O), or (O,).
+        Raises:
+            UnspoolError: a sequence is of another shape or dtype, not finite, or has tokens that the network does not
+                know; it is named by its number. Those of the blocks before it have been given.
+        """
+        return self._predict(sequences, last, integer("threads", threads, 1, 1024))
+
+    def _predict(self, sequences: Iterable[np.ndarray], last: bool, threads: int) -> Iterator[np.ndarray]:
+        a = self.network.architecture
+        step = (1 if a.tokens else a.inputs) + a.outputs + (2 * a.features if a.bidirectional else 0)
+        first, block, numbers = 0, [], 0
+        for xs in sequences:
+            block.append(xs)
+            numbers += step * (len(xs) if isinstance(xs, np.ndarray) and xs.ndim else 1)
+            if numbers >= _BLOCK:
+                yield from self.predict_many(block, first, last, threads)
+                first, block, numbers = first + len(block), [], 0
+        yield from self.predict_many(block, first, last, threads)
+
     def streams(self, n: int, threads: int = 1) -> "Streams":
         """n new sessions of this network, which are stepped together, on up to so many threads."""
         return Streams(self.network, n, threads)
@@ -94,7 +128,9 @@ class Streams(_native.Sessions):
     Args:
         network: of a stream.
         n: sessions, numbered 0..n-1.
-        threads: that share the sessions of a call, where there is enough to do; the results are the same bits.
+        threads: that share the sessions of a call, where there is enough to do.
+
+    Each session has the bits of a `Stream` of its own, whichever others are stepped with it, and on any threads.
     """
 
     def __init__(self, network: "Loaded", n: int, threads: int = 1):
