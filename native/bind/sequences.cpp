@@ -262,12 +262,14 @@ static double fma_peak(double seconds) {
 }
 
 void bind_network(nb::module_& m);  // network.cpp
+void bind_tables(nb::module_& m);   // tables.cpp
 
 }  // namespace unspool
 
 NB_MODULE(_native, m) {
     using namespace unspool;
     bind_network(m);
+    bind_tables(m);
     m.attr("CELLS") = cells();
     m.attr("LARGE") = Memory::kLarge;
     m.def("forward", forward, nb::arg("float64"), nb::arg("problem"),
