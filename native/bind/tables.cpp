@@ -54,8 +54,7 @@ class BoundTable {
         Texts distinct;
         const Texts cells = table_.column(checked(column));
         const std::vector<std::int64_t> codes = shared(cells, distinct);
-        const bool all = distinct.size() == cells.size();
-        return nb::make_tuple(unspool::texts(distinct), all ? nb::object(nb::none()) : nb::object(bytes(codes)));
+        return nb::make_tuple(unspool::texts(distinct), bytes(codes));
     }
 
   private:

@@ -272,7 +272,7 @@ def _utc(moment: datetime) -> datetime:
 
 
 class Part(NamedTuple):
-    """Typed values that a column may keep, and which of them each row has; None: the rows have them in their order."""
+    """Typed values that a column may keep, and which of them each row has; None: each has its own."""
 
     kind: str
     values: np.ndarray
@@ -349,9 +349,10 @@ class CellColumn:
         if self.in_doubt and kind == "text":
             texts = values.tolist()
             cells = Counter(texts).items() if codes is None else zip(texts, np.bincount(codes).tolist(), strict=True)
-            there = [(v, n) for v, n in cells if (found := v.strip(" \t")) and found not in self.notation.missing]
-            odd = [(v, n) for v, n in there if not v[0].isalpha()]  # no number begins with a letter
-            self.there += sum(n for _, n in there)
+            absent = self.notation.missing
+            odd = [(v, n) for v, n in cells if not v[:1].isalpha() or (absent and v.strip(" \t") in absent)]
+            self.there += len(values if codes is None else codes) - sum(n for v, n in odd if self._empty(v))
+            odd = [(v, n) for v, n in odd if not (v[:1].isalpha() or self._empty(v))]  # no number begins with a letter
             self.like_numbers += sum(n for v, n in odd if self.notation.pattern.fullmatch(v))
             self.foreign += sum(n for v, n in odd if _FOREIGN.fullmatch(v))
         self._add(values if codes is None else values[codes])

@@ -27,14 +27,14 @@ class Cells:
         found = _array(values)
         return None if found is None else (np.frombuffer(lengths, np.int64), found)
 
-    def texts(self, column: int) -> tuple[list[str], np.ndarray | None]:
-        """The different texts of a column, and which one each row has; None if they all differ."""
+    def texts(self, column: int) -> tuple[list[str], np.ndarray]:
+        """The different texts of a column, and which one each row has."""
         texts, codes = self.table.texts(column)
-        return texts, None if codes is None else np.frombuffer(codes, np.int64)
+        return texts, np.frombuffer(codes, np.int64)
 
     def column(self, column: int) -> list[str]:
         texts, codes = self.texts(column)
-        return texts if codes is None else [texts[i] for i in codes.tolist()]
+        return [texts[i] for i in codes.tolist()]
 
 
 def split(data: bytes, delimiter: str, width: int) -> Cells | None:
