@@ -18,9 +18,22 @@ INSTALL := PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) --no-build-isolation --config-s
 	@$(PIP) scikit-build-core nanobind cmake ninja
 	@touch $@
 
+# For the demo the libraries are unpacked while the kernels compile, and nothing else is installed.
 .venv/.demo: .venv/.tools $(SOURCES)
-	@echo "Installing PyTorch and scikit-learn, and compiling the kernels for this processor: about two minutes ..."
-	@$(INSTALL)=best --editable '.[train]'
+	@echo "Installing PyTorch and scikit-learn, and compiling the kernels for this processor: one or two minutes ..."
+	@$(MAKE) --no-print-directory -j2 .venv/.libraries .venv/.kernels
+	@touch $@
+
+TRAIN := import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]
+TRAIN += ; print(*p["dependencies"], *p["optional-dependencies"]["train"], sep="\n")
+
+.venv/.libraries: .venv/.tools
+	@$(BIN)/python -c '$(TRAIN)' > .venv/libraries.txt
+	@$(PIP) --requirement .venv/libraries.txt
+	@touch $@
+
+.venv/.kernels: .venv/.tools $(SOURCES)
+	@$(INSTALL)=best --no-deps --editable .
 	@touch $@
 
 .venv/.built: .venv/.tools $(SOURCES)

@@ -100,6 +100,13 @@ def test_quoted_fields_may_have_everything(file):
     assert lists(s) == {"a": [['x "y", z\r\nw', 'plain"quote']], "b": [[1, 2]]}
 
 
+def test_texts_may_be_as_long_as_a_line(file):
+    for long in ("a" * 200_000, 'b"' + ",c" * 200_000, "d\n" * 200_000):
+        quoted = '"' + long.replace('"', '""') + '"'
+        s = readers.read(file("t.csv", f"x,y\n1,{long if long.isalpha() else quoted}\n2,e\n"))
+        assert s["y"].values.tolist() == [long, "e"]
+
+
 def test_numbers_text_and_missing_as_they_are_named(file):
     path = file("t.csv", "a,b,c\n1,NA,01\n2,3,2\n,5,x\n")
     s = readers.read(path, missing=["NA", ""], text=["c"])

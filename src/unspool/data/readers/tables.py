@@ -19,13 +19,15 @@ from ..sequences import Sequences
 from .fields import INEXACT, PLAIN, BadCells, CellColumn, EarlierCells, Notation, Part, Types, numbers
 from .growing import Growing, numbered
 from .rows import Shape, gather
-from .source import Complaints, Lines, blank, suffix
+from .source import LONGEST_LINE, Complaints, Lines, blank, suffix
 from .split import Cells, split
 
 _CELLS = 2**14  # cells that are converted at a time
 _WIDEST = 2**14  # columns for which there is always room; a column takes
 _COLUMN = 600  # bytes, however few rows there are
 _DELIMITERS = ",;\t|"
+# Python's own limit, which all its readers share, is 2^17 characters: less than a long text, or a gene.
+csv.field_size_limit(max(csv.field_size_limit(), LONGEST_LINE))
 
 Row = tuple[int, list[str]]
 
