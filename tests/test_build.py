@@ -14,7 +14,7 @@ import pytest
     "source",
     [
         *("sequences/float32", "sequences/float64", "sequences/kernels", "sequences/chain"),
-        *("steps/network", "steps/architecture", "sets", "c/folder"),
+        *("steps/network", "steps/architecture", "sets", "c/folder", "tables/table"),
     ],
 )
 def test_neon_compiles(source):

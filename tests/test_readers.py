@@ -140,6 +140,11 @@ def test_integers_are_exact_or_refused(file):
     rows = "1\n" * 20_000
     with pytest.raises(DataError, match=r"column 'a' has both fractions and integers beyond 2\^53"):
         readers.read(file("t.csv", f"a\n{big}\n{rows}1.5\n"))
+    wide = {"wide": True, "steps": ["x", "y"], "columns": []}
+    rows = "1,\n" * 20_000
+    with pytest.raises(DataError, match=r"t\.csv: the steps have both fractions and integers beyond 2\^53"):
+        readers.read(file("t.csv", f"x,y\n{big},2\n{rows}1.5,\n"), **wide)
+    assert readers.read(file("t.csv", f"x,y\n{big},2\n{rows}"), **wide)["value"][0].tolist() == [big, 2]
 
 
 BAD = "1,2\n"

@@ -20,11 +20,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from unspool import DataError, UnspoolError
+from unspool import DataError, UnspoolError, _native
 from unspool import data as readers
 from unspool.data import opening, text
 from unspool.data.ragged import Ragged
-from unspool.data.readers import jsonl, source, tables
+from unspool.data.readers import fields, jsonl, source, tables
+from unspool.data.readers.split import split
 
 MEMORY = 100  # the memory is at most this many times the size of the file,
 BESIDE = 2**22  # plus this many bytes
@@ -407,6 +408,8 @@ COLUMNS = [
     ["2024-01-01 00:00:00", "2024-01-01T12:30:00", "2023-12-31 23:59:59"],
     ["1", "", "NA", "2.5", "-3"],
     ["1,5", "2", "1.234,5"],
+    ["0.84442185152504812", "-1.7976931348623157e-05", "3", "+.5E3", "12345678901234567890e-9"],
+    ["9007199254740993", "-9007199254740993", "7"],
 ]
 ODD = ["", " ", "x", "NA", '"a\nb"', '"a"b', 'a"b', '"', "1_0", "٣", ".", "1.2.3", "1e999", "nan", "1,2", "a\rb", "\0"]
 ODD += [
@@ -476,6 +479,73 @@ def test_a_table_is_the_same_if_each_line_is_read_with_care(folder, data, option
         quick = outcome(path, **options | shape)
         patch.setattr(tables, "split", lambda *_: None)
         assert quick == outcome(path, **options | shape)
+
+
+DIGITS = st.text("0123456789", max_size=22)
+WRITTEN = st.builds(
+    "".join,
+    st.tuples(st.sampled_from(["", "", "-", "+", "+-", " "]), DIGITS, st.sampled_from(["", ".", ".", ","]), DIGITS)
+    | st.tuples(DIGITS, st.sampled_from(["e", "E+", "e-", "e", ""]), st.text("0123456789", max_size=3)),
+) | FLOAT.map(repr)
+
+
+@settings(max_examples=300)
+@given(st.lists(WRITTEN, min_size=1, max_size=4), st.sampled_from(".,"))
+@example(["9007199254740992"], ".")
+@example(["9007199254740992", "1.5"], ".")
+@example(["-0", "1.5"], ".")
+@example(["8" * 500, "1.5"], ".")
+@example(["4.9e-324", "2.2250738585072011e-308", "0e99999"], ".")
+@example(["1e22", "1e23", "123456789012345678901234567890e-20"], ".")
+def test_numbers_of_the_core_are_those_of_python(cells, point):
+    """Equal to the bit, or left to Python; ordinary ones are not left to it."""
+    table = split("".join(f"{c};x\n" for c in cells).encode(), ";", 2)
+    assert table is not None
+    found = table.numbers(0, point)
+    plain = [c.replace(point, ".") for c in cells]
+    good = all(c.isascii() and fields.Notation(point).pattern.fullmatch(c) for c in cells)
+    if found is not None:
+        assert good and repr(found.tolist()) == repr([*map(int if found.dtype == np.int64 else float, plain)])
+    elif good and " " not in "".join(cells):
+        values = [float(c) for c in plain]
+        assert any(abs(v) >= 2**53 or abs(v) < 1e-300 for v in values)
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(st.sampled_from(["a", "b", "é", ";", '"', '""', "\n", " ", "a;", '";"', ""]), max_size=20),
+    st.integers(1, 3),
+)
+def test_cells_of_the_core_are_those_of_csv(pieces, width):
+    """All of them, or none; a newline in quotation marks is left to csv."""
+    data = "".join(pieces) + "\n"
+    table = split(data.encode(), ";", width)
+    try:
+        rows = list(csv.reader(io.StringIO(data, newline=""), delimiter=";", strict=True))
+    except csv.Error:
+        rows = [[]]
+    if table is not None:
+        assert [*zip(*map(table.column, range(width)), strict=True)] == [*map(tuple, rows)]
+    elif {*map(len, rows)} == {width} and '"' not in data:
+        assert width == 1 and any(not row[0] or row[0][0] == " " for row in rows)
+
+
+def test_the_core_refuses_what_it_was_not_given():
+    table = _native.split(b"1;2\n", ";", True, 2, 100)
+    assert table is not None and table.numbers(1, ".") is not None
+    for ask in (lambda: table.numbers(2, "."), lambda: table.texts(2), lambda: table.steps([0, 2], ".")):
+        with pytest.raises(IndexError, match="the table has no such column"):
+            ask()
+    for lines, width in [(b"", 1), (b"1;2", 2), (b"1;2\n3", 2), (b"1;2\n", 0), (b'"', 1), (b'"a""', 1), (b'"a"', 1)]:
+        assert _native.split(lines, ";", True, width, 100) is None
+    assert _native.split(b"abc\n", ";", True, 1, 4) is not None and _native.split(b"abc\n", ";", True, 1, 3) is None
+
+
+def test_equal_texts_are_one_object(folder):
+    (folder / "t.csv").write_text("a,b\n" + "".join(f"é{i % 7},n{i}\n" for i in range(20_000)), encoding="utf-8")
+    s = readers.read(folder / "t.csv")
+    assert len({*map(id, s["a"].values)}) == 7
+    assert lists(s) == {"a": [[f"é{i % 7}" for i in range(20_000)]], "b": [[f"n{i}" for i in range(20_000)]]}
 
 
 FIELDS = [

@@ -263,6 +263,7 @@ static double fma_peak(double seconds) {
 
 void bind_network(nb::module_& m);  // network.cpp
 void bind_chain(nb::module_& m);    // chain.cpp
+void bind_tables(nb::module_& m);   // tables.cpp
 
 }  // namespace unspool
 
@@ -270,6 +271,7 @@ NB_MODULE(_native, m) {
     using namespace unspool;
     bind_network(m);
     bind_chain(m);
+    bind_tables(m);
     m.attr("CELLS") = cells();
     m.attr("LARGE") = Memory::kLarge;
     m.def("forward", forward, nb::arg("float64"), nb::arg("problem"),

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,6 +28,7 @@ _TIME = re.compile(
     r"(?: ?(?:(?P<utc>[Zz]|UTC)|(?P<sign>[+-])(?P<hours>[0-9]{2})(?::?(?P<minutes>[0-9]{2}))?))?)?"
 )
 _EXACT = 2**53  # integers up to here are exact in a float64
+INEXACT = "both fractions and integers beyond 2^53, which are not exact"
 _INTEGERS = b"0123456789+- \t"
 _FRACTIONS = _INTEGERS + b".eE"
 _CLOCKS = {len(clock): clock for clock in (b"0000-00-00", b"0000-00-00 00:00", b"0000-00-00 00:00:00")}
@@ -269,6 +271,30 @@ def _utc(moment: datetime) -> datetime:
     return moment if moment.tzinfo is None else moment.astimezone(UTC)
 
 
+class Part(NamedTuple):
+    """Typed values that a column may keep, and which of them each row has; None: each has its own."""
+
+    kind: str
+    values: np.ndarray
+    codes: np.ndarray | None = None
+
+
+class Types:
+    """The types of numbers that grow block by block, and whether all are exact in one type."""
+
+    def __init__(self) -> None:
+        self.kinds: set[str] = set()
+        self.beyond = False  # whether there are integers that float64 may not hold
+
+    def add(self, values: np.ndarray) -> None:
+        self.kinds.add(values.dtype.kind)
+        self.beyond |= values.dtype.kind == "i" and bool(((values > _EXACT) | (values < -_EXACT)).any())
+
+    @property
+    def exact(self) -> bool:
+        return not self.beyond or self.kinds != {"i", "f"}
+
+
 class CellColumn:
     """A column that grows block by block.
 
@@ -281,9 +307,8 @@ class CellColumn:
         self.in_doubt = kind == "auto"
         self.zoned: bool | None = None
         self.grown = Growing()
-        self.types: set[str] = set()
+        self.types = Types()
         self.like_numbers = self.foreign = self.there = 0
-        self.beyond = False  # whether there are integers that float64 may not hold
 
     @property
     def plain(self) -> bool:
@@ -291,12 +316,12 @@ class CellColumn:
         timed = self.kind == "time" and self.time_format is None and self.notation.decimal == PLAIN.decimal
         return self.notation.point is not None and (self.kind == "number" or timed)
 
-    def numbers(self, values: np.ndarray) -> tuple[str, np.ndarray]:
+    def numbers(self, values: np.ndarray) -> Part:
         """What `convert` returns for numbers that were found already."""
-        return "zoned time" if self.kind == "time" and self.zoned else self.kind, values
+        return Part("zoned time" if self.kind == "time" and self.zoned else self.kind, values)
 
-    def convert(self, cells: Sequence[str]) -> tuple[str, np.ndarray]:
-        """The kind of the column, and the cells as typed values, which are not kept yet.
+    def convert(self, cells: Sequence[str]) -> Part:
+        """The cells as typed values, which are not kept yet.
 
         Raises:
             BadCells: cells are not of the column's kind.
@@ -305,29 +330,32 @@ class CellColumn:
         kind = self.kind if self.kind != "auto" else self._kind(cells)
         if kind == "number":
             self._settle()
-            return kind, self._numbers(cells)
+            return Part(kind, self._numbers(cells))
         if kind == "time":
             values, zoned = times(cells, self.zoned, self.time_format)
-            return "zoned time" if zoned else kind, values
+            return Part("zoned time" if zoned else kind, values)
         if kind == "name" and not all(map(str.strip, cells)):
             nameless = [i for i, cell in enumerate(cells) if not cell.strip()]
             raise BadCells([(i, "expected the name of a sequence; got none") for i in nameless])
-        return kind, self.grown.shared(cells)
+        return Part(kind, self.grown.shared(cells))
 
-    def keep(self, kind: str, values: np.ndarray) -> None:
+    def keep(self, part: Part) -> None:
         """Keep what `convert` returned."""
+        kind, values, codes = part
         if self.kind == "time":
             self.zoned = kind == "zoned time"
         else:
             self.kind = kind
         if self.in_doubt and kind == "text":
-            cells = Counter(values.tolist()).items()
-            there = {v: n for v, n in cells if (found := v.strip(" \t")) and found not in self.notation.missing}
-            odd = [(v, n) for v, n in there.items() if not v[0].isalpha()]  # no number begins with a letter
-            self.there += sum(there.values())
+            texts = values.tolist()
+            cells = Counter(texts).items() if codes is None else zip(texts, np.bincount(codes).tolist(), strict=True)
+            absent = self.notation.missing
+            odd = [(v, n) for v, n in cells if not v[:1].isalpha() or (absent and v.strip(" \t") in absent)]
+            self.there += len(values if codes is None else codes) - sum(n for v, n in odd if self._empty(v))
+            odd = [(v, n) for v, n in odd if not (v[:1].isalpha() or self._empty(v))]  # no number begins with a letter
             self.like_numbers += sum(n for v, n in odd if self.notation.pattern.fullmatch(v))
             self.foreign += sum(n for v, n in odd if _FOREIGN.fullmatch(v))
-        self._add(values)
+        self._add(values if codes is None else values[codes])
 
     def finish(self, file: str) -> np.ndarray:
         """The whole column.
@@ -339,7 +367,7 @@ class CellColumn:
         if self.kind == "auto" and all(map(self.notation.absent, values)):
             values = np.full(len(values), np.nan)
         name = f"{file}: column {shown(self.name)}"
-        if len(self.types) > 1 and self.kind == "time":
+        if len(self.types.kinds) > 1 and self.kind == "time":
             raise DataError(f"{name} has both numbers and dates; expected one of them")
         if self.like_numbers * 2 > self.there:
             raise DataError(
@@ -351,8 +379,8 @@ class CellColumn:
                 f"{name} has numbers that are written in another way, {self.foreign} of {self.there} cells; "
                 f"give decimal or thousands, such as decimal=',', or name it in text"
             )
-        if self.types == {"i", "f"} and self.beyond:
-            raise DataError(f"{name} has both fractions and integers beyond 2^53, which are not exact; name it in text")
+        if not self.types.exact:
+            raise DataError(f"{name} has {INEXACT}; name it in text")
         return values
 
     def _settle(self) -> None:
@@ -362,13 +390,12 @@ class CellColumn:
                 values = self._numbers(self.grown.values.tolist())
             except BadCells as bad:
                 raise EarlierCells(bad.cells) from None
-            self.kind, self.grown, self.types = "number", Growing(), set()
+            self.kind, self.grown, self.types = "number", Growing(), Types()
             self._add(values)
 
     def _add(self, values: np.ndarray) -> None:
-        self.types.add(values.dtype.kind)
-        self.beyond |= values.dtype.kind == "i" and bool(((values > _EXACT) | (values < -_EXACT)).any())
-        if self.kind != "time" or len(self.types) == 1:
+        self.types.add(values)
+        if self.kind != "time" or len(self.types.kinds) == 1:
             self.grown.add(values)
 
     def _numbers(self, cells: Sequence[str]) -> np.ndarray:

@@ -8,20 +8,28 @@ from ..ragged import Ragged, ends
 
 _CELLS = 2**14  # collected before they become an array
 _KNOWN = 2**16  # texts that are remembered
+_NEW = 0.9  # the part of them that are new where it does not pay to remember
 
 
 class Shared:
-    """Remembers texts, so that equal ones are one object; it begins anew when it has very many."""
+    """Remembers texts, so that equal ones are one object.
+
+    When it has very many it begins anew, or gives up if nearly all of them were new.
+    """
 
     def __init__(self) -> None:
-        self.known: dict[str, str] = {}
+        self.known: dict[str, str] | None = {}
+        self.asked = 0
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         """The texts, in an array of objects."""
-        if len(self.known) > _KNOWN:
-            self.known = {}
+        if self.known is not None and len(self.known) > _KNOWN:
+            self.known, self.asked = None if len(self.known) > self.asked * _NEW else {}, 0
+        if self.known is not None:
+            self.asked += len(texts)
+            texts = list(map(self.known.setdefault, texts, texts))
         values = np.empty(len(texts), object)
-        values[:] = list(map(self.known.setdefault, texts, texts))
+        values[:] = texts
         return values
 
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import UnspoolError, shown
+from ...errors import DataError, UnspoolError, shown
 from ..opening import most
 from ..ragged import ends
 from ..sequences import Sequences
-from .fields import PLAIN, BadCells, CellColumn, EarlierCells, Notation, numbers
+from .fields import INEXACT, PLAIN, BadCells, CellColumn, EarlierCells, Notation, Part, Types, numbers
 from .growing import Growing, numbered
 from .rows import Shape, gather
 from .source import LONGEST_LINE, Complaints, Lines, blank, suffix
@@ -121,7 +121,7 @@ class _Block:
         self.places = [place[c.name] for c in columns]
         self.steps = [place[s] for s in steps]
         self.rows: list[Row] = []
-        self.lines, self.lengths, self.values = Growing(), Growing(), Growing()
+        self.lines, self.lengths, self.values, self.types = Growing(), Growing(), Growing(), Types()
 
     def add(self, line: int, fields: list[str]) -> None:
         if len(fields) != len(self.names):
@@ -144,24 +144,29 @@ class _Block:
     def finish(self, how: Shape) -> Sequences:
         self._convert()
         columns = {c.name: c.finish(self.complaints.name) for c in self.columns}
+        if not self.types.exact:
+            raise DataError(f"{self.complaints.name}: the steps have {INEXACT}")
         value = self.values.ragged(self.lengths.finish()) if self.steps and self.values.size else None
         return gather(columns, self.lines.finish(), how, self.complaints, value)
 
     def _keep_whole(self, number: int, cells: Cells) -> bool:
-        plain = [j for j, column in zip(self.places, self.columns, strict=True) if column.plain]
-        point = self.notation.point
         try:
-            found = cells.numbers(plain, point) if point and plain else {}
-            parts = [
-                column.numbers(found[j]) if j in found else column.convert(cells.column(j))
-                for j, column in zip(self.places, self.columns, strict=True)
-            ]
-            steps = cells.steps(self.steps, point) if point and self.steps else None
-            steps = steps or self._wide(cells.rows() if self.steps else [])
+            parts = [self._part(column, j, cells) for j, column in zip(self.places, self.columns, strict=True)]
+            steps = cells.steps(self.steps, point) if (point := self.notation.point) and self.steps else None
+            steps = steps or self._wide(list(zip(*map(cells.column, self.steps), strict=True)))
         except (BadCells, _BadSteps):
             return False
-        self._keep(number + np.arange(len(cells.ends)), parts, *steps)
+        self._keep(number + np.arange(cells.rows), parts, *steps)
         return True
+
+    def _part(self, column: CellColumn, j: int, cells: Cells) -> Part:
+        point = self.notation.point
+        found = cells.numbers(j, point) if point and column.plain else None
+        if found is not None:
+            return column.numbers(found)
+        # Each text is converted once.
+        texts, codes = cells.texts(j)
+        return column.convert(texts)._replace(codes=codes)
 
     def _convert(self) -> None:
         """Convert and keep the rows; a bad row is left out of all columns."""
@@ -171,7 +176,7 @@ class _Block:
                 parts = []
                 for at, column in zip(self.places, self.columns, strict=True):
                     parts.append(column.convert([fields[at] for _, fields in self.rows]))
-                steps = self._wide([fields for _, fields in self.rows] if self.steps else [])
+                steps = self._wide([[fields[j] for j in self.steps] for _, fields in self.rows])
             except EarlierCells as bad:
                 # Other columns have kept those rows.
                 row, what = bad.cells[0]
@@ -192,19 +197,20 @@ class _Block:
         bad = {row for row, _, _ in cells}
         self.rows = [row for i, row in enumerate(self.rows) if i not in bad]
 
-    def _keep(self, lines: np.ndarray, parts: Sequence[tuple[str, np.ndarray]], *steps: np.ndarray) -> None:
+    def _keep(self, lines: np.ndarray, parts: Sequence[Part], *steps: np.ndarray) -> None:
         for column, part in zip(self.columns, parts, strict=True):
-            column.keep(*part)
+            column.keep(part)
         self.lines.add(numbered(lines))
         if self.steps:
             self.lengths.add(steps[0])
             self.values.add(steps[1])
+            self.types.add(steps[1])
 
-    def _wide(self, rows: Sequence[list[str]]) -> tuple[np.ndarray, np.ndarray]:
+    def _wide(self, rows: Sequence[Sequence[str]]) -> tuple[np.ndarray, np.ndarray]:
         """The number of steps of each row, and the steps of all rows."""
         lengths, cells, bad = [], [], []
-        for i, fields in enumerate(rows):
-            steps = [fields[j] for j in self.steps]
+        for i, fields in enumerate(rows if self.steps else []):
+            steps = list(fields)
             while steps and not steps[-1].strip(" \t"):
                 steps.pop()
             if not steps:
