@@ -12,6 +12,8 @@ from .sequences import Sequences
 
 _WANTED = "a list of arrays (T,) or (T, I), an array (n, T, I) or (n, T), texts, lists of tokens, Ragged or Sequences"
 
+_EMPTY = "X must have sequences of at least one step; got none in sequence {}"
+
 
 @dataclass(frozen=True)
 class Given:
@@ -92,17 +94,18 @@ def as_sequences(X: Any, names: Sequence[str] | None = None) -> Given:
         return _of_ragged(X)
     if isinstance(X, list | tuple) and not is_table(X):
         return _of_list(list(X))
-    if isinstance(X, str | bytes | dict) or not hasattr(X, "__array__") and not isinstance(X, list | tuple):
+    if isinstance(X, str | bytes | dict) or not (hasattr(X, "__array__") or isinstance(X, list | tuple)):
         raise DataError(f"X must be {_WANTED}; got {type(X).__name__}")
     array = np.asarray(X)
     if array.ndim == 1 and array.dtype.kind in "OUT" and len(array):
         return _of_list(array.tolist() if array.dtype.kind != "O" else list(array))
     if array.ndim in (2, 3) and array.shape[-1] and array.shape[1]:
-        values = _numbers(array.reshape(array.shape[0], array.shape[1], -1))
+        values = _numbers(array.reshape(*array.shape[:2], 1 if array.ndim == 2 else array.shape[2]))
         steps = array.shape[1] if array.ndim == 2 else None
         lengths = np.full(len(array), array.shape[1])
         return _finite(Given(Ragged(values.reshape(-1, values.shape[-1]), ends(lengths)), steps=steps))
-    more = "; make each frame of an image a row of features, (n, T, height · width)" if array.ndim > 3 else ""
+    more = ". Reshape your data: X[None] is one sequence" if array.ndim == 1 else ""
+    more = "; make each frame of an image a row of features, (n, T, height · width)" if array.ndim > 3 else more
     raise DataError(f"X must be {_WANTED}; got an array of shape {array.shape}{more}")
 
 
@@ -142,11 +145,9 @@ def _of_list(X: list[Any]) -> Given:
         if kind != kinds[0]:
             raise DataError(f"X must have sequences of one kind; got {kinds[0]} first, and {kind} as sequence {i}")
     if kinds[0] == "a text":
-        _not_empty(np.array([len(text) for text in X]))
         return Given(texts=tuple(map(str, X)))
     if kinds[0] == "tokens":
         lengths = np.array([len(sequence) for sequence in X])
-        _not_empty(lengths)
         tokens = np.array([str(token) for sequence in X for token in sequence], object)
         return Given(Ragged(tokens, ends(lengths)))
     arrays = [_array(sequence, i) for i, sequence in enumerate(X)]
@@ -161,6 +162,8 @@ def _of_list(X: list[Any]) -> Given:
 
 
 def _kind(sequence: Any, i: int) -> str:
+    if isinstance(sequence, str | list | tuple) and not sequence:
+        raise DataError(_EMPTY.format(i))
     if isinstance(sequence, str):
         return "a text"
     if isinstance(sequence, list | tuple) and len(sequence):
@@ -201,7 +204,7 @@ def _not_empty(lengths: np.ndarray) -> None:
     if not len(lengths):
         raise DataError("X must have at least one sequence; got none")
     if not lengths.all():
-        raise DataError(f"X must have sequences of at least one step; got none in sequence {int(np.argmin(lengths))}")
+        raise DataError(_EMPTY.format(np.argmin(lengths)))
 
 
 def _finite(given: Given) -> Given:

@@ -91,15 +91,11 @@ class SequenceOptions(Options):
 
     own_training: ClassVar[TrainingOptions] = TrainingOptions(batch_size=16, patience=0)
 
-    level: str | None = option(
-        None, "what a token of a text is; without it a character", "data", choices=LEVELS
-    )
+    level: str | None = option(None, "what a token of a text is; without it a character", "data", choices=LEVELS)
     embedding_size: int = option(
         64, "the features of a token; 0: no embedding, the tokens go 1-of-k into the first layer", "network", least=0
     )
-    bidirectional: bool = option(
-        True, "read each sequence from its end, too, so that it cannot be streamed", "network"
-    )
+    bidirectional: bool = option(True, "read each sequence from its end, too, so that it cannot be streamed", "network")
     pooling: str = option(
         "last",
         "what is read off the states: the last, of each direction the one that has read the whole sequence; or the "
@@ -115,6 +111,8 @@ class SequenceOptions(Options):
 @dataclass(kw_only=True, eq=False, repr=False)
 class ClassifierOptions(SequenceOptions):
     """The options of `Classifier`."""
+
+    dropout: float = like(Options, "dropout", 0.3)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -261,7 +261,7 @@ def read(path: str | Path, task: str) -> tuple[folder.Saved, Loaded, dict[str, A
 
 
 def parts_of(found: folder.Saved, network: Loaded, outputs: int) -> tuple[Encoder, Readout]:
-    """The encoder and the readout in a folder; raise ValueError or KeyError unless they and the network fit together."""
+    """The encoder and the readout in a folder; raise ValueError or KeyError unless they fit the network."""
     described = found.config["preprocessing"]["encoder"]
     vocabulary = None
     if described["kind"] != "numbers":
@@ -286,5 +286,5 @@ def compared(network: str, baselines: Mapping[str, str], better: str | None) -> 
     """The lines of a report: what the network reached, and what each baseline did."""
     lines = [f"network    {network}", *(f"baseline   {score}, {name}" for name, score in baselines.items())]
     if better is not None:
-        lines.append(f"The {better} is better: longer training, more data or a larger network may change this.")
+        lines.append(f"{better} is better: longer training, more data or a larger network may change this.")
     return "\n".join(lines)

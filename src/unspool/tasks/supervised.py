@@ -1,4 +1,4 @@
-"""The estimators with one target for each sequence: what they share, for training. See `readout` for what is read off."""
+"""What the estimators with one target for each sequence share, for training; `readout` has the rest."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -69,7 +69,7 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
         return Readout(self.pooling, self.bidirectional)
 
     def _given(self, X: Any, *, fit: bool = False) -> Given:
-        """The sequences of X; a table is checked as scikit-learn checks it, and its names and width are kept by `fit`."""
+        """The sequences of X. A table is checked as scikit-learn checks it; in `fit` its names and width are kept."""
         if is_table(X):
             return as_sequences(validate_data(self, X, reset=fit, dtype=np.float64, ensure_min_samples=1 + fit))
         if fit:

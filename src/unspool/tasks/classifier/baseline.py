@@ -8,7 +8,9 @@ from ...data.ragged import Ragged
 from ..summary import scaled, summaries
 
 
-def accuracies(inputs: Ragged, codes: np.ndarray, held_out: Ragged, wanted: np.ndarray, tokens: int) -> dict[str, float]:
+def accuracies(
+    inputs: Ragged, codes: np.ndarray, held_out: Ragged, wanted: np.ndarray, tokens: int
+) -> dict[str, float]:
     """The accuracy of each baseline on the sequences held out, by name.
 
     Args:

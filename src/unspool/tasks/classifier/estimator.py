@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from sklearn.base import ClassifierMixin
+from sklearn.utils import check_array
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 from torch import Tensor
@@ -73,8 +74,8 @@ class Classifier(ClassifierMixin, ClassifierOptions, SequenceEstimator):
         """The classes, (n,)."""
         if y is None:
             raise DataError("Classifier requires y to be passed, but the target y is None")
+        y = column_or_1d(check_array(y, dtype=None, ensure_2d=False, input_name="y"), warn=True)
         check_classification_targets(y)
-        y = column_or_1d(y, warn=True)
         if len(y) != n:
             raise DataError(f"y must have a class for each of {n} sequences; got {len(y)}")
         if y.dtype.kind == "O" and not all(isinstance(value, str) for value in y):

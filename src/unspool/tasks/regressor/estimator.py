@@ -74,7 +74,9 @@ class Regressor(RegressorMixin, RegressorOptions, SequenceEstimator):
             raise DataError("Regressor requires y to be passed, but the target y is None")
         y = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y")
         if len(y) != n or not y.size:
-            raise DataError(f"y must have a number, or a row, for each of {n} sequences; got an array of shape {y.shape}")
+            raise DataError(
+                f"y must have a number, or a row, for each of {n} sequences; got an array of shape {y.shape}"
+            )
         return y
 
     def _learn(self, y: np.ndarray, held_out: np.ndarray) -> int:
