@@ -226,7 +226,8 @@ def test_columns_of_a_file_and_of_a_frame_have_names(tmp_path):
     assert model.n_features_in_ == 6 and model.feature_names_in_[5] == "t5"
     assert model.predict([x[:, 0] for x in X]).shape == (60,)
     model.save(tmp_path / "m", force=True)
-    assert Classifier.load(tmp_path / "m").predict(frame).shape == (60,)
+    assert list(Classifier.load(tmp_path / "m").feature_names_in_) == list(frame.columns)
+    np.testing.assert_array_equal(Classifier.load(tmp_path / "m").predict(frame), model.predict(frame))
     with pytest.raises(DataError, match="X must have 6 steps, as what the network was trained on; got 5"):
         saved.load(tmp_path / "m").predict(np.zeros((2, 5)))
 

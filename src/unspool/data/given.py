@@ -21,7 +21,7 @@ class Given:
 
     values: float32 (N, I), for numbers; objects (N,), each a str, for tokens; None for texts.
     texts: n of them, or None.
-    names: of the I features, or None.
+    names: of the I features, or of the steps of a table; None if they have none.
     steps: T if they were a table (n, T), in which each row is a sequence; else None.
     """
 

@@ -67,7 +67,7 @@ class Encoder:
     kind: of `Given`.
     features: I of numbers; 0 for tokens.
     steps: T, if the network was trained on a table (n, T).
-    names: of the features, if they have names.
+    names: of the features, or of the steps of a table, if they have names.
     vocabulary: of tokens and texts.
     """
 
@@ -275,11 +275,6 @@ def parts_of(found: folder.Saved, network: Loaded, outputs: int) -> tuple[Encode
     if readout.pooling not in ("last", "mean") or arch.outputs != readout.width(outputs):
         raise FolderError(f"the network has {arch.outputs} outputs, which are not those of {outputs}")
     return encoder, readout
-
-
-def in_core(config: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> Loaded:
-    """A network in the compiled core, which never was in a folder."""
-    return Loaded(folder.Saved({"network": config}, dict(weights), {}, ""), "the network")
 
 
 def compared(network: str, baselines: Mapping[str, str], better: str | None) -> str:

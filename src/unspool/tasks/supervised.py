@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any, ClassVar, NamedTuple
 
@@ -17,7 +18,7 @@ from ..data.given import Given, as_sequences, is_table
 from ..data.ragged import Ragged
 from ..errors import DataError, UnspoolError
 from ..saved import folder
-from ..saved.small import float32
+from ..stream import Loaded
 from . import readout
 from .estimator import Estimator, Work
 from .options import SequenceOptions, k1_k2, training_of
@@ -61,8 +62,11 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
     def _fitted(self) -> Any:
         """The saved half, whose network runs in the compiled core."""
         check_is_fitted(self, "network_")
+        return self._model(self.encoder_, self._readout, self._core())
+
+    def _core(self) -> Loaded:
         weights = {name: value.detach().numpy() for name, value in self.network_.state_dict().items()}
-        return self._model(self.encoder_, self._readout, readout.in_core(self.network_.config, weights))
+        return Loaded(folder.Saved({"network": self.network_.config}, weights, {}, ""), "the network")
 
     @property
     def _readout(self) -> Readout:
@@ -70,8 +74,10 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
 
     def _given(self, X: Any, *, fit: bool = False) -> Given:
         """The sequences of X. A table is checked as scikit-learn checks it; in `fit` its names and width are kept."""
-        if is_table(X):
-            return as_sequences(validate_data(self, X, reset=fit, dtype=np.float64, ensure_min_samples=1 + fit))
+        if is_table(X) and (fit or self.encoder_.steps is not None):
+            table = validate_data(self, X, reset=fit, dtype=np.float64, ensure_min_samples=1 + fit)
+            names = getattr(self, "feature_names_in_", None)
+            return replace(as_sequences(table), names=None if names is None else tuple(names))
         if fit:
             for name in ("n_features_in_", "feature_names_in_"):
                 self.__dict__.pop(name, None)
@@ -139,8 +145,7 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
         return {"encoder": self.encoder_.describe()}, files
 
     def _restore(self, found: folder.Saved) -> None:
-        plain = found._replace(weights=float32(found.weights))
-        self.encoder_ = self._adopt(plain, readout.in_core(found.config["network"], plain.weights))
+        self.encoder_ = self._adopt(found, self._core())
         self._keep_names()
 
     def _keep_names(self) -> None:
@@ -168,7 +173,7 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
     @abstractmethod
     def _model(self, *parts: Any) -> SequenceModel: ...
     @abstractmethod
-    def _adopt(self, found: folder.Saved, network: Any) -> Encoder: ...
+    def _adopt(self, found: folder.Saved, network: Loaded) -> Encoder: ...
     @abstractmethod
     def _measure(self, train: Part, valid: Part) -> dict[str, Any]: ...
 

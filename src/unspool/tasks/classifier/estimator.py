@@ -14,6 +14,7 @@ from torch import Tensor
 from ...errors import DataError
 from ...options import documented
 from ...saved import folder
+from ...stream import Loaded
 from ..options import ClassifierOptions
 from ..readout import Encoder
 from ..supervised import Part, SequenceEstimator
@@ -100,14 +101,14 @@ class Classifier(ClassifierMixin, ClassifierOptions, SequenceEstimator):
     def _model(self, *parts: Any) -> ClassifierModel:
         return ClassifierModel(*parts, self.metrics_, self.classes_)
 
-    def _adopt(self, found: folder.Saved, network: Any) -> Encoder:
+    def _adopt(self, found: folder.Saved, network: Loaded) -> Encoder:
         model = saved.model_of(found, network, self.metrics_)
         self.classes_ = model.classes
         return model.encoder
 
     def _measure(self, train: Part, valid: Part) -> dict[str, Any]:
         p = self._fitted().results(valid.inputs)
-        right = p[np.arange(len(p)), valid.y]
+        right = np.maximum(p[np.arange(len(p)), valid.y], np.finfo(float).tiny)
         network = {"accuracy": float((p.argmax(1) == valid.y).mean()), "loss": float(-np.log(right).mean())}
         tokens = len(self.encoder_.vocabulary or ())
         return {

@@ -8,6 +8,7 @@ import numpy as np
 
 from ...errors import FolderError
 from ...saved import folder
+from ...stream import Loaded
 from .. import readout
 from ..readout import SequenceModel
 
@@ -61,7 +62,7 @@ def load(path: str | Path) -> ClassifierModel:
         return model_of(found, network, metrics)
 
 
-def model_of(found: folder.Saved, network: Any, metrics: dict[str, Any]) -> ClassifierModel:
+def model_of(found: folder.Saved, network: Loaded, metrics: dict[str, Any]) -> ClassifierModel:
     """The classifier in a folder; raise ValueError or KeyError unless its parts fit together."""
     classes = classes_from(found.config["preprocessing"]["classes"])
     for name, accuracy in metrics["baselines"].items():

@@ -12,6 +12,7 @@ from torch import Tensor
 from ...errors import DataError
 from ...options import documented
 from ...saved import folder
+from ...stream import Loaded
 from ..options import RegressorOptions
 from ..readout import Encoder
 from ..supervised import Part, SequenceEstimator
@@ -97,7 +98,7 @@ class Regressor(RegressorMixin, RegressorOptions, SequenceEstimator):
     def _model(self, *parts: Any) -> RegressorModel:
         return RegressorModel(*parts, self.metrics_, self.mean_, self.std_, self.flat_)
 
-    def _adopt(self, found: folder.Saved, network: Any) -> Encoder:
+    def _adopt(self, found: folder.Saved, network: Loaded) -> Encoder:
         model = saved.model_of(found, network, self.metrics_)
         self.mean_, self.std_, self.flat_ = model.mean, model.std, model.flat
         return model.encoder

@@ -8,6 +8,7 @@ import numpy as np
 
 from ...errors import FolderError
 from ...saved import folder
+from ...stream import Loaded
 from .. import readout
 from ..readout import SequenceModel
 
@@ -63,7 +64,7 @@ def load(path: str | Path) -> RegressorModel:
         return model_of(found, network, metrics)
 
 
-def model_of(found: folder.Saved, network: Any, metrics: dict[str, Any]) -> RegressorModel:
+def model_of(found: folder.Saved, network: Loaded, metrics: dict[str, Any]) -> RegressorModel:
     """The regressor in a folder; raise ValueError or KeyError unless its parts fit together."""
     targets = found.config["preprocessing"]["targets"]
     mean, std = (np.array(targets[name], np.float64) for name in ("mean", "std"))
