@@ -52,7 +52,7 @@ def model(request):
     return regressor(**request.param).fit(X, Y)
 
 
-@parametrize_with_checks([Regressor(hidden_size=8, epochs=30, learning_rate=0.03)])
+@parametrize_with_checks([regressor(epochs=30, batch_size=16)])
 def test_scikit_learns_contract(estimator, check):
     check(estimator)
 

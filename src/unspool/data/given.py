@@ -151,7 +151,6 @@ def _of_list(X: list[Any]) -> Given:
         tokens = np.array([str(token) for sequence in X for token in sequence], object)
         return Given(Ragged(tokens, ends(lengths)))
     arrays = [_array(sequence, i) for i, sequence in enumerate(X)]
-    _not_empty(np.array([len(array) for array in arrays]))
     for i, array in enumerate(arrays):
         if array.shape[1] != arrays[0].shape[1]:
             raise DataError(
@@ -186,7 +185,9 @@ def _array(sequence: Any, i: int) -> np.ndarray:
     if array.ndim not in (1, 2) or (array.ndim == 2 and not array.shape[1]):
         more = "; make each frame of an image a row of features" if array.ndim > 2 else ""
         raise DataError(f"X must have sequences of shape (T,) or (T, I); got {array.shape} for sequence {i}{more}")
-    return _numbers(array.reshape(len(array), -1), i)
+    if not len(array):
+        raise DataError(_EMPTY.format(i))
+    return _numbers(array[:, None] if array.ndim == 1 else array, i)
 
 
 def _numbers(array: np.ndarray, i: int | None = None) -> np.ndarray:

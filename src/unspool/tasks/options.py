@@ -89,7 +89,7 @@ class LanguageModelOptions(Options):
 class SequenceOptions(Options):
     """The options of the tasks whose target is one for each sequence."""
 
-    own_training: ClassVar[TrainingOptions] = TrainingOptions(batch_size=16, patience=0)
+    own_training: ClassVar[TrainingOptions] = TrainingOptions(batch_size=8, patience=0)
 
     level: str | None = option(None, "what a token of a text is; without it a character", "data", choices=LEVELS)
     embedding_size: int = option(
@@ -104,7 +104,7 @@ class SequenceOptions(Options):
         choices=("last", "mean"),
     )
     cell: str = like(Options, "cell", "gru")
-    epochs: int = like(Options, "epochs", 50)
+    epochs: int = like(Options, "epochs", 100)
     learning_rate: float = like(Options, "learning_rate", 4e-3)
 
 

@@ -22,7 +22,8 @@ def summaries(inputs: Ragged, tokens: int) -> Any:
 
         rows = np.repeat(np.arange(len(inputs)), lengths)
         counts = csr_matrix((np.ones(len(rows)), (rows, inputs.values)), (len(inputs), tokens))
-        return counts.log1p()
+        counts.data = np.log1p(counts.data)
+        return counts
     x = inputs.values.astype(np.float64)
     mean = np.add.reduceat(x, begins) / lengths[:, None]
     square = np.add.reduceat((x - np.repeat(mean, lengths, 0)) ** 2, begins) / lengths[:, None]

@@ -16,7 +16,7 @@ from ...options import documented
 from ...saved import folder
 from ...stream import Loaded
 from ..options import ClassifierOptions
-from ..readout import Encoder
+from ..readout import Encoder, Readout
 from ..supervised import Part, SequenceEstimator
 from . import saved
 from .baseline import accuracies
@@ -49,7 +49,7 @@ class Classifier(ClassifierMixin, ClassifierOptions, SequenceEstimator):
 
     Args:
         {options}
-        training: a `Training` with all other options; None: its defaults, but batch_size=16 and patience=0.
+        training: a `Training` with all other options; None: its defaults, but batch_size=8 and patience=0.
 
     After `fit` it has `classes_`, `network_`, `encoder_`, `metrics_` (the contents of metrics.json) and `history_` (a
     list of dictionaries, the lines of history.jsonl).
@@ -75,7 +75,7 @@ class Classifier(ClassifierMixin, ClassifierOptions, SequenceEstimator):
         """The classes, (n,)."""
         if y is None:
             raise DataError("Classifier requires y to be passed, but the target y is None")
-        y = column_or_1d(check_array(y, dtype=None, ensure_2d=False, input_name="y"), warn=True)
+        y = column_or_1d(check_array(y, dtype=None, ensure_2d=False, input_name="y"), warn=True)  # pyright: ignore[reportArgumentType]
         check_classification_targets(y)
         if len(y) != n:
             raise DataError(f"y must have a class for each of {n} sequences; got {len(y)}")
@@ -98,8 +98,8 @@ class Classifier(ClassifierMixin, ClassifierOptions, SequenceEstimator):
     def _error(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return torch.nn.functional.cross_entropy(outputs, targets, reduction="sum")
 
-    def _model(self, *parts: Any) -> ClassifierModel:
-        return ClassifierModel(*parts, self.metrics_, self.classes_)
+    def _model(self, encoder: Encoder, how: Readout, network: Loaded) -> ClassifierModel:
+        return ClassifierModel(encoder, how, network, self.metrics_, self.classes_)
 
     def _adopt(self, found: folder.Saved, network: Loaded) -> Encoder:
         model = saved.model_of(found, network, self.metrics_)

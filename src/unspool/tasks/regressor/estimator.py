@@ -14,7 +14,7 @@ from ...options import documented
 from ...saved import folder
 from ...stream import Loaded
 from ..options import RegressorOptions
-from ..readout import Encoder
+from ..readout import Encoder, Readout
 from ..supervised import Part, SequenceEstimator
 from . import saved
 from .baseline import predictions
@@ -43,7 +43,7 @@ class Regressor(RegressorMixin, RegressorOptions, SequenceEstimator):
 
     Args:
         {options}
-        training: a `Training` with all other options; None: its defaults, but batch_size=16 and patience=0.
+        training: a `Training` with all other options; None: its defaults, but batch_size=8 and patience=0.
 
     After `fit` it has `network_`, `encoder_`, `metrics_` (the contents of metrics.json) and `history_` (a list of
     dictionaries, the lines of history.jsonl).
@@ -73,7 +73,7 @@ class Regressor(RegressorMixin, RegressorOptions, SequenceEstimator):
         """The targets, float64 (n,) or (n, O)."""
         if y is None:
             raise DataError("Regressor requires y to be passed, but the target y is None")
-        y = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y")
+        y = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y")  # pyright: ignore[reportArgumentType]
         if len(y) != n or not y.size:
             raise DataError(
                 f"y must have a number, or a row, for each of {n} sequences; got an array of shape {y.shape}"
@@ -95,8 +95,8 @@ class Regressor(RegressorMixin, RegressorOptions, SequenceEstimator):
     def _error(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return _LOSSES[self.loss](outputs, targets, reduction="sum")
 
-    def _model(self, *parts: Any) -> RegressorModel:
-        return RegressorModel(*parts, self.metrics_, self.mean_, self.std_, self.flat_)
+    def _model(self, encoder: Encoder, how: Readout, network: Loaded) -> RegressorModel:
+        return RegressorModel(encoder, how, network, self.metrics_, self.mean_, self.std_, self.flat_)
 
     def _adopt(self, found: folder.Saved, network: Loaded) -> Encoder:
         model = saved.model_of(found, network, self.metrics_)

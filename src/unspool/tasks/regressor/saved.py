@@ -70,8 +70,8 @@ def model_of(found: folder.Saved, network: Loaded, metrics: dict[str, Any]) -> R
     mean, std = (np.array(targets[name], np.float64) for name in ("mean", "std"))
     if mean.ndim != 1 or mean.shape != std.shape or not np.isfinite([mean, std]).all() or not (std > 0).all():
         raise FolderError("the targets must have means and deviations, finite numbers")
-    for errors in metrics["baselines"].values():
-        float(errors["rmse"]), float(errors["r2"])
+    if not np.isfinite([float(e[name]) for e in metrics["baselines"].values() for name in ("rmse", "r2")]).all():
+        raise FolderError("the baselines must have errors, finite numbers")
     parts = readout.parts_of(found, network, len(mean))
     return RegressorModel(*parts, network, metrics, mean, std, bool(targets["flat"]))
 
