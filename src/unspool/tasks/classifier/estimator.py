@@ -56,7 +56,7 @@ class Classifier(ClassifierMixin, ClassifierOptions, SequenceEstimator):
 
     >>> from unspool import Classifier
     >>> X, y = [[0.0, 1.0, 2.0], [2.0, 1.0], [1.0, 3.0], [3.0, 1.0, 0.0]] * 4, ["up", "down", "up", "down"] * 4
-    >>> Classifier(hidden_size=8, epochs=20, learning_rate=0.05).fit(X, y).predict([[0.0, 1.0, 2.0], [2.0, 1.0]]).tolist()
+    >>> Classifier(hidden_size=8, epochs=20, learning_rate=0.05).fit(X, y).predict(X[:2]).tolist()
     ['up', 'down']
     """
 
