@@ -19,7 +19,18 @@ def test_every_public_name_is_there_and_no_other(name):
 
 
 def test_the_readme_names_are_at_the_doors():
-    assert {"LanguageModel", "Stream", "Training", "data", "load", "nn", "ops", "train"} <= set(dir(unspool))
+    assert {
+        "Classifier",
+        "LanguageModel",
+        "Regressor",
+        "Stream",
+        "Training",
+        "data",
+        "load",
+        "nn",
+        "ops",
+        "train",
+    } <= set(dir(unspool))
     assert {"Ragged", "Sequences", "from_frame", "read", "read_csv", "read_ts"} <= set(dir(unspool.data))
     assert {"Plan", "Progress", "fit"} <= set(dir(unspool.train))
 
@@ -29,9 +40,13 @@ WITHOUT = {
     "torch": [
         "unspool", "unspool.data", "unspool.stream", "unspool.saved.small", "unspool.saved.card", "unspool.cli.main",
         "unspool.cli.fit", "unspool.tasks.options", "unspool.tasks.language_model.saved", "unspool.train.plan",
+        "unspool.tasks.classifier.saved", "unspool.tasks.regressor.saved", "unspool.data.given",
         "unspool.train.run_folder", "unspool.data.readers.tables", "unspool.chain",
     ],
-    "sklearn": ["unspool.cli.main", "unspool.tasks.options", "unspool.stream"],
+    "sklearn": [
+        "unspool.cli.main", "unspool.tasks.options", "unspool.stream", "unspool.tasks.classifier.saved",
+        "unspool.tasks.regressor.saved",
+    ],
 }  # fmt: skip
 
 

@@ -22,14 +22,18 @@ if TYPE_CHECKING:
     from . import ops as ops
     from .stream import Stream as Stream
     from .stream import load as load
+    from .tasks.classifier.estimator import Classifier as Classifier
     from .tasks.estimator import Training as Training
     from .tasks.language_model.estimator import LanguageModel as LanguageModel
+    from .tasks.regressor.estimator import Regressor as Regressor
 
 __getattr__, _names = attributes(
     __name__,
     {
         **dict.fromkeys(("chain", "data", "nn", "ops", "train"), ""),
+        "Classifier": "tasks.classifier.estimator",
         "LanguageModel": "tasks.language_model.estimator",
+        "Regressor": "tasks.regressor.estimator",
         "Stream": "stream",
         "Training": "tasks.estimator",
         "load": "stream",

@@ -3,6 +3,7 @@
 import json
 import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import chain
@@ -62,6 +63,10 @@ class Vocabulary:
             return np.fromiter(chain.from_iterable(map(cut, pieces.WORD.findall(text))), np.int32)
         return np.fromiter((self._number.get(w, 0) for w in _WORD.findall(text)), np.int32)
 
+    def numbers(self, tokens: Iterable[str]) -> np.ndarray:
+        """The numbers of tokens that are cut already, int32, (N,)."""
+        return np.fromiter((self._number.get(token, 0) for token in tokens), np.int32)
+
     def units(self, tokens: np.ndarray) -> int:
         """The number of characters, bytes or words that bits are counted for; an unknown token is one."""
         if self.level != "piece":
@@ -109,6 +114,14 @@ def from_text(text: str | bytes, level: str, size: int | None = None) -> Vocabul
         return Vocabulary("piece", ("", *pieces.learn(text, _characters(text, -(-size // 2)), size)))
     words = Counter(_WORD.findall(text)).most_common(size)
     return Vocabulary("word", ("", *(word for word, count in words if count > 1)))
+
+
+def from_tokens(tokens: Iterable[str], size: int | None = None) -> Vocabulary:
+    """The vocabulary of tokens that are cut already: the `size` most frequent."""
+    found = Counter(token for token in tokens if token).most_common(size or SIZES["word"])
+    if half := next((token for token, _ in found if _SURROGATE.search(token)), None):
+        raise _half(half, _SURROGATE.search(half).start())  # pyright: ignore[reportOptionalMemberAccess]
+    return Vocabulary("word", ("", *(token for token, _ in found)))
 
 
 def from_json(data: str | bytes) -> Vocabulary:

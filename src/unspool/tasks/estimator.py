@@ -4,12 +4,14 @@ A task defines its data, its loss, its metric and its baseline; the rest is here
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
+import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
@@ -47,6 +49,7 @@ class Work(NamedTuple):
     validation: the batches whose mean loss per target is to be minimised.
     source: what identifies the data, by name; `sha256` of it.
     data: whatever the task needs for `_finish`, when the network is trained.
+    constants: what the network has besides trained weights, by name, as the mean and the std of its inputs.
     """
 
     network: dict[str, Any]
@@ -55,6 +58,7 @@ class Work(NamedTuple):
     validation: Iterable[Batch]
     source: dict[str, Any]
     data: Any
+    constants: Mapping[str, np.ndarray] = MappingProxyType({})
 
 
 class Estimator(Options, BaseEstimator):
@@ -66,6 +70,7 @@ class Estimator(Options, BaseEstimator):
 
     task: ClassVar[str]
     files: ClassVar[tuple[str, ...]] = ()  # in its folder, besides those that all tasks have
+    may_have: ClassVar[tuple[str, ...]] = ()  # files that its folder has for some data only
     about: ClassVar[str] = ""  # for the model card
     loss_unit: ClassVar[str] = "nats"  # of the loss that `_record` returns
     unit: ClassVar[str] = "step"  # in which targets are counted
@@ -103,6 +108,8 @@ class Estimator(Options, BaseEstimator):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.random_state)
             self.network_ = Network(work.network)
+            for name, value in work.constants.items():
+                self.network_.get_buffer(name).copy_(torch.from_numpy(value))
             try:
                 outcome = fit(
                     self.network_,
@@ -155,7 +162,7 @@ class Estimator(Options, BaseEstimator):
         Raises:
             FolderError: the folder is not a saved network of this task, or is damaged.
         """
-        found = folder.read(path, cls.task, (*cls.files, *_FILES))
+        found = folder.read(path, cls.task, (*cls.files, *_FILES), cls.may_have)
         metrics = folder.json_object(found.files["metrics.json"], Path(path) / "metrics.json")
         with folder.read_as(path, cls.task):
             model = apart(cls, Training, found.config["parameters"])

@@ -85,6 +85,49 @@ class LanguageModelOptions(Options):
     learning_rate: float = like(Options, "learning_rate", 4e-3)
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
+class SequenceOptions(Options):
+    """The options of the tasks whose target is one for each sequence."""
+
+    own_training: ClassVar[TrainingOptions] = TrainingOptions(batch_size=8, patience=0)
+
+    level: str | None = option(None, "what a token of a text is; without it a character", "data", choices=LEVELS)
+    embedding_size: int = option(
+        64, "the features of a token; 0: no embedding, the tokens go 1-of-k into the first layer", "network", least=0
+    )
+    bidirectional: bool = option(True, "read each sequence from its end, too, so that it cannot be streamed", "network")
+    pooling: str = option(
+        "last",
+        "what is read off the states: the last, of each direction the one that has read the whole sequence; or the "
+        "mean over all steps",
+        "network",
+        choices=("last", "mean"),
+    )
+    cell: str = like(Options, "cell", "gru")
+    epochs: int = like(Options, "epochs", 100)
+    learning_rate: float = like(Options, "learning_rate", 4e-3)
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class ClassifierOptions(SequenceOptions):
+    """The options of `Classifier`."""
+
+    dropout: float = like(Options, "dropout", 0.3)
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class RegressorOptions(SequenceOptions):
+    """The options of `Regressor`."""
+
+    loss: str = option(
+        "squared",
+        "what is minimised, the squared error of standardised targets, or the absolute one, which is led astray less "
+        "by targets far from the others",
+        "training",
+        choices=("squared", "absolute"),
+    )
+
+
 def check_all(options: Options) -> None:
     """Raise UnspoolError unless all options can be used, including those of `training`."""
     if not isinstance(options.training, TrainingOptions | None):

@@ -1,0 +1,222 @@
+"""Sequences as they are given in Python, of any kind that an estimator takes, in one form."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataError
+from .ragged import Ragged, ends
+from .sequences import Sequences
+
+_WANTED = "a list of arrays (T,) or (T, I), an array (n, T, I) or (n, T), texts, lists of tokens, Ragged or Sequences"
+
+_EMPTY = "X must have sequences of at least one step; got none in sequence {}"
+
+
+@dataclass(frozen=True)
+class Given:
+    """n sequences of one kind.
+
+    values: float32 (N, I), for numbers; objects (N,), each a str, for tokens; None for texts.
+    texts: n of them, or None.
+    names: of the I features, or of the steps of a table; None if they have none.
+    steps: T if they were a table (n, T), in which each row is a sequence; else None.
+    """
+
+    values: Ragged | None = None
+    texts: tuple[str, ...] | None = None
+    names: tuple[str, ...] | None = None
+    steps: int | None = None
+
+    @property
+    def kind(self) -> str:
+        """`numbers`, `texts` or `tokens`."""
+        return "texts" if self.values is None else "numbers" if self.values.values.dtype.kind == "f" else "tokens"
+
+    def __len__(self) -> int:
+        return len(self.texts or ()) if self.values is None else len(self.values)
+
+    def take(self, indices: np.ndarray) -> "Given":
+        """These sequences, in this order."""
+        if self.values is None:
+            texts = self.texts or ()
+            return replace(self, texts=tuple(texts[i] for i in indices))
+        return replace(self, values=self.values.take(indices))
+
+    def describe(self) -> str:
+        """How many there are and how long, in words."""
+        if self.values is None:
+            return f"{len(self):,} texts"
+        least, most = int(self.values.lengths.min()), int(self.values.lengths.max())
+        steps = f"{least:,} to {most:,}" if least < most else f"{most:,}"
+        if self.kind == "tokens":
+            return f"{len(self):,} sequences, steps: {steps}"
+        return f"{len(self):,} sequences, steps: {steps}, features: {self.values.values.shape[1]:,}"
+
+
+def is_table(X: Any) -> bool:
+    """Whether X is two-dimensional, as scikit-learn's data are: an array, a frame, or lists of fractions of one length.
+
+    Lists of integers are tokens, and a list of arrays is a list of sequences.
+    """
+    if isinstance(X, list | tuple):
+        first = X[0] if len(X) else None
+        if not isinstance(first, list | tuple) or not any(isinstance(v, float) for v in first):
+            return False
+        return all(isinstance(row, list | tuple) and len(row) == len(first) for row in X)
+    return len(getattr(X, "shape", ())) == 2
+
+
+def as_sequences(X: Any, names: Sequence[str] | None = None) -> Given:
+    """The sequences of X.
+
+        list, tuple or array of objects     of arrays (T,) or (T, I): n sequences of unequal lengths
+        array (n, T, I)                     n sequences of T steps
+        array or frame (n, T)               n sequences of T steps with one feature each
+        list of str                         texts
+        list of lists of str or int         tokens
+        Ragged                              numbers (N,) or (N, I), or tokens
+        Sequences                           the columns of numbers with a value per step; or else the column of text
+
+    Args:
+        X: any of these.
+        names: the columns of `Sequences` to take; None: all that are of numbers.
+    Raises:
+        DataError: X is none of these; or a sequence is empty, not finite, or of another kind than the others.
+    """
+    if isinstance(X, Given):
+        return X
+    if isinstance(X, Sequences):
+        return _of_columns(X, names)
+    if isinstance(X, Ragged):
+        return _of_ragged(X)
+    if isinstance(X, list | tuple) and not is_table(X):
+        return _of_list(list(X))
+    if isinstance(X, str | bytes | dict) or not (hasattr(X, "__array__") or isinstance(X, list | tuple)):
+        raise DataError(f"X must be {_WANTED}; got {type(X).__name__}")
+    array = np.asarray(X)
+    if array.ndim == 1 and array.dtype.kind in "OUT" and len(array):
+        return _of_list(array.tolist() if array.dtype.kind != "O" else list(array))
+    if array.ndim in (2, 3) and array.shape[-1] and array.shape[1]:
+        values = _numbers(array.reshape(*array.shape[:2], 1 if array.ndim == 2 else array.shape[2]))
+        steps = array.shape[1] if array.ndim == 2 else None
+        lengths = np.full(len(array), array.shape[1])
+        return _finite(Given(Ragged(values.reshape(-1, values.shape[-1]), ends(lengths)), steps=steps))
+    more = ". Reshape your data: X[None] is one sequence" if array.ndim == 1 else ""
+    more = "; make each frame of an image a row of features, (n, T, height · width)" if array.ndim > 3 else more
+    raise DataError(f"X must be {_WANTED}; got an array of shape {array.shape}{more}")
+
+
+def _of_columns(X: Sequences, names: Sequence[str] | None) -> Given:
+    def is_text(name: str) -> bool:
+        column = X[name]
+        return (column.values if isinstance(column, Ragged) else column).dtype.kind == "O"
+
+    numeric = [name for name in X.per_step if X.steps(name).values.dtype.kind in "biuf"]
+    if names or numeric:
+        chosen = tuple(names or numeric)
+        given = _of_ragged(X.stack(chosen, np.float64))
+        wide = given.values.values.shape[1]  # pyright: ignore[reportOptionalMemberAccess]
+        return replace(given, names=chosen if len(chosen) == wide else None)
+    texts = [name for name in (X.per_step or X.per_sequence) if is_text(name)]
+    if len(texts) != 1:
+        raise DataError(f"X must have columns of numbers, or one of text; got {', '.join(X.columns) or 'no columns'}")
+    column = X[texts[0]]
+    return _of_ragged(column) if isinstance(column, Ragged) else _of_list(list(column))
+
+
+def _of_ragged(X: Ragged) -> Given:
+    _not_empty(X.lengths)
+    if X.values.dtype.kind in "OU":
+        tokens = np.array([str(token) for token in X.values], object)
+        return Given(Ragged(tokens, X.offsets))
+    if X.values.ndim > 2:
+        raise DataError(f"X must have values (N,) or (N, I); got an array of shape {X.values.shape}")
+    return _finite(Given(Ragged(_numbers(X.values.reshape(len(X.values), -1)), X.offsets)))
+
+
+def _of_list(X: list[Any]) -> Given:
+    if not X:
+        raise DataError("X must have at least one sequence; got none")
+    kinds = [_kind(sequence, i) for i, sequence in enumerate(X)]
+    for i, kind in enumerate(kinds):
+        if kind != kinds[0]:
+            raise DataError(f"X must have sequences of one kind; got {kinds[0]} first, and {kind} as sequence {i}")
+    if kinds[0] == "a text":
+        return Given(texts=tuple(map(str, X)))
+    if kinds[0] == "tokens":
+        lengths = np.array([len(sequence) for sequence in X])
+        tokens = np.array([str(token) for sequence in X for token in sequence], object)
+        return Given(Ragged(tokens, ends(lengths)))
+    arrays = [_array(sequence, i) for i, sequence in enumerate(X)]
+    for i, array in enumerate(arrays):
+        if array.shape[1] != arrays[0].shape[1]:
+            raise DataError(
+                f"X must have sequences of one number of features; got {arrays[0].shape[1]} first, and "
+                f"{array.shape[1]} in sequence {i}"
+            )
+    return _finite(Given(Ragged(np.concatenate(arrays), ends(np.array([len(array) for array in arrays])))))
+
+
+def _kind(sequence: Any, i: int) -> str:
+    if isinstance(sequence, str | list | tuple) and not sequence:
+        raise DataError(_EMPTY.format(i))
+    if isinstance(sequence, str):
+        return "a text"
+    if isinstance(sequence, list | tuple) and len(sequence):
+        whole = (int, np.integer)
+        if all(isinstance(v, str) or (isinstance(v, whole) and not isinstance(v, bool)) for v in sequence):
+            return "tokens"
+    if isinstance(sequence, np.ndarray) and sequence.ndim == 1 and sequence.dtype.kind in "OU":
+        return "tokens" if all(isinstance(v, str) for v in sequence) else "numbers"
+    if isinstance(sequence, bytes | dict | set) or not hasattr(sequence, "__len__"):
+        raise DataError(f"X must be {_WANTED}; got {type(sequence).__name__} as sequence {i}")
+    return "numbers"
+
+
+def _array(sequence: Any, i: int) -> np.ndarray:
+    """A sequence of numbers as float32 (T, I)."""
+    try:
+        array = np.asarray(sequence)
+    except ValueError:
+        raise DataError(f"X must have sequences that are arrays (T,) or (T, I); sequence {i} is neither") from None
+    if array.ndim not in (1, 2) or (array.ndim == 2 and not array.shape[1]):
+        more = "; make each frame of an image a row of features" if array.ndim > 2 else ""
+        raise DataError(f"X must have sequences of shape (T,) or (T, I); got {array.shape} for sequence {i}{more}")
+    if not len(array):
+        raise DataError(_EMPTY.format(i))
+    return _numbers(array[:, None] if array.ndim == 1 else array, i)
+
+
+def _numbers(array: np.ndarray, i: int | None = None) -> np.ndarray:
+    where = "" if i is None else f" in sequence {i}"
+    if array.dtype.kind not in "biufO":
+        raise DataError(f"X must have real numbers; got {array.dtype}{where}")
+    with np.errstate(over="ignore"):
+        try:
+            return np.ascontiguousarray(array, np.float32)
+        except (TypeError, ValueError):
+            raise DataError(f"X must have real numbers; got what is no number{where}") from None
+
+
+def _not_empty(lengths: np.ndarray) -> None:
+    if not len(lengths):
+        raise DataError("X must have at least one sequence; got none")
+    if not lengths.all():
+        raise DataError(_EMPTY.format(np.argmin(lengths)))
+
+
+def _finite(given: Given) -> Given:
+    """The same, if all numbers are finite."""
+    values: Any = given.values
+    if not len(values):
+        raise DataError("X must have at least one sequence; got none")
+    bad = ~np.isfinite(values.values).all(1)
+    if bad.any():
+        at = int(np.argmax(bad))
+        i = int(np.searchsorted(values.offsets, at, side="right")) - 1
+        what = "NaN" if np.isnan(values.values[at]).any() else "infinity, or a number too large for float32,"
+        raise DataError(f"X must have finite numbers; got {what} in sequence {i} at step {at - values.offsets[i]}")
+    return given

@@ -1,0 +1,1 @@
+"""Classifiers: they tell to which class a sequence belongs."""

@@ -1,0 +1,121 @@
+"""Classifiers: the class of a sequence."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from sklearn.base import ClassifierMixin
+from sklearn.utils import check_array
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import column_or_1d
+from torch import Tensor
+
+from ...errors import DataError
+from ...options import documented
+from ...saved import folder
+from ...stream import Loaded
+from ..options import ClassifierOptions
+from ..readout import Encoder, Readout
+from ..supervised import Part, SequenceEstimator
+from . import saved
+from .baseline import accuracies
+from .saved import ClassifierModel
+
+_ABOUT = """A recurrent classifier of sequences made with unspool. The accuracy is that on sequences that were held out;
+the baselines were trained on the same sequences.
+
+```python
+from unspool import Classifier
+
+classifier = Classifier.load(".")
+classifier.predict(sequences)
+```"""
+
+
+@documented
+@dataclass(kw_only=True, eq=False, repr=False)
+class Classifier(ClassifierMixin, ClassifierOptions, SequenceEstimator):
+    """A recurrent network that tells the class of a sequence, of any length.
+
+        p(class | x) = softmax(out);  out = s[T-1], or the mean of all s[t];  s[t] = head(y[t])
+
+    A bidirectional network has at the end the state of the direction that began at the first step, and at the beginning
+    the state of the one that began at the last, and both are read. `fit(X, y)` takes what
+    `unspool.data.given.as_sequences` takes, and a class for each sequence: numbers, texts, truth values or dates. Of
+    each class the part `validation` is held out; or it is a pair (X, y). Numbers are scaled by the mean and the
+    deviation of each feature in the training part. Predictions are made by the compiled core, a sequence at a time, and
+    so are the same bits in any batch and any order.
+
+    Args:
+        {options}
+        training: a `Training` with all other options; None: its defaults, but batch_size=8 and patience=0.
+
+    After `fit` it has `classes_`, `network_`, `encoder_`, `metrics_` (the contents of metrics.json) and `history_` (a
+    list of dictionaries, the lines of history.jsonl).
+
+    >>> from unspool import Classifier
+    >>> X, y = [[0.0, 1.0, 2.0], [2.0, 1.0], [1.0, 3.0], [3.0, 1.0, 0.0]] * 4, ["up", "down", "up", "down"] * 4
+    >>> Classifier(hidden_size=8, epochs=20, learning_rate=0.05).fit(X, y).predict(X[:2]).tolist()
+    ['up', 'down']
+    """
+
+    task: ClassVar[str] = saved.TASK
+    about: ClassVar[str] = _ABOUT
+
+    def predict(self, X: Any) -> np.ndarray:
+        """See `ClassifierModel.predict`."""
+        return self._fitted().predict(self._given(X))
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """See `ClassifierModel.predict_proba`."""
+        return self._fitted().predict_proba(self._given(X))
+
+    def _checked(self, y: Any, n: int) -> np.ndarray:
+        """The classes, (n,)."""
+        if y is None:
+            raise DataError("Classifier requires y to be passed, but the target y is None")
+        y = column_or_1d(check_array(y, dtype=None, ensure_2d=False, input_name="y"), warn=True)  # pyright: ignore[reportArgumentType]
+        check_classification_targets(y)
+        if len(y) != n:
+            raise DataError(f"y must have a class for each of {n} sequences; got {len(y)}")
+        if y.dtype.kind == "O" and not all(isinstance(value, str) for value in y):
+            y = np.array(y.tolist())
+        return y
+
+    def _strata(self, y: np.ndarray) -> np.ndarray:
+        return np.unique(y, return_inverse=True)[1]
+
+    def _learn(self, y: np.ndarray, held_out: np.ndarray) -> int:
+        self.classes_ = np.unique(np.concatenate([y, held_out]))
+        if len(self.classes_) < 2:
+            raise DataError(f"y must have at least two classes; got one class, {self.classes_[0]!s:.40}")
+        return len(self.classes_)
+
+    def _coded(self, y: np.ndarray) -> np.ndarray:
+        return np.searchsorted(self.classes_, y)
+
+    def _error(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return torch.nn.functional.cross_entropy(outputs, targets, reduction="sum")
+
+    def _model(self, encoder: Encoder, how: Readout, network: Loaded) -> ClassifierModel:
+        return ClassifierModel(encoder, how, network, self.metrics_, self.classes_)
+
+    def _adopt(self, found: folder.Saved, network: Loaded) -> Encoder:
+        model = saved.model_of(found, network, self.metrics_)
+        self.classes_ = model.classes
+        return model.encoder
+
+    def _measure(self, train: Part, valid: Part) -> dict[str, Any]:
+        p = self._fitted().results(valid.inputs)
+        right = np.maximum(p[np.arange(len(p)), valid.y], np.finfo(float).tiny)
+        network = {"accuracy": float((p.argmax(1) == valid.y).mean()), "loss": float(-np.log(right).mean())}
+        tokens = len(self.encoder_.vocabulary or ())
+        return {
+            "validation": network | {"sequences": len(p)},
+            "baselines": accuracies(*train, *valid, tokens),
+        }
+
+    def _files(self) -> tuple[dict[str, Any], dict[str, str]]:
+        preprocessing, files = super()._files()
+        return preprocessing | {"classes": saved.described(self.classes_)}, files

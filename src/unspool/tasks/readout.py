@@ -1,0 +1,285 @@
+"""What tasks with one target for each sequence share, without PyTorch: reading O outputs off a sequence of any length.
+
+    s[t] = head(y[t])
+    last    out = s[T-1];  of two directions the head gives a and b, and  out = a[T-1] + b[0]
+    mean    out = (s[0] + … + s[T-1]) / T
+
+The head is linear, so reading its sums at the ends is the same as giving it the states at the ends. Each sequence is
+run by itself, so that what comes out does not depend on the others.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..data import vocabulary as vocabularies
+from ..data.given import Given, as_sequences
+from ..data.ragged import Ragged, ends
+from ..data.vocabulary import Vocabulary
+from ..errors import DataError, FolderError, UnspoolError
+from ..saved import folder
+from ..saved.small import float32
+from ..stream import Loaded, Stream
+
+_DAMAGED = "the network's outputs are not finite: its weights are damaged, or X is far from what it was trained on"
+FILES, MAY_HAVE = ("metrics.json",), ("vocabulary.json",)
+
+
+class Readout(NamedTuple):
+    """How the outputs of a sequence are read off the head's sums; see above."""
+
+    pooling: str
+    bidirectional: bool
+
+    @property
+    def both_ends(self) -> bool:
+        """Whether the head gives two parts, one for each end."""
+        return self.bidirectional and self.pooling == "last"
+
+    def width(self, outputs: int) -> int:
+        """The sums that the head gives for so many outputs."""
+        return outputs * (1 + self.both_ends)
+
+    def sums(self, s: np.ndarray) -> np.ndarray:
+        """The outputs, float64 (O,), of the sums of a whole sequence, (T, width)."""
+        if self.pooling == "mean":
+            return np.cumsum(s, 0, np.float64)[-1] / len(s)  # in the order of the steps, as a stream adds them
+        if not self.both_ends:
+            return s[-1].astype(np.float64)
+        a, b = np.split(s[[-1, 0]].astype(np.float64), 2, axis=1)
+        return a[0] + b[1]
+
+    def states(self, y: np.ndarray) -> np.ndarray:
+        """What the head reads, float64 (F,), of the states of a whole sequence, (T, F)."""
+        if not self.both_ends:
+            return self.sums(y)
+        half = y.shape[1] // 2
+        return np.concatenate([y[-1, :half], y[0, half:]]).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Turns sequences into what a network reads: numbers, float32 (N, I), or tokens, int64 (N,).
+
+    kind: of `Given`.
+    features: I of numbers; 0 for tokens.
+    steps: T, if the network was trained on a table (n, T).
+    names: of the features, or of the steps of a table, if they have names.
+    vocabulary: of tokens and texts.
+    """
+
+    kind: str
+    features: int = 0
+    steps: int | None = None
+    names: tuple[str, ...] | None = None
+    vocabulary: Vocabulary | None = None
+
+    @classmethod
+    def of(cls, given: Given, level: str | None) -> "Encoder":
+        """The encoder of the sequences that a network is to be trained on."""
+        if given.kind != "texts" and level is not None:
+            raise UnspoolError(f"level is for texts, and X has {given.kind}; leave out level={level!r:.20}")
+        if given.values is None:
+            level = level or "char"
+            text = ("" if level == "char" else "\n").join(given.texts or ())
+            return cls(given.kind, vocabulary=vocabularies.from_text(text, level))
+        if given.kind == "tokens":
+            return cls(given.kind, vocabulary=vocabularies.from_tokens(given.values.values))
+        return cls(given.kind, given.values.values.shape[1], given.steps, given.names)
+
+    def given(self, X: Any) -> Given:
+        """The sequences of X; raise DataError unless the network can read them."""
+        given = as_sequences(X, self.names)
+        if given.kind != self.kind:
+            raise DataError(f"X must have {self.kind}, as what the network was trained on; got {given.kind}")
+        if given.values is None or self.kind == "tokens":
+            return given
+        if (features := given.values.values.shape[1]) != self.features:
+            raise DataError(f"X must have sequences of {self.features} features; got {features}")
+        if None not in (self.steps, given.steps) and given.steps != self.steps:
+            raise DataError(
+                f"X must have {self.steps} steps, as what the network was trained on; got {given.steps}: sequences of "
+                f"other lengths go as a list of arrays"
+            )
+        return given
+
+    def encode(self, given: Given) -> Ragged:
+        """The sequences as a network reads them."""
+        vocabulary = self.vocabulary
+        if vocabulary is None:
+            return given.values  # pyright: ignore[reportReturnType]
+        if given.values is not None:
+            return Ragged(vocabulary.numbers(given.values.values), given.values.offsets)
+        parts = [vocabulary.encode(text) for text in given.texts or ()]
+        return Ragged(np.concatenate(parts), ends(np.array([len(part) for part in parts])))
+
+    def step(self, x: Any) -> np.ndarray:
+        """One step, or those of a part of a text, as a network reads them."""
+        if self.vocabulary is None:
+            return np.ascontiguousarray(x, np.float32).reshape(1, -1)
+        if self.kind == "tokens":
+            return self.vocabulary.numbers([str(x)]).astype(np.int64)
+        tokens = self.vocabulary.encode(x).astype(np.int64)
+        if not len(tokens):
+            raise DataError("x must be a part of a text; got an empty one")
+        return tokens
+
+    def describe(self) -> dict[str, Any]:
+        """All but the vocabulary, as a folder keeps it."""
+        return {"kind": self.kind, "features": self.features, "steps": self.steps, "names": self.names}
+
+
+@dataclass
+class SequenceModel:
+    """A trained network that gives O numbers for each sequence.
+
+    encoder, readout: from sequences to the network, and from its head to O numbers.
+    network: in the compiled core.
+    metrics: the contents of metrics.json.
+    """
+
+    encoder: Encoder
+    readout: Readout
+    network: Loaded
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+    def inputs(self, X: Any) -> Ragged:
+        """The sequences of X, as the network reads them."""
+        return self.encoder.encode(self.encoder.given(X))
+
+    def results(self, inputs: Ragged) -> np.ndarray:
+        """The result of each sequence that the network is to read, float64 (n, O)."""
+        return np.stack([self.result(self.readout.sums(s)) for s in _runs(self.network, inputs)])
+
+    def transform(self, X: Any) -> np.ndarray:
+        """What the head reads of each sequence, float64 (n, F): its state at the end, or the mean of its states.
+
+        F is 2·H if the network is bidirectional: the state of the one direction at the end, and of the other at the
+        beginning.
+        """
+        return np.stack([self.readout.states(y) for y in _runs(_headless(self.network), self.inputs(X))])
+
+    def stream(self) -> "SequenceStream":
+        """A sequence that comes step by step."""
+        return SequenceStream(self)
+
+    def result(self, outputs: np.ndarray) -> np.ndarray:
+        """What the task makes of the outputs of a sequence, float64 (O,)."""
+        raise NotImplementedError
+
+
+class SequenceStream:
+    """A sequence that comes step by step, with what the network says of it so far.
+
+    A stream is for one thread. It can be copied and pickled, like the `Stream` in it.
+
+    Raises:
+        UnspoolError: the network is bidirectional.
+    """
+
+    def __init__(self, model: SequenceModel):
+        if model.readout.bidirectional:
+            raise UnspoolError(
+                "stream needs a network that was trained with bidirectional=False; this one reads each sequence from "
+                "its end, too, and so knows nothing before the end has come"
+            )
+        self.model, self.session = model, Stream(model.network)
+        self.reset()
+
+    def step(self, x: Any) -> np.ndarray:
+        """Take one step: I numbers, a token, or a part of a text; return what `predict` or `predict_proba` would."""
+        s = self.session.run(self.model.encoder.step(x))
+        self.steps += len(s)
+        if self.model.readout.pooling == "last":
+            return self.model.result(s[-1].astype(np.float64))
+        for row in s:
+            self.total = self.total + row
+        return self.model.result(self.total / self.steps)
+
+    def reset(self) -> None:
+        """Begin a new sequence."""
+        self.session.reset()
+        self.total, self.steps = np.zeros(self.model.network.architecture.outputs), 0
+
+
+def _runs(network: Loaded, inputs: Ragged) -> Iterator[np.ndarray]:
+    """The outputs of a network over each sequence, (T, O)."""
+    stream = Stream(network)
+    values = inputs.values if inputs.values.dtype.kind == "f" else inputs.values.astype(np.int64)
+    for begin, end in zip(inputs.offsets[:-1], inputs.offsets[1:], strict=True):
+        stream.reset()
+        out = stream.run(values[begin:end])
+        if not np.isfinite(out).all():
+            raise UnspoolError(_DAMAGED)
+        yield out
+
+
+def _headless(network: Loaded) -> Loaded:
+    """The same network with a head that gives the states as they are."""
+    saved, path, instruction_set = network.made_of
+    features = network.architecture.features
+    config = saved.config["network"] | {"head": {"kind": "linear", "size": features}}
+    bias = np.zeros(features, np.float32)
+    weights = {name: w for name, w in float32(saved.weights).items() if not name.startswith("head.")}
+    weights |= {"head.weight": np.eye(features, dtype=np.float32), "head.bias": bias}
+    return Loaded(saved._replace(config={"network": config}, weights=weights), path, instruction_set)
+
+
+def held_out(n: int, part: float, random_state: int, classes: np.ndarray | None = None) -> np.ndarray:
+    """Which of n sequences are held out, bool (n,): the part of each class, and at least one in all.
+
+    One sequence of each class is never held out, so that every class is trained on.
+
+    Raises:
+        DataError: no sequence can be held out.
+    """
+    order = np.random.default_rng([random_state, n]).permutation(n)
+    kinds = np.zeros(n, np.int64) if classes is None else classes
+    order = order[np.argsort(kinds[order], kind="stable")]
+    again = np.append(False, kinds[order][1:] == kinds[order][:-1]) if n else np.zeros(0, bool)
+    free = order[again]  # all but one of each class
+    if not len(free):
+        each = "" if classes is None else " of a class"
+        raise DataError(
+            f"X must have at least 2 sequences{each}, to train on one and validate on the other; "
+            f"got {n} sample{'s' * (n > 1)}"
+        )
+    count = min(max(1, round(n * part)), len(free))
+    out = np.zeros(n, bool)
+    out[free[((np.arange(count) + 0.5) * len(free) / count).astype(np.int64)]] = True
+    return out
+
+
+def read(path: str | Path, task: str) -> tuple[folder.Saved, Loaded, dict[str, Any]]:
+    """The folder of a task, its network in the core, and its metrics."""
+    found = folder.read(path, task, FILES, MAY_HAVE)
+    metrics = folder.json_object(found.files["metrics.json"], Path(path) / "metrics.json")
+    return found, Loaded(found, path), metrics
+
+
+def parts_of(found: folder.Saved, network: Loaded, outputs: int) -> tuple[Encoder, Readout]:
+    """The encoder and the readout in a folder; raise ValueError or KeyError unless they fit the network."""
+    described = found.config["preprocessing"]["encoder"]
+    vocabulary = None
+    if described["kind"] != "numbers":
+        vocabulary = vocabularies.from_json(found.files["vocabulary.json"])
+    names = None if described["names"] is None else tuple(map(str, described["names"]))
+    encoder = Encoder(described["kind"], described["features"], described["steps"], names, vocabulary)
+    arch = network.architecture
+    readout = Readout(found.config["parameters"]["pooling"], arch.bidirectional)
+    if (encoder.features or len(vocabulary or ())) != (arch.tokens or arch.inputs):
+        raise FolderError("the network and what it reads do not fit together")
+    if readout.pooling not in ("last", "mean") or arch.outputs != readout.width(outputs):
+        raise FolderError(f"the network has {arch.outputs} outputs, which are not those of {outputs}")
+    return encoder, readout
+
+
+def compared(network: str, baselines: Mapping[str, str], better: str | None) -> str:
+    """The lines of a report: what the network reached, and what each baseline did."""
+    lines = [f"network    {network}", *(f"baseline   {score}, {name}" for name, score in baselines.items())]
+    if better is not None:
+        lines.append(f"{better} is better: longer training, more data or a larger network may change this.")
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Regressors: they tell a number, or several, of a sequence."""

@@ -1,0 +1,384 @@
+"""Classifiers of sequences."""
+
+import json
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from unspool import Classifier, DataError, DivergedError, FolderError, Training, UnspoolError, data
+from unspool.data.batches import Bucketed
+from unspool.data.ragged import Ragged
+from unspool.network import Network
+from unspool.saved.small import pack
+from unspool.tasks.classifier import saved
+from unspool.tasks.options import apart, flat
+from unspool.tasks.readout import Readout, held_out
+from unspool.tasks.supervised import Part, SequenceLoss, _at_ends
+
+SMALL = {"hidden_size": 8, "epochs": 15, "learning_rate": 0.03, "dropout": 0.0}
+ONE_WAY = {"bidirectional": False}
+LAYOUTS = [{"pooling": pooling, "bidirectional": both} for pooling in ("last", "mean") for both in (True, False)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def order(n=60, seed=0):
+    """Two bumps among noise, of unequal lengths: which came first? Nothing but the order tells."""
+    rng = np.random.default_rng(seed)
+    X, y = [], []
+    for i in range(n):
+        T = int(rng.integers(6, 14))
+        x = 0.1 * rng.standard_normal((T, 2))
+        first, second = sorted(rng.choice(T, 2, replace=False))
+        x[first, i % 2] += 2
+        x[second, 1 - i % 2] += 2
+        X.append(x)
+        y.append(("left", "right")[i % 2])
+    return X, y
+
+
+X, Y = order()
+
+
+def classifier(**options):
+    return apart(Classifier, Training, SMALL | options)
+
+
+@pytest.fixture(scope="module", params=LAYOUTS, ids=str)
+def model(request):
+    return classifier(**request.param).fit(X, Y)
+
+
+@parametrize_with_checks([classifier(epochs=10, batch_size=16)])
+def test_scikit_learns_contract(estimator, check):
+    check(estimator)
+
+
+def test_what_came_first_is_learnt_where_the_baselines_know_nothing():
+    found = classifier(epochs=40).fit(X, Y, validation=order(40, 1))
+    others = order(100, 2)
+    assert found.score(*others) > 0.9
+    assert max(found.metrics_["baselines"].values()) < 0.75
+    assert list(found.classes_) == ["left", "right"]
+    lines = found.report().splitlines()
+    assert lines[0].startswith("network ") and "40 sequences held out, trained on 60 sequences" in lines[0]
+    assert len(lines) == 3 and all(line.startswith("baseline ") for line in lines[1:])
+
+
+def test_the_report_says_so_where_a_baseline_is_better():
+    found = classifier(epochs=1, learning_rate=1e-6).fit([[float(i % 2)] * 3 for i in range(40)], [0, 1] * 20)
+    assert "is better: longer training" in found.report()
+
+
+def test_predictions_are_the_same_bits_in_any_batch_and_order(model):
+    p = model.predict_proba(X)
+    assert p.shape == (60, 2) and np.allclose(p.sum(1), 1)
+    np.testing.assert_array_equal(model.predict_proba(X[::-1])[::-1], p)
+    np.testing.assert_array_equal(np.concatenate([model.predict_proba([x]) for x in X]), p)
+    np.testing.assert_array_equal(model.predict_proba([*X, np.zeros((50, 2))])[:-1], p)
+    np.testing.assert_array_equal(model.classes_[p.argmax(1)], model.predict(X))
+
+
+def test_predictions_are_those_of_the_trained_network(model):
+    how = Readout(model.pooling, model.bidirectional)
+    for x, p in zip(X[:5], model.predict_proba(X[:5]), strict=True):
+        with torch.no_grad():
+            s = model.network_(torch.tensor(x, dtype=torch.float32)[:, None])[0][:, 0]
+        torch.testing.assert_close(torch.tensor(p), torch.tensor(how.sums(s.numpy())).softmax(0), rtol=0, atol=1e-5)
+
+
+def test_the_states_at_the_ends_are_what_the_head_reads(model):
+    Z = model.transform(X)
+    assert Z.shape == (60, 16 if model.bidirectional else 8) and len(model.get_feature_names_out()) == Z.shape[1]
+    with torch.no_grad():
+        y, _ = model.network_.recurrent(model.network_.front(torch.tensor(X[0], dtype=torch.float32)[:, None]))
+    forward, backward = y[:, 0, :8].numpy(), y[:, 0, 8:].numpy()
+    wanted = [part.mean(0) for part in (forward, backward)]
+    if model.pooling == "last":
+        wanted = [forward[-1], *([backward[0]] if model.bidirectional else [])]
+    np.testing.assert_allclose(Z[0], np.concatenate(wanted)[: Z.shape[1]], atol=1e-5)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+def test_padding_never_counts(layout):
+    """The loss of a padded batch, and its gradients, are the sums of those of each sequence alone."""
+    torch.manual_seed(0)
+    how = Readout(layout["pooling"], layout["bidirectional"])
+    recurrent = {"cell": "gru", "hidden_size": 5, "num_layers": 2, "bidirectional": how.bidirectional}
+    head = {"kind": "linear", "size": how.width(3)}
+    network = Network({"front": {"kind": "dense", "size": 2}, "recurrent": recurrent, "head": head}).double()
+    part = Part(Ragged.of([x.astype(np.float64) for x in X[:6]]), np.arange(6) % 3)
+    loss = SequenceLoss(how, lambda s, codes: torch.nn.functional.cross_entropy(s, codes, reduction="sum"))
+    totals = []
+    for size in (6, 1):
+        network.zero_grad()
+        batches = list(Bucketed(part.inputs, _at_ends(part), size, max_padding=0.9))
+        assert len(batches) == 6 // size
+        for batch in batches:
+            lengths = None if batch.lengths is None else torch.from_numpy(batch.lengths)
+            s, _ = network(torch.from_numpy(batch.inputs), lengths=lengths)
+            loss(s, torch.from_numpy(batch.targets)).backward()
+        totals.append([p.grad.clone() for p in network.parameters()])
+    torch.testing.assert_close(*totals)
+
+
+def test_a_saved_classifier_is_the_same(model, tmp_path):
+    model.save(tmp_path / "m")
+    loaded, core = Classifier.load(tmp_path / "m"), saved.load(tmp_path / "m")
+    for other in (loaded, core, pickle.loads(pickle.dumps(model))):
+        np.testing.assert_array_equal(other.predict_proba(X), model.predict_proba(X))
+        np.testing.assert_array_equal(other.transform(X), model.transform(X))
+        assert other.score(X, Y) == model.score(X, Y) and other.report() == model.report()
+    assert flat(loaded) == flat(model) and loaded.n_features_in_ == 2
+    assert {p.name for p in (tmp_path / "m").iterdir()} == {
+        "config.json", "model.safetensors", "metrics.json", "history.jsonl", "README.md",
+    }  # fmt: skip
+    pack(tmp_path / "m", tmp_path / "small", "bf16")
+    for small in (Classifier.load(tmp_path / "small"), saved.load(tmp_path / "small")):
+        np.testing.assert_allclose(small.predict_proba(X), model.predict_proba(X), atol=0.1)
+        assert small.transform(X).shape == model.transform(X).shape
+
+
+def test_predicting_needs_neither_torch_nor_scikit_learn(model, tmp_path):
+    model.save(tmp_path / "m")
+    program = (
+        "import sys; import numpy as np; from unspool.tasks.classifier import saved; "
+        f"p = saved.load({str(tmp_path / 'm')!r}).predict_proba([np.ones((4, 2))]); print(repr(p.tolist())); "
+        "sys.exit(bool({'torch', 'sklearn'} & sys.modules.keys()))"
+    )
+    out = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, check=True, text=True).stdout
+    assert json.loads(out) == model.predict_proba([np.ones((4, 2))]).tolist()
+
+
+@pytest.mark.parametrize("pooling", ["last", "mean"])
+def test_a_stream_tells_what_predict_would_of_the_sequence_so_far(pooling):
+    model = classifier(pooling=pooling, **ONE_WAY).fit(X, Y)
+    stream = model.stream()
+    for _ in range(2):
+        for t, x in enumerate(X[3]):
+            np.testing.assert_array_equal(stream.step(x), model.predict_proba([X[3][: t + 1]])[0])
+        stream.reset()
+
+
+def test_a_bidirectional_network_is_no_stream():
+    model = classifier(epochs=1).fit(X, Y)
+    with pytest.raises(UnspoolError, match="trained with bidirectional=False; this one reads"):
+        model.stream()
+
+
+NAMES = ["anna", "berta", "emma", "ida", "jack", "kurt", "frank", "mark"] * 6
+ENDS = [name[-1] == "a" for name in NAMES]
+
+
+@pytest.mark.parametrize(
+    ("given", "options"),
+    [
+        (NAMES, {}),
+        (NAMES, {"level": "byte", "embedding_size": 0}),
+        (NAMES, {"level": "word"}),
+        ([list(name) for name in NAMES], {}),
+        ([[ord(c) for c in name] for name in NAMES], {"embedding_size": 0}),
+    ],
+    ids=["texts", "bytes", "words", "tokens", "numbered tokens"],
+)
+def test_texts_and_tokens(given, options, tmp_path):
+    model = classifier(**ONE_WAY, **options).fit(given, ENDS)
+    assert model.score(given, ENDS) > 0.9 and model.classes_.dtype == bool
+    assert "on counts of tokens" in model.report()
+    model.save(tmp_path / "m")
+    core = saved.load(tmp_path / "m")
+    np.testing.assert_array_equal(core.predict_proba(given[:8]), model.predict_proba(given[:8]))
+    np.testing.assert_array_equal(Classifier.load(tmp_path / "m").predict(given), model.predict(given))
+    assert core.predict([given[0][:-1] + given[0][:1]]).shape == (1,)
+    stream = core.stream()
+    parts = given[0] if isinstance(given[0], list) else [given[0]]
+    np.testing.assert_array_equal([stream.step(part) for part in parts][-1], model.predict_proba(given[:1])[0])
+
+
+def test_columns_of_a_file_and_of_a_frame_have_names(tmp_path):
+    file = tmp_path / "x.csv"
+    rows = [f"{i},{t},{x[0]},{x[1]}" for i, one in enumerate(X) for t, x in enumerate(one)]
+    file.write_text("\n".join(["who,t,a,b", *rows]), encoding="utf-8")
+    read = data.read(file, sequence="who", time="t", columns=["who", "a", "b"])
+    model = classifier().fit(read, Y)
+    model.save(tmp_path / "m")
+    assert list(Classifier.load(tmp_path / "m").feature_names_in_) == ["a", "b", "t"]
+    np.testing.assert_array_equal(saved.load(tmp_path / "m").predict(read), model.predict(read))
+    frame = pd.DataFrame([x[:6, 0] for x in X]).rename(columns=lambda t: f"t{t}")
+    model = classifier().fit(frame, Y)
+    assert model.n_features_in_ == 6 and model.feature_names_in_[5] == "t5"
+    assert model.predict([x[:, 0] for x in X]).shape == (60,)
+    model.save(tmp_path / "m", force=True)
+    assert list(Classifier.load(tmp_path / "m").feature_names_in_) == list(frame.columns)
+    np.testing.assert_array_equal(Classifier.load(tmp_path / "m").predict(frame), model.predict(frame))
+    with pytest.raises(DataError, match="X must have 6 steps, as what the network was trained on; got 5"):
+        saved.load(tmp_path / "m").predict(np.zeros((2, 5)))
+
+
+def test_a_table_may_follow_a_list_and_a_list_a_table():
+    tables = np.stack([x[:6, 0] for x in X])
+    listed, table = classifier(epochs=2).fit([x[:, :1] for x in X], Y), classifier(epochs=2).fit(tables, Y)
+    for model in (listed, table):
+        np.testing.assert_array_equal(model.predict_proba(tables), model.predict_proba(list(tables)))
+    with pytest.raises(ValueError, match="X has 5 features, but Classifier is expecting 6 features as input"):
+        table.predict(tables[:, :5])
+
+
+def test_ragged_lists_in_searches_pipelines_and_validations():
+    grid = {"hidden_size": [4, 8], "training": [None, Training(batch_size=8)]}
+    search = GridSearchCV(classifier(epochs=2), grid, cv=2)
+    assert search.fit(X, Y).best_estimator_.hidden_size in (4, 8)
+    model = classifier(clip_norm=0.5).set_params(training__batch_size=7, dropout=0.1)
+    assert clone(model).training.batch_size == 7
+    p = cross_val_predict(classifier(), X, Y, cv=2, method="predict_proba")
+    assert p.shape == (60, 2)
+    objects = np.empty(60, object)
+    objects[:] = X
+    pipeline = make_pipeline(classifier(epochs=30), LogisticRegression()).fit(objects, Y)
+    assert pipeline.score(objects, Y) > 0.8
+
+
+def test_every_kind_of_class_comes_back(tmp_path):
+    days = np.array(["2024-01-02", "2024-01-01"], "datetime64[D]")
+    for classes in ([3, -1], [0.0, 2.0], ["b", "a"], [True, False], np.array(["b", "a"], object), days):
+        y = np.array(list(classes) * 30, getattr(classes, "dtype", None))
+        model = classifier(epochs=1).fit(X, y)
+        assert set(model.predict(X).tolist()) <= set(y.tolist()) and model.classes_.dtype == y.dtype
+        model.save(tmp_path / "m", force=True)
+        np.testing.assert_array_equal(saved.load(tmp_path / "m").classes, model.classes_)
+
+
+def test_classes_are_held_out_alike():
+    classes = np.repeat([0, 1, 2], [60, 30, 1])
+    mine = held_out(91, 0.1, 0, classes)
+    assert np.bincount(classes[mine], minlength=3).tolist() == [6, 3, 0]
+    assert not np.array_equal(mine, held_out(91, 0.1, 1, classes))
+    np.testing.assert_array_equal(mine, held_out(91, 0.1, 0, classes))
+    assert held_out(2, 0.9, 0).sum() == 1
+
+
+BASE = {"hidden_size": 4, "epochs": 2, "embedding_size": 4}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"cell": "lstm"}, {"hidden_size": 5}, {"num_layers": 2}, {"dropout": 0.5}, {"epochs": 3}, {"random_state": 1},
+        {"learning_rate": 0.01}, {"bidirectional": False}, {"pooling": "mean"}, {"level": "word"},
+        {"embedding_size": 5}, {"batch_size": 5}, {"clip_norm": 1e-3}, {"optimiser": "sgd"},
+        {"bidirectional": False, "tbptt": 2},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_no_option_is_ignored(change):
+    texts = [f"{a}{b} {b}" for a in NAMES[:8] for b in NAMES[:8]]
+    base = BASE | {name: value for name, value in change.items() if name == "bidirectional" and "tbptt" in change}
+    loss = [classifier(**options).fit(texts, ENDS[:8] * 8).history_[-1]["loss"] for options in (base, BASE | change)]
+    assert loss[0] != loss[1]
+
+
+def test_a_run_is_resumed_to_the_same_bits(tmp_path):
+    def stop(progress):
+        if progress.step == 20:
+            raise KeyboardInterrupt
+
+    whole = classifier().fit(X, Y)
+    with pytest.raises(KeyboardInterrupt):
+        classifier().fit(X, Y, run=tmp_path / "run", watch=stop)
+    resumed = classifier().fit(X, Y, run=tmp_path / "run", resume=True)
+    np.testing.assert_array_equal(resumed.predict_proba(X), whole.predict_proba(X))
+    with pytest.raises(FolderError, match="the data have changed"):
+        classifier().fit(X, Y[::-1], run=tmp_path / "run", resume=True)
+
+
+def test_a_divergence_is_told_and_the_best_weights_are_kept():
+    with pytest.raises(DivergedError, match="is not finite"):
+        classifier(learning_rate=1e38, clip_norm=0.0, optimiser="sgd").fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    ("options", "x", "y", "validation", "complaint"),
+    [
+        ({}, X, Y[1:], 0.1, "y must have a class for each of 60 sequences; got 59"),
+        ({}, X, None, 0.1, "requires y to be passed, but the target y is None"),
+        ({}, X, ["one"] * 60, 0.1, "at least two classes; got one class, one"),
+        ({}, X[:2], Y[:2], 0.1, "at least 2 sequences of a class"),
+        ({}, X, np.arange(60) / 7, 0.1, "Unknown label type"),
+        ({}, X, Y, 1.5, "validation must be a number more than 0 and less than 1; got 1.5"),
+        ({}, X, Y, "end", "a part between 0 and 1, or a pair"),
+        ({"level": "word"}, X, Y, 0.1, "level is for texts, and X has numbers"),
+        ({"tbptt": 4}, X, Y, 0.1, "tbptt needs bidirectional=False and pooling='last'"),
+        ({"pooling": "max"}, X, Y, 0.1, "pooling must be one of last, mean; got 'max'"),
+        ({"bidirectional": 1}, X, Y, 0.1, "bidirectional must be a bool; got 1"),
+        ({}, [*X[:-1], X[-1] * np.nan], Y, 0.1, "got NaN in sequence 59 at step 0"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_bad_data_are_refused(options, x, y, validation, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        classifier(**options).fit(x, y, validation=validation)
+
+
+def test_what_the_network_was_not_trained_on_is_refused():
+    model = classifier(epochs=1).fit(X, Y)
+    for other, complaint in (
+        ([x[:, :1] for x in X], "X must have sequences of 2 features; got 1"),
+        (["text"], "X must have numbers, as what the network was trained on; got texts"),
+        ([X[0], X[1] * np.inf], "finite numbers; got NaN in sequence 1|got infinity"),
+    ):
+        with pytest.raises(DataError, match=complaint):
+            model.predict(other)
+    with pytest.raises(NotFittedError):
+        classifier().predict(X)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda p: p.pop("encoder"),
+        lambda p: p["encoder"].update(kind="tokens"),
+        lambda p: p["encoder"].update(features=3),
+        lambda p: p["encoder"].update(features="2"),
+        lambda p: p.update(classes=["left", "right"]),
+        lambda p: p["classes"].update(values=["right", "left"]),
+        lambda p: p["classes"].update(values=["a", "b", "c"]),
+        lambda p: p["classes"].update(values={"a": 1}),
+        lambda p: p["classes"].update(dtype="nothing"),
+        lambda p: p["classes"].update(dtype="V8"),
+    ],
+)
+def test_a_damaged_folder_is_refused(change, tmp_path):
+    classifier(epochs=1).fit(X, Y).save(tmp_path / "m")
+    config = json.loads((tmp_path / "m/config.json").read_text())
+    change(config["preprocessing"])
+    (tmp_path / "m/config.json").write_text(json.dumps(config))
+    for load in (saved.load, Classifier.load):
+        with pytest.raises(FolderError, match="m: is not a saved classifier"):
+            load(tmp_path / "m")
+
+
+@pytest.mark.parametrize(
+    ("folder", "name", "least"),
+    [("uea-japanesevowels", "JapaneseVowels", 0.95), ("uea-basicmotions", "BasicMotions", 0.95)],
+)
+def test_real_sequences(data_folder, folder, name, least):
+    train, test = (data.read(data_folder / folder / f"{name}_{part}.ts") for part in ("TRAIN", "TEST"))
+    model = Classifier().fit(train, train["label"])
+    assert model.score(test, test["label"]) >= least
