@@ -210,7 +210,7 @@ def _masks(allowed: Any, K: int) -> list[np.ndarray | None]:
 
 def _has_numbers(t: Tensor) -> bool:
     """Whether its numbers may be looked at, which nothing that watches for operators or maps them allows."""
-    watched = torch.compiler.is_compiling() or torch._C._get_tracing_state() or t.is_meta
+    watched = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None or t.is_meta
     return not watched and check.transforms() is None
 
 
