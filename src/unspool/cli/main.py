@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from ..tasks import TASKS
-from . import fit, run
+from . import fit, run, sets
 from .complaints import UsageError, guarded
 from .flags import Parser
 
@@ -23,7 +23,7 @@ class Verb(NamedTuple):
     sentence: str
 
 
-def _saved(call: Callable[..., None], add_arguments: Callable[[Parser], None]) -> Verb:
+def _saved(call: Callable[..., int | None], add_arguments: Callable[[Parser], None]) -> Verb:
     return Verb(call, add_arguments, call.__doc__ or "")
 
 
@@ -36,6 +36,9 @@ VERBS = {
     "evaluate": _saved(run.evaluate, run.add_evaluate),
     "pack": _saved(run.pack, run.add_pack),
     "export": _saved(run.export, run.add_export),
+    "data list": _saved(sets.show, sets.add_show),
+    "data get": _saved(sets.get, sets.add_get),
+    "reproduce": _saved(sets.reproduce, sets.add_reproduce),
 }
 
 

@@ -8,8 +8,9 @@
     read_ts                       UEA and UCR archives: one line per sequence
     read_lines                    plain text: one line per sequence
     read_npy, read_npz            NumPy's arrays
+    load_set, fetch               data sets by name: built in, or fetched once
 
-All of them return `Sequences`, whose columns are arrays, or `Ragged` sequences of unequal lengths.
+The readers return `Sequences`, whose columns are arrays, or `Ragged` sequences of unequal lengths.
 """
 
 from typing import TYPE_CHECKING
@@ -30,13 +31,17 @@ if TYPE_CHECKING:
     from .readers.tables import read_csv as read_csv
     from .readers.ts import read_ts as read_ts
     from .sequences import Sequences as Sequences
+    from .sets import fetch as fetch
+    from .sets import load_set as load_set
 
 __getattr__, __dir__ = attributes(
     __name__,
     {
         "Ragged": "ragged",
         "Sequences": "sequences",
+        "fetch": "sets",
         "from_frame": "readers.frames",
+        "load_set": "sets",
         "read": "readers",
         "read_conll": "readers.conll",
         "read_conllu": "readers.conll",
