@@ -59,11 +59,16 @@ class Roles:
 
 
 class Seen(NamedTuple):
-    """A column, or what was seen of it: `listed` if it has one value a step of a sequence."""
+    """A column, or what was seen of it.
+
+    listed: whether it has one value a step of a sequence.
+    mixed: whether some cells are numbers, and some are not.
+    """
 
     name: str
     values: np.ndarray
     listed: bool
+    mixed: bool = False
 
     @property
     def number(self) -> bool:
@@ -111,7 +116,6 @@ class Source:
         self.path: Any = file  # what a reader is to open
         self.header = True  # whether the first line of a table has the names of the columns
         self.names: list[str] = []  # of the columns of a table of text
-        self.texts: set[str] = set()  # those that are no numbers, as far as was seen
         self.all: Sequences | None = None  # all of the file, where it was read to see its columns
         self.rows: list[list[str]] = []  # of a table, as far as they were seen
         self.begin = b""  # what standard input has brought
@@ -174,7 +178,6 @@ class Source:
         if not self.header:
             self.names = [f"column {j}" for j in range(1, len(rows[0]) + 1)]
         self.rows = [r for r in rows[self.header :] if len(r) == len(self.names)]
-        self.texts = {c.name for c in self._seen_rows() if c.text}
 
     def seen(self, skip_bad: int) -> list[Seen]:
         """The columns, with the values that the roles are taken from."""
@@ -188,7 +191,7 @@ class Source:
 
     def _seen_rows(self) -> list[Seen]:
         columns = zip(*self.rows, strict=True) if self.rows else [()] * len(self.names)
-        return [Seen(name, _typed(cells), False) for name, cells in zip(self.names, columns, strict=True)]
+        return [Seen(name, *_typed(cells)) for name, cells in zip(self.names, columns, strict=True)]
 
     def there(self, roles: Roles) -> Roles:
         """The roles with the file's own names, and without the label if the file has no such column."""
@@ -233,7 +236,9 @@ class Source:
             how |= {"wide": True}
         else:
             how |= {"sequence": roles.sequence, "time": roles.time}
-        return read_csv(path, columns=columns, text=[n for n in columns if n in self.texts], **how)
+        seen = [c for c in self._seen_rows() if c.name in columns]
+        texts = [c.name for c in seen if c.text or (c.mixed and c.name == roles.label)]
+        return read_csv(path, columns=columns, text=texts, **how)
 
     def _whole(self, skip_bad: int, wanted: Sequence[str] = ()) -> Sequences:
         """All columns of a file that is no table of text, or of JSON lines those that are wanted and there."""
@@ -272,19 +277,25 @@ _WHOLE: dict[str, tuple[str, str, dict[str, Any]]] = {
 }
 
 
-def _typed(cells: Sequence[str]) -> np.ndarray:
-    """Cells as integers or fractions if all that are not empty are numbers, else as texts."""
+def _typed(cells: Sequence[str]) -> tuple[np.ndarray, bool, bool]:
+    """Cells as integers or fractions if more than half of those that are not empty are numbers, else as texts.
+
+    And False, as they are not listed, and whether there are some of either kind.
+    """
     from ..data.readers.fields import PLAIN
 
     there = [c.strip() for c in cells if c.strip()]
-    if there and all(map(PLAIN.pattern.fullmatch, there)):
-        return np.array(list(map(float, there))) if any("." in c or "e" in c.lower() for c in there) else _whole(there)
+    found = [c for c in there if PLAIN.pattern.fullmatch(c)]
+    mixed = 0 < len(found) < len(there)
+    if 2 * len(found) > len(there):
+        whole = not any("." in c or "e" in c.lower() for c in found)
+        return (_integers(found) if whole else np.array(list(map(float, found)))), False, mixed
     values = np.empty(len(cells), object)
     values[:] = cells
-    return values
+    return values, False, mixed
 
 
-def _whole(cells: Sequence[str]) -> np.ndarray:
+def _integers(cells: Sequence[str]) -> np.ndarray:
     values = list(map(int, cells))
     return np.array(values, np.int64 if max(map(abs, values)) < 2**63 else float)
 
@@ -351,19 +362,19 @@ class Parts:
         data, has_header = b"", self.source.kind == "ts" or (self.source.kind == "table" and self.source.header)
         for block in self.source.blocks():
             data += block
-            if len(data) < least or (has_header and not (data := self._without_header(data))):
-                continue
-            has_header = False
-            yield data, False
-            data = b""
-        yield (self._without_header(data) if has_header else data), True
+            if has_header and (rest := self._without_header(data)) is not None:
+                data, has_header = rest, False
+            if len(data) >= least and not has_header:
+                yield data, False
+                data = b""
+        yield data, True
 
-    def _without_header(self, data: bytes) -> bytes:
-        """What comes after the header, which is kept if each part needs it; nothing if the header is not whole."""
+    def _without_header(self, data: bytes) -> bytes | None:
+        """What comes after the header, which is kept if each part needs it; None if the header is not whole."""
         table = self.source.kind == "table"
         found = re.search(rb"\A.*\n" if table else rb"(?im)^@data[ \t\r]*\n", data)
         if found is None:
-            return b""
+            return None
         self.first += data[: found.end()].count(b"\n")
         self.begin, self.lines = (b"", 0) if table else (data[: found.end()], self.first - 1)
         return data[found.end() :]
