@@ -62,7 +62,7 @@ def check(options: Any) -> None:
             arguments.integer(f.name, value, int(known.least or 0))
         elif f.type is bool:
             arguments.flag(f.name, value)
-        elif f.type in (float, float | None):
+        elif f.type in (float, float | None) or (f.type == float | str and not isinstance(value, str)):
             _check_number(f.name, value, known)
 
 

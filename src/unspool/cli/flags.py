@@ -56,6 +56,8 @@ def _kind(f: Field) -> dict[str, Any]:
     if choices:
         return {"choices": choices, "metavar": "WORD"}
     kinds = {int: int, int | None: int, float: float, float | None: float, str: str, str | None: str}
+    if f.type == float | str:
+        return {"type": number_or_name, "metavar": "X|FILE"}
     if f.type in kinds:
         kind = kinds[f.type]
         return {"type": kind, "metavar": {int: "N", float: "X", str: "NAME"}[kind]}
@@ -67,6 +69,14 @@ def _help(f: Field, default: Any) -> str:
     words = f": {', '.join(known.choices)}" if known.choices else ""
     shown = "" if default is None or f.type is bool else f" ({default})"
     return f"{known.sentence}{words}{shown}".replace("%", "%%")
+
+
+def number_or_name(word: str) -> float | str:
+    """A number if it is one, or else a name."""
+    try:
+        return float(word)
+    except ValueError:
+        return word
 
 
 def numbers(word: str) -> int | list[int]:

@@ -133,9 +133,13 @@ class Estimator(Options, BaseEstimator):
         self._conclude(work, outcome)
         return self
 
-    def save(self, path: str | Path, *, force: bool = False) -> None:
+    def save(self, path: str | Path, *, force: bool = False, data: Mapping[str, Any] | None = None) -> None:
         """Save into a folder that does not exist; or, with `force`, replace the network in one that does.
 
+        Args:
+            path: the folder.
+            force: whether to replace what is there.
+            data: what the command line is to know of the file that the network was trained on.
         Raises:
             FolderError: the folder cannot be written. What was there is still there.
         """
@@ -146,6 +150,7 @@ class Estimator(Options, BaseEstimator):
             "parameters": flat(self),
             "preprocessing": preprocessing,
             "network": self.network_.config,
+            **({} if data is None else {"data": data}),
         }
         weights = {name: value.numpy() for name, value in self.network_.state_dict().items()}
         files |= {
