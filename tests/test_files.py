@@ -2,6 +2,7 @@
 
 import io
 import json
+import subprocess
 import sys
 
 import numpy as np
@@ -400,8 +401,6 @@ def test_real_files_need_no_flag_but_those_that_name_columns(data_folder, cls, n
 
 
 def test_predicting_needs_neither_torch_nor_sklearn(networks):
-    import subprocess
-
     program = (
         "import sys, unspool.cli.main as cli; folder = sys.argv[1]\n"
         "for n in 'ln':\n"
@@ -410,3 +409,32 @@ def test_predicting_needs_neither_torch_nor_sklearn(networks):
         "sys.exit(bool({'torch', 'sklearn', 'scipy'} & sys.modules.keys()))"
     )
     assert subprocess.run([sys.executable, "-c", program, networks], capture_output=True).returncode == 0
+
+
+SPILLED = """
+import sys, numpy as np
+from unspool.data import opening
+from unspool.tasks.files import LabelsFile
+if sys.argv[2]: opening.memory = lambda: int(sys.argv[2])
+def anonymous():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("RssAnon")) // 1024
+LabelsFile(sys.argv[1]).labelled(report=lambda note: None).sequences.stack(["a", "b"])
+before = anonymous()
+found = LabelsFile(sys.argv[1]).labelled(report=lambda note: None)
+x = found.sequences.stack(list("abcdefgh"))
+print(anonymous() - before, x.values.sum(dtype=float), isinstance(x.values, np.memmap))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_columns_that_are_large_lie_in_a_file(tmp_path):
+    rows = np.random.default_rng(0).integers(0, 99, (150_000, 8)).astype(str)
+    lines = [f"{i // 50},{','.join(row)},{'xy'[i // 50 % 2]}" for i, row in enumerate(rows)]
+    (tmp_path / "t.csv").write_text("\n".join(["id,a,b,c,d,e,f,g,h,label", *lines]), encoding="utf-8")
+    found = []
+    for memory in ("", 2**22):
+        command = [sys.executable, "-c", SPILLED, tmp_path / "t.csv", str(memory)]
+        found.append(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+    (usual, total, mapped), (spilled, same, in_file) = found
+    assert (mapped, in_file) == ("False", "True") and total == same
+    assert int(spilled) < 5 < 12 < int(usual), "MiB: eight columns of 1.1, and what is stacked of them, 4.6"
