@@ -73,7 +73,9 @@ class Room:
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype):
         self.shape, self.dtype = shape, np.dtype(dtype)
         self.file = tempfile.TemporaryFile()  # noqa: SIM115, as it is open as long as the array
-        self.array = self.resized(0)
+
+    def __del__(self) -> None:
+        self.file.close()
 
     def resized(self, size: int) -> np.ndarray:
         """The array with this N, whose values are those that it had."""
