@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from unspool import Classifier, Regressor
+from unspool import Classifier, Regressor, Tagger
 from unspool.cli import main as cli
 from unspool.errors import DataError
 from unspool.tasks import source
@@ -316,6 +316,28 @@ def test_a_validation_file(networks, capsys, tmp_path):
     text.write_text("the rain in spain\n" * 20, encoding="utf-8")
     assert run("fit", "text", text, "--out", tmp_path / "t", *SMALL, "--validation", text) == 0
     assert "on 359 characters held out" in capsys.readouterr().out
+
+
+def test_tags_are_fitted_predicted_and_evaluated(capsys, tmp_path):
+    path = tmp_path / "t.conll"
+    path.write_text(TAGGED, encoding="utf-8")
+    small = ["--hidden-size", 8, "--epochs", 2, "--no-characters", "--embedding-size", 4]
+    assert run("fit", "tags", path, "--out", tmp_path / "m", *small) == 0
+    metrics = json.loads((tmp_path / "m" / "metrics.json").read_bytes())
+    capsys.readouterr()
+    assert run("evaluate", tmp_path / "m", path) == 0
+    out = capsys.readouterr().out
+    assert f"network    {metrics['validation']['accuracy']:.4f} accuracy" in out and "always " in out
+    assert run("predict", tmp_path / "m", path, "--out", tmp_path / "p.conll") == 0
+    found, _ = labelled(TagsFile, tmp_path / "p.conll")
+    assert found.X == labelled(TagsFile, path)[0].X
+    assert [list(tags) for tags in Tagger.load(tmp_path / "m").predict(found.X)] == found.y
+    assert run("predict", tmp_path / "m", path, "--probabilities") == 0
+    rows = [line.split(",") for line in capsys.readouterr().out.splitlines()]
+    assert rows[0] == ["line", "step", "prediction", "p(DET)", "p(NOUN)"] and len(rows) == 19
+    assert rows[2][:2] == ["1", "1"] and sum(map(float, rows[2][3:])) == pytest.approx(1)
+    path.write_text(TAGGED.replace("DET", "X").replace("NOUN", "Y"), encoding="utf-8")
+    assert "the network knows DET, NOUN: is this its file?" in refused(capsys, "evaluate", tmp_path / "m", path)
 
 
 def test_pack_measures_labels(networks, capsys, tmp_path):
