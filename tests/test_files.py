@@ -2,12 +2,13 @@
 
 import io
 import json
+import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from unspool import Classifier, Regressor
+from unspool import Classifier, Regressor, Tagger
 from unspool.cli import main as cli
 from unspool.errors import DataError
 from unspool.tasks import source
@@ -148,6 +149,12 @@ def test_tagged_sentences(file):
         assert len(found.X) == 9 and found.X[1] == ["the", "dog1"] and found.y[1] == ["DET", "NOUN"]
     one, _ = labelled(TagsFile, file("u.conll", TAGGED + "\n" + TAGGED.replace("\n\n", "\n")))
     assert len(one.X[-1]) == 18, "without an empty line it is one sentence"
+    with pytest.raises(DataError, match=r"at least 2 sequences.*: put an empty line after each sentence"):
+        labelled(TagsFile, file("v.conll", TAGGED.replace("\n\n", "\n")))
+    _, notes = labelled(TagsFile, file("w.conll", TAGGED + "\nx\tX" * 3000))
+    assert notes == [
+        f"{file('w.conll', TAGGED)}, line 29: a sentence of 3,000 tokens; is there no empty line after each sentence?"
+    ]
     universal = "".join(f"{i}\tw{i}\tl\tNOUN\tNN\t_\t0\troot\t_\t_\n" for i in (1, 2)) + "\n"
     found, _ = labelled(TagsFile, file("t.conllu", universal * 2))
     assert found.roles == Roles("UPOS", ("FORM",)) and found.y[0] == ["NOUN", "NOUN"]
@@ -277,6 +284,16 @@ def test_evaluate_the_own_file_and_another(networks, capsys, tmp_path):
     assert f"network    {metrics['validation']['rmse']:.4g} root mean squared error" in out and "mean       " in out
 
 
+def test_a_run_of_labels_goes_on(networks, tmp_path):
+    (tmp_path / "m.run").mkdir()
+    arguments = {"file": str(networks / "l.csv"), "hidden_size": 8, "epochs": 2}
+    (tmp_path / "m.run" / "run.json").write_text(json.dumps({"format": 2, "arguments": arguments}), encoding="utf-8")
+    assert run("fit", "labels", "--resume", tmp_path / "m") == 0
+    same = [(path / "model.safetensors").read_bytes() for path in (networks / "l", tmp_path / "m")]
+    assert same[0] == same[1]
+    assert run("fit", "labels", networks / "l.csv", "--out", tmp_path / "n", "--minutes", 0.005, "--patience", 2) == 0
+
+
 def test_labels_that_the_network_does_not_know(networks, capsys, file):
     other = WIDE.replace("class", "kind")
     err = refused(
@@ -299,6 +316,28 @@ def test_a_validation_file(networks, capsys, tmp_path):
     text.write_text("the rain in spain\n" * 20, encoding="utf-8")
     assert run("fit", "text", text, "--out", tmp_path / "t", *SMALL, "--validation", text) == 0
     assert "on 359 characters held out" in capsys.readouterr().out
+
+
+def test_tags_are_fitted_predicted_and_evaluated(capsys, tmp_path):
+    path = tmp_path / "t.conll"
+    path.write_text(TAGGED, encoding="utf-8")
+    small = ["--hidden-size", 8, "--epochs", 2, "--no-characters", "--embedding-size", 4]
+    assert run("fit", "tags", path, "--out", tmp_path / "m", *small) == 0
+    metrics = json.loads((tmp_path / "m" / "metrics.json").read_bytes())
+    capsys.readouterr()
+    assert run("evaluate", tmp_path / "m", path) == 0
+    out = capsys.readouterr().out
+    assert f"network    {metrics['validation']['accuracy']:.4f} accuracy" in out and "always " in out
+    assert run("predict", tmp_path / "m", path, "--out", tmp_path / "p.conll") == 0
+    found, _ = labelled(TagsFile, tmp_path / "p.conll")
+    assert found.X == labelled(TagsFile, path)[0].X
+    assert [list(tags) for tags in Tagger.load(tmp_path / "m").predict(found.X)] == found.y
+    assert run("predict", tmp_path / "m", path, "--probabilities") == 0
+    rows = [line.split(",") for line in capsys.readouterr().out.splitlines()]
+    assert rows[0] == ["line", "step", "prediction", "p(DET)", "p(NOUN)"] and len(rows) == 19
+    assert rows[2][:2] == ["1", "1"] and sum(map(float, rows[2][3:])) == pytest.approx(1)
+    path.write_text(TAGGED.replace("DET", "X").replace("NOUN", "Y"), encoding="utf-8")
+    assert "the network knows DET, NOUN: is this its file?" in refused(capsys, "evaluate", tmp_path / "m", path)
 
 
 def test_pack_measures_labels(networks, capsys, tmp_path):
@@ -400,8 +439,6 @@ def test_real_files_need_no_flag_but_those_that_name_columns(data_folder, cls, n
 
 
 def test_predicting_needs_neither_torch_nor_sklearn(networks):
-    import subprocess
-
     program = (
         "import sys, unspool.cli.main as cli; folder = sys.argv[1]\n"
         "for n in 'ln':\n"
@@ -410,3 +447,19 @@ def test_predicting_needs_neither_torch_nor_sklearn(networks):
         "sys.exit(bool({'torch', 'sklearn', 'scipy'} & sys.modules.keys()))"
     )
     assert subprocess.run([sys.executable, "-c", program, networks], capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_columns_that_are_large_lie_in_a_file(file, monkeypatch, order):
+    rows = [f"{i // 50},{i},{i / 2 if i > 9000 else i},{'xy'[i // 50 % 2]}" for i in range(20_000)][::order]
+    path = file("t.csv", "\n".join(["id,a,b,label", *rows]))
+    whole, _ = labelled(LabelsFile, path)
+    stacked = whole.sequences.stack(["a", "b"])
+    monkeypatch.setattr("unspool.data.opening.memory", lambda: 2**20)
+    found, _ = labelled(LabelsFile, path)
+    mapped = found.sequences.stack(["a", "b"])
+    assert [isinstance(x.values, np.memmap) for x in (*found.X.columns.values(), mapped, stacked)] == [True] * 3 + [
+        False
+    ]
+    assert np.array_equal(mapped.values, stacked.values) and np.array_equal(mapped.offsets, stacked.offsets)
+    assert found.y.tolist() == whole.y.tolist() and mapped[7].base is not None

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -297,17 +298,39 @@ def _errors(y: np.ndarray, p: np.ndarray) -> str:
     return f"{found['rmse']:.4g} root mean squared error, {mae:.4g} mean absolute error, R² {found['r2']:.4f}"
 
 
+def _score_tags(trained: Trained, truth: list[Any], predicted: list[Any]) -> list[str]:
+    from ..tasks.tagger.saved import scores
+
+    if [len(tags) for tags in truth] != [len(tags) for tags in predicted]:
+        raise DataError("the sequences have not one tag for each step")
+    tags = Counter(str(tag) for sentence in truth for tag in sentence)
+    if not tags.keys() & {str(c) for c in trained.model.classes}:
+        known = ", ".join(map(str, trained.model.classes))
+        raise DataError(f"the tags are {', '.join(tags):.80}; the network knows {known:.200}: is this its file?")
+    common = max(tags, key=tags.__getitem__)
+    always = [[common] * len(sentence) for sentence in truth]
+    return [
+        f"network    {_shown(scores(truth, predicted))}, {sum(tags.values()):,} tags",
+        f"majority   {_shown(scores(truth, always))}, always {common}",
+    ]
+
+
+def _shown(found: dict[str, float]) -> str:
+    return ", ".join(f"{value:.4f} {'F1' if name == 'f1' else name}" for name, value in found.items())
+
+
 def _when_trained(trained: Trained) -> str:
     """What the network and its best baseline reached on what was held out."""
     network, baselines = trained.model.metrics["validation"], trained.model.metrics["baselines"]
     if trained.word == "numbers":
         name = min(baselines, key=lambda n: baselines[n]["rmse"])
         return f"when trained, held out: network {network['rmse']:.4g}, {name} {baselines[name]['rmse']:.4g}"
-    name = max(baselines, key=baselines.__getitem__)
-    return f"when trained, held out: network {network['accuracy']:.4f}, {name} {baselines[name]:.4f}"
+    name, metric = max(baselines, key=baselines.__getitem__), getattr(trained.model, "metric", "accuracy")
+    return f"when trained, held out: network {network[metric]:.4f}, {name} {baselines[name]:.4f}"
 
 
 _SCORES: dict[str, Callable[[Trained, list[Any], list[Any]], list[str]]] = {
     "labels": _score_labels,
     "numbers": _score_numbers,
+    "tags": _score_tags,
 }

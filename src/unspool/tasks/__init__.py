@@ -55,4 +55,11 @@ TASKS = {
         "NumbersFile",
         "Train a network that tells a number of a sequence, or of each step.",
     ),
+    "tags": Task(
+        "tagger",
+        "Tagger",
+        "TaggerOptions",
+        "TagsFile",
+        "Train a tagger, which tells the tag of each word or step.",
+    ),
 }

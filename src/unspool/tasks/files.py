@@ -25,6 +25,7 @@ from ..errors import DataError, printable
 from ..options import option
 from .source import Parts, Roles, Seen, Source, digest, from_line, named
 
+_LONG = 2_000  # tokens that few sentences have
 # Names that say what a column is, the surest first.
 _LABELS = {
     "labels": ("label", "labels", "class", "target", "category", "y"),
@@ -120,6 +121,10 @@ class SequenceFile:
         if found.y is None:
             raise DataError(f"{self.file}: there is no column {roles.label if roles else None!r} with the targets")
         self._check_targets(found)
+        longest = int(found.sequences.lengths.max())
+        if self.target == "tags" and longest > _LONG:
+            place = found.sequences.place(int(found.sequences.lengths.argmax()))
+            report(f"{place}: a sentence of {longest:,} tokens; is there no empty line after each sentence?")
         return found
 
     def parts(self, roles: Roles, report: Callable[[str], object] = note) -> Iterator[Labelled]:
@@ -350,7 +355,8 @@ class SequenceFile:
         """Raise DataError unless the targets are ones of this task."""
         name, y = found.roles.label, found.y
         if len(found.sequences) < 2:
-            raise DataError(f"{self.file}: must have at least 2 sequences, to train on and to hold out; got 1")
+            hint = ": put an empty line after each sentence" if self.target == "tags" else ""
+            raise DataError(f"{self.file}: must have at least 2 sequences, to train on and to hold out; got 1{hint}")
         if self.target == "labels":
             count = len(set(y.tolist()))
             if count == len(y) and len(y) > 2:
