@@ -95,7 +95,11 @@ class SequenceOptions(Options):
     embedding_size: int = option(
         64, "the features of a token; 0: no embedding, the tokens go 1-of-k into the first layer", "network", least=0
     )
-    bidirectional: bool = option(True, "read each sequence from its end, too, so that it cannot be streamed", "network")
+    bidirectional: bool | None = option(
+        None,
+        "read each sequence from its end, too, so that it cannot be streamed; without it every recurrent cell does",
+        "network",
+    )
     pooling: str = option(
         "last",
         "what is read off the states: the last, of each direction the one that has read the whole sequence; or the "
@@ -103,7 +107,19 @@ class SequenceOptions(Options):
         "network",
         choices=("last", "mean"),
     )
-    cell: str = like(Options, "cell", "gru")
+    cell: str = option(
+        "gru",
+        "the recurrent cell; or tdnn, whose only memory is a window; or mlp, whose first layer alone has one",
+        "network",
+        choices=(*RECURRENT, "tdnn", "mlp"),
+    )
+    window: int | None = option(
+        None,
+        "the steps that each layer of a tdnn sees, or the first of an mlp; without it 3, and of an mlp all steps of "
+        "the sequences, or of unequal ones the steps of the longest, 100 at most",
+        "network",
+        least=1,
+    )
     epochs: int = like(Options, "epochs", 100)
     learning_rate: float = like(Options, "learning_rate", 4e-3)
 
@@ -126,6 +142,14 @@ class RegressorOptions(SequenceOptions):
         "training",
         choices=("squared", "absolute"),
     )
+
+
+def directions(options: SequenceOptions) -> bool:
+    """Whether the network is bidirectional."""
+    recurrent = options.cell in RECURRENT
+    if options.bidirectional and not recurrent:
+        raise UnspoolError(f"bidirectional must be False for a {options.cell}, which has no direction; got True")
+    return recurrent if options.bidirectional is None else bool(options.bidirectional)
 
 
 def check_all(options: Options) -> None:

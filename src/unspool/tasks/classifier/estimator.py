@@ -44,8 +44,8 @@ class Classifier(ClassifierMixin, ClassifierOptions, SequenceEstimator):
     the state of the one that began at the last, and both are read. `fit(X, y)` takes what
     `unspool.data.given.as_sequences` takes, and a class for each sequence: numbers, texts, truth values or dates. Of
     each class the part `validation` is held out; or it is a pair (X, y). Numbers are scaled by the mean and the
-    deviation of each feature in the training part. Predictions are made by the compiled core, a sequence at a time, and
-    so are the same bits in any batch and any order.
+    deviation of each feature in the training part. Predictions are made by the compiled core, on as many threads as
+    OMP_NUM_THREADS says, and are the same bits in any batch and any order.
 
     Args:
         {options}
