@@ -22,7 +22,7 @@ from ..saved import folder
 from ..stream import Loaded
 from . import readout
 from .estimator import Estimator, Work
-from .options import SequenceOptions, directions, k1_k2, training_of
+from .options import SequenceOptions, by_number, directions, k1_k2, training_of
 from .readout import Encoder, Readout, SequenceModel, SequenceStream
 
 _WINDOW = 100  # the most steps that an mlp sees of sequences of unequal lengths, unless its window is given
@@ -102,14 +102,17 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
         self._keep_names()
         outputs = self._learn(*(y for _, y in parts))
         train, valid = (Part(self.encoder_.encode(self.encoder_.given(x)), self._coded(y)) for x, y in parts)
-        marked = Bucketed(valid.inputs, _at_ends(valid), training_of(self)["batch_size"], shuffle=False)
+        size, epochs = by_number(len(train.inputs))
+        size = training_of(self)["batch_size"] or size
+        marked = Bucketed(valid.inputs, _at_ends(valid), size, shuffle=False)
         return Work(
             network=self._network(outputs, train.inputs.lengths),
             loss=SequenceLoss(self._readout, self._error),
-            batches=self._batches(train),
+            batches=self._batches(train, size),
             validation=list(marked),
             source=source,
             data=(train, valid, parts[0][0].describe()),
+            epochs=epochs,
             constants={} if self.encoder_.vocabulary else _scale(train.inputs.values),
         )
 
@@ -139,17 +142,17 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
             raise UnspoolError(f"window is for a tdnn or an mlp; leave it out for cell={self.cell!r}")
         return layers | {"cell": self.cell, "bidirectional": self._readout.bidirectional}
 
-    def _batches(self, train: Part) -> Batches:
-        options = training_of(self)
-        targets = _at_ends(train)
-        if options["tbptt"] is None:
-            return Bucketed(train.inputs, targets, options["batch_size"], seed=self.random_state)
+    def _batches(self, train: Part, size: int) -> Batches:
+        tbptt, targets = training_of(self)["tbptt"], _at_ends(train)
+        if tbptt is None:
+            return Bucketed(train.inputs, targets, size, seed=self.random_state)
         if not self._readout.last_alone or self.cell not in RECURRENT:
             raise UnspoolError(
-                "tbptt needs a recurrent cell, bidirectional=False and pooling='last', as all else needs whole sequences"
+                "tbptt needs a recurrent cell, bidirectional=False and pooling='last', as all else needs whole "
+                "sequences"
             )
-        k1, k2 = k1_k2(options["tbptt"])
-        rows = Rows(train.inputs, targets, options["batch_size"], k1, seed=self.random_state)
+        k1, k2 = k1_k2(tbptt)
+        rows = Rows(train.inputs, targets, size, k1, seed=self.random_state)
         return rows if k1 == k2 else Overlapping(rows, k1, k2)
 
     def _finish(self, work: Work) -> dict[str, Any]:

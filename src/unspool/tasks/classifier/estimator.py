@@ -49,7 +49,8 @@ class Classifier(ClassifierMixin, ClassifierOptions, SequenceEstimator):
 
     Args:
         {options}
-        training: a `Training` with all other options; None: its defaults, but batch_size=8 and patience=0.
+        training: a `Training` with all other options; None: its defaults, but patience=0, and a batch size
+            of n/100 for n sequences, from 8 to 128.
 
     After `fit` it has `classes_`, `network_`, `encoder_`, `metrics_` (the contents of metrics.json) and `history_` (a
     list of dictionaries, the lines of history.jsonl).
