@@ -1,5 +1,6 @@
 """Metrics of spans, beside seqeval and nervaluate."""
 
+import itertools
 import warnings
 
 import pytest
@@ -58,7 +59,7 @@ def test_a_well_formed_sentence_has_only_tags_that_follow(tags):
             letters = single if b - a == 1 else first + inner * (b - a - 2) + last
             again[a:b] = [f"{letter}-{label}" for letter in letters]
         whole = ["O", *again, "O"]
-        assert all(metrics.follows(x, y, scheme) for x, y in zip(whole, whole[1:], strict=False))
+        assert all(metrics.follows(x, y, scheme) for x, y in itertools.pairwise(whole))
         assert metrics.spans(again) == metrics.spans(tags)
 
 
@@ -75,7 +76,7 @@ def test_a_well_formed_sentence_has_only_tags_that_follow(tags):
 )
 def test_an_ill_formed_sentence_has_tags_that_do_not_follow(scheme, tags):
     whole = ["O", *tags, "O"]
-    assert not all(metrics.follows(x, y, scheme) for x, y in zip(whole, whole[1:], strict=False))
+    assert not all(metrics.follows(x, y, scheme) for x, y in itertools.pairwise(whole))
 
 
 def test_surface_forms_count_once():

@@ -73,7 +73,9 @@ def span_scores(right: Iterable[Sequence[str]], predicted: Iterable[Sequence[str
     >>> span_scores([["B-LOC", "I-LOC", "O"]], [["B-LOC", "I-LOC", "B-PER"]])
     Scores(precision=0.5, recall=1.0, f1=0.6666666666666666)
     """
-    return _scores(*({(i, *span) for i, tags in enumerate(part) for span in spans(tags)} for part in (right, predicted)))
+    return _scores(
+        *({(i, *span) for i, tags in enumerate(part) for span in spans(tags)} for part in (right, predicted))
+    )
 
 
 def surface_scores(

@@ -1,5 +1,6 @@
 """Taggers: the tag of each step of a sequence."""
 
+import itertools
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -115,7 +116,7 @@ class Tagger(TaggerOptions, Estimator):
         check_is_fitted(self, "network_")
         weights = {name: value.detach().numpy() for name, value in self.network_.state_dict().items()}
         preprocessing, files = self._files()
-        config = {"preprocessing": preprocessing, **self._networks()}
+        config = {"parameters": {"feedback": self.feedback}, "preprocessing": preprocessing, **self._networks()}
         contents = {name: text.encode() for name, text in files.items()}
         return saved.model_of(folder.Saved(config, weights, contents, ""), self.metrics_, "the network")
 
@@ -163,7 +164,9 @@ class Tagger(TaggerOptions, Estimator):
             for values in (values_of(one), theirs):
                 data = values.values
                 found.update(values.offsets.tobytes())
-                found.update(data.tobytes() if data.dtype.kind == "f" else repr(data.tolist()).encode("utf-8", "replace"))
+                found.update(
+                    data.tobytes() if data.dtype.kind == "f" else repr(data.tolist()).encode("utf-8", "replace")
+                )
         if pairs[0][0].kind != pairs[1][0].kind or _width(pairs[0][0]) != _width(pairs[1][0]):
             raise DataError("validation must have sequences of the kind and the features of X")
         self._learn_tags(*(theirs for _, theirs in pairs))
@@ -183,7 +186,7 @@ class Tagger(TaggerOptions, Estimator):
             )
         scheme = metrics.scheme_of(self.classes_.tolist())
         whole = (["O", *tags.tolist(), "O"] for part in (train, valid) for tags in part) if scheme else ()
-        well_formed = all(metrics.follows(a, b, str(scheme)) for tags in whole for a, b in zip(tags, tags[1:], strict=False))
+        well_formed = all(metrics.follows(a, b, str(scheme)) for tags in whole for a, b in itertools.pairwise(tags))
         self.scheme_ = scheme if well_formed else None
 
     def _learn_words(self, train: Part) -> None:
@@ -215,7 +218,11 @@ class Tagger(TaggerOptions, Estimator):
         if self.feedback:
             before = np.append(-1, part.codes[:-1])
             before[values.offsets[:-1]] = -1
-            tags = before[:, None] if rows else np.eye(len(self.classes_), dtype=np.float32)[before] * (before >= 0)[:, None]
+            tags = (
+                before[:, None]
+                if rows
+                else np.eye(len(self.classes_), dtype=np.float32)[before] * (before >= 0)[:, None]
+            )
             x = np.concatenate([x[:, None] if rows else x, tags], 1)
         return Ragged(x, values.offsets), Ragged(part.codes, values.offsets)
 
@@ -250,20 +257,22 @@ class Tagger(TaggerOptions, Estimator):
             }
         return parts | ({"chain": {}} if self.output == "crf" else {})
 
-    def _make(self, config: Any) -> TaggerNetwork:
+    def _make(self, parts: dict[str, Any], config: Any) -> TaggerNetwork:
         feedback = len(self.classes_) * self.feedback
         allowed = saved.allowed(self.classes_, self.scheme_)
-        return TaggerNetwork(config, self._described_parts(), self._shapes(), feedback, allowed)
+        return TaggerNetwork(config, parts, self._shapes(), feedback, allowed)
 
     def _build(self, work: Work) -> Network:
-        network = self._make(work.network)
+        network = self._make(self._described_parts(), work.network)
         for name, value in work.constants.items():
             network.get_buffer(name).copy_(torch.from_numpy(value))
         if network.vectors is not None and self.vectors_ is not None:
             network.vectors.weight.data.copy_(torch.from_numpy(self.vectors_))
         words, rows = self.words_, work.data[-1]
         if words is not None:
-            spelled = [words.spelling(word) for word in rows] if words.characters else [np.zeros(1, np.int64)] * len(rows)
+            spelled = (
+                [words.spelling(word) for word in rows] if words.characters else [np.zeros(1, np.int64)] * len(rows)
+            )
             lengths = np.array([len(one) for one in spelled])
             letters = np.zeros((len(rows), lengths.max()), np.int64)
             letters[np.arange(letters.shape[1]) < lengths[:, None]] = np.concatenate(spelled)
@@ -274,10 +283,10 @@ class Tagger(TaggerOptions, Estimator):
 
     def _rebuild(self, found: folder.Saved) -> Network:
         self._read(found)
-        return restore(found.config["network"], float32(found.weights), self._make)
+        return restore(found.config["network"], float32(found.weights), partial(self._make, found.config["parts"]))
 
     def _networks(self) -> dict[str, Any]:
-        return {"network": self.network_.config, "parts": self._described_parts()}
+        return {"network": self.network_.config, "parts": self.network_.parts}
 
     def _parameters(self) -> dict[str, Any]:
         """All options; of vectors that were given as a mapping, nothing, as they are in the folder."""
@@ -302,12 +311,13 @@ class Tagger(TaggerOptions, Estimator):
         train, valid, _ = work.data
         self.metrics_ = {"baselines": {}}
         right = [self.classes_[codes].tolist() for codes in Ragged(valid.codes, values_of(valid.given).offsets)]
-        scores = partial(saved.scores, right)
+        of_spans = metrics.scheme_of(self.classes_.tolist()) is not None
+        scores = partial(saved.scores, right, of_spans=of_spans)
         given, held_out = values_of(train.given), values_of(valid.given)
         if self.words_ is None:
             found = baseline.by_number(given, train.codes, held_out)
         else:
-            found = baseline.by_word(given, train.codes, held_out, metrics.scheme_of(self.classes_.tolist()) is not None)
+            found = baseline.by_word(given, train.codes, held_out, of_spans)
         model = self._fitted()
         return {
             "data": train.given.describe(),
@@ -324,7 +334,6 @@ class Tagger(TaggerOptions, Estimator):
             "tags": described(self.classes_),
             "scheme": self.scheme_,
             "features": self.n_features_in_ if words is None else 0,
-            "feedback": self.feedback,
             "names": self.names_,
         }
         if words is None:
@@ -349,7 +358,7 @@ class Tagger(TaggerOptions, Estimator):
             self.vectors = {w: v for w, v in zip(words, self.vectors_, strict=True) if w and v.any()}  # pyright: ignore
 
     def _restore(self, found: folder.Saved) -> None:
-        self._fitted()
+        saved.model_of(found, self.metrics_, "the network")
 
     def _title(self) -> str:
         return f"Tagger of sequences, {self.cell} {self.hidden_size}"

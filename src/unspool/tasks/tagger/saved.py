@@ -101,7 +101,9 @@ class TaggerModel:
         numbers = {tag: k for k, tag in enumerate(self.classes.tolist())}
         events = [_events(numbers, *span) for span in found]
         p = iter(chain.span_posterior(potentials, s, [event for some in events for event in some]))
-        return [Span(*span, min(1.0, float(sum(islice(p, len(some)))))) for span, some in zip(found, events, strict=True)]
+        return [
+            Span(*span, min(1.0, float(sum(islice(p, len(some)))))) for span, some in zip(found, events, strict=True)
+        ]
 
     def n_best(self, x: Any, n: int = 5) -> list[Tagging]:
         """The n most probable paths of tags of one sequence, the best first, with their probabilities.
@@ -118,7 +120,7 @@ class TaggerModel:
     def score(self, X: Any, y: Any) -> float:
         """F1 of the spans, as conlleval counts them, where the tags are BIO or BIOES; else the accuracy."""
         given = self.given(X)
-        return scores(tags_of(y, X, given), self.predict(given))[self.metric]
+        return scores(tags_of(y, X, given), self.predict(given), self.metric == "f1")[self.metric]
 
     @property
     def metric(self) -> str:
@@ -240,8 +242,8 @@ class TaggerStream:
     def __init__(self, model: TaggerModel):
         if model.network.architecture.bidirectional:
             raise UnspoolError(
-                "stream needs a tagger that was trained with bidirectional=False; this one reads each sequence from its "
-                "end, too, and so knows nothing before the end has come"
+                "stream needs a tagger that was trained with bidirectional=False; this one reads each sequence from "
+                "its end, too, and so knows nothing before the end has come"
             )
         if model.potentials is not None:
             raise UnspoolError(
@@ -326,12 +328,12 @@ def values_of(given: Given) -> Ragged:
     return given.values  # pyright: ignore[reportReturnType]
 
 
-def scores(right: Iterable[Any], predicted: Iterable[Any]) -> dict[str, float]:
-    """The accuracy, and precision, recall and F1 of the spans if the tags are BIO or BIOES."""
+def scores(right: Iterable[Any], predicted: Iterable[Any], of_spans: bool) -> dict[str, float]:
+    """The accuracy; of tags that are BIO or BIOES precision, recall and F1 of the spans, too."""
     right = [np.asarray(tags).tolist() for tags in right]
     predicted = [list(tags) for tags in predicted]
     found = {"accuracy": metrics.accuracy(right, predicted)}
-    if metrics.scheme_of(tag for tags in (*right, *predicted) for tag in tags):
+    if of_spans:
         found |= metrics.span_scores(right, predicted)._asdict()
     return found
 
@@ -391,7 +393,7 @@ def model_of(found: folder.Saved, read: dict[str, Any], path: str | Path) -> Tag
     features, names = preprocessing["features"], preprocessing["names"]
     words = None if features else words_from(found)
     tables = {name: found.weights[f"{name}.weight"] for name in ("words", "vectors") if name in parts}
-    feedback = bool(preprocessing["feedback"])
+    feedback = bool(found.config["parameters"]["feedback"])
     potentials = None
     if "chain" in parts:
         A, start, end = (found.weights[f"chain.{name}transitions"] for name in ("", "start_", "end_"))
@@ -449,5 +451,3 @@ def masked(potentials: Chain, classes: np.ndarray, scheme: str | None) -> Chain:
     if masks is None:
         return potentials
     return Chain(*(np.where(mask, p.astype(np.float64), -np.inf) for mask, p in zip(masks, potentials, strict=True)))
-
-
