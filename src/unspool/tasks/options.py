@@ -46,7 +46,9 @@ class TrainingOptions:
 class Options:
     """The options that all tasks have in common."""
 
-    own_training: ClassVar[TrainingOptions] = TrainingOptions(batch_size=32, patience=5)  # the values for what is None in `training`
+    own_training: ClassVar[TrainingOptions] = TrainingOptions(
+        batch_size=32, patience=5
+    )  # the values for what is None in `training`
 
     cell: str = option("lstm", "the recurrent cell", "network", choices=RECURRENT)
     hidden_size: int = option(64, "H, the units of each recurrent layer", "network", least=1)

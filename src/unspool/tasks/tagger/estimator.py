@@ -1,5 +1,6 @@
 """Taggers: the tag of each step of a sequence."""
 
+import itertools
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -115,7 +116,7 @@ class Tagger(TaggerOptions, Estimator):
         check_is_fitted(self, "network_")
         weights = {name: value.detach().numpy() for name, value in self.network_.state_dict().items()}
         preprocessing, files = self._files()
-        config = {"preprocessing": preprocessing, **self._networks()}
+        config = {"parameters": {"feedback": self.feedback}, "preprocessing": preprocessing, **self._networks()}
         contents = {name: text.encode() for name, text in files.items()}
         return saved.model_of(folder.Saved(config, weights, contents, ""), self.metrics_, "the network")
 
@@ -185,9 +186,7 @@ class Tagger(TaggerOptions, Estimator):
             )
         scheme = metrics.scheme_of(self.classes_.tolist())
         whole = (["O", *tags.tolist(), "O"] for part in (train, valid) for tags in part) if scheme else ()
-        well_formed = all(
-            metrics.follows(a, b, str(scheme)) for tags in whole for a, b in zip(tags, tags[1:], strict=False)
-        )
+        well_formed = all(metrics.follows(a, b, str(scheme)) for tags in whole for a, b in itertools.pairwise(tags))
         self.scheme_ = scheme if well_formed else None
 
     def _learn_words(self, train: Part) -> None:
@@ -258,13 +257,13 @@ class Tagger(TaggerOptions, Estimator):
             }
         return parts | ({"chain": {}} if self.output == "crf" else {})
 
-    def _make(self, config: Any) -> TaggerNetwork:
+    def _make(self, parts: dict[str, Any], config: Any) -> TaggerNetwork:
         feedback = len(self.classes_) * self.feedback
         allowed = saved.allowed(self.classes_, self.scheme_)
-        return TaggerNetwork(config, self._described_parts(), self._shapes(), feedback, allowed)
+        return TaggerNetwork(config, parts, self._shapes(), feedback, allowed)
 
     def _build(self, work: Work) -> Network:
-        network = self._make(work.network)
+        network = self._make(self._described_parts(), work.network)
         for name, value in work.constants.items():
             network.get_buffer(name).copy_(torch.from_numpy(value))
         if network.vectors is not None and self.vectors_ is not None:
@@ -284,10 +283,10 @@ class Tagger(TaggerOptions, Estimator):
 
     def _rebuild(self, found: folder.Saved) -> Network:
         self._read(found)
-        return restore(found.config["network"], float32(found.weights), self._make)
+        return restore(found.config["network"], float32(found.weights), partial(self._make, found.config["parts"]))
 
     def _networks(self) -> dict[str, Any]:
-        return {"network": self.network_.config, "parts": self._described_parts()}
+        return {"network": self.network_.config, "parts": self.network_.parts}
 
     def _parameters(self) -> dict[str, Any]:
         """All options; of vectors that were given as a mapping, nothing, as they are in the folder."""
@@ -312,14 +311,13 @@ class Tagger(TaggerOptions, Estimator):
         train, valid, _ = work.data
         self.metrics_ = {"baselines": {}}
         right = [self.classes_[codes].tolist() for codes in Ragged(valid.codes, values_of(valid.given).offsets)]
-        scores = partial(saved.scores, right)
+        of_spans = metrics.scheme_of(self.classes_.tolist()) is not None
+        scores = partial(saved.scores, right, of_spans=of_spans)
         given, held_out = values_of(train.given), values_of(valid.given)
         if self.words_ is None:
             found = baseline.by_number(given, train.codes, held_out)
         else:
-            found = baseline.by_word(
-                given, train.codes, held_out, metrics.scheme_of(self.classes_.tolist()) is not None
-            )
+            found = baseline.by_word(given, train.codes, held_out, of_spans)
         model = self._fitted()
         return {
             "data": train.given.describe(),
@@ -336,7 +334,6 @@ class Tagger(TaggerOptions, Estimator):
             "tags": described(self.classes_),
             "scheme": self.scheme_,
             "features": self.n_features_in_ if words is None else 0,
-            "feedback": self.feedback,
             "names": self.names_,
         }
         if words is None:
@@ -361,7 +358,7 @@ class Tagger(TaggerOptions, Estimator):
             self.vectors = {w: v for w, v in zip(words, self.vectors_, strict=True) if w and v.any()}  # pyright: ignore
 
     def _restore(self, found: folder.Saved) -> None:
-        self._fitted()
+        saved.model_of(found, self.metrics_, "the network")
 
     def _title(self) -> str:
         return f"Tagger of sequences, {self.cell} {self.hidden_size}"

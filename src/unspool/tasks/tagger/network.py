@@ -35,6 +35,12 @@ class TaggerNetwork(Network):
         allowed: as for `ConditionalRandomField`.
     """
 
+    of_rows: Tensor
+    of_numbers: Tensor
+    of_times: Tensor
+    of_spellings: Tensor
+    of_spelled: Tensor
+
     def __init__(
         self,
         config: Mapping[str, Any],

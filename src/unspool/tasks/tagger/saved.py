@@ -120,7 +120,7 @@ class TaggerModel:
     def score(self, X: Any, y: Any) -> float:
         """F1 of the spans, as conlleval counts them, where the tags are BIO or BIOES; else the accuracy."""
         given = self.given(X)
-        return scores(tags_of(y, X, given), self.predict(given))[self.metric]
+        return scores(tags_of(y, X, given), self.predict(given), self.metric == "f1")[self.metric]
 
     @property
     def metric(self) -> str:
@@ -242,8 +242,8 @@ class TaggerStream:
     def __init__(self, model: TaggerModel):
         if model.network.architecture.bidirectional:
             raise UnspoolError(
-                "stream needs a tagger that was trained with bidirectional=False; this one reads each sequence from its "
-                "end, too, and so knows nothing before the end has come"
+                "stream needs a tagger that was trained with bidirectional=False; this one reads each sequence from "
+                "its end, too, and so knows nothing before the end has come"
             )
         if model.potentials is not None:
             raise UnspoolError(
@@ -328,12 +328,12 @@ def values_of(given: Given) -> Ragged:
     return given.values  # pyright: ignore[reportReturnType]
 
 
-def scores(right: Iterable[Any], predicted: Iterable[Any]) -> dict[str, float]:
-    """The accuracy, and precision, recall and F1 of the spans if the tags are BIO or BIOES."""
+def scores(right: Iterable[Any], predicted: Iterable[Any], of_spans: bool) -> dict[str, float]:
+    """The accuracy; of tags that are BIO or BIOES precision, recall and F1 of the spans, too."""
     right = [np.asarray(tags).tolist() for tags in right]
     predicted = [list(tags) for tags in predicted]
     found = {"accuracy": metrics.accuracy(right, predicted)}
-    if metrics.scheme_of(tag for tags in (*right, *predicted) for tag in tags):
+    if of_spans:
         found |= metrics.span_scores(right, predicted)._asdict()
     return found
 
@@ -393,7 +393,7 @@ def model_of(found: folder.Saved, read: dict[str, Any], path: str | Path) -> Tag
     features, names = preprocessing["features"], preprocessing["names"]
     words = None if features else words_from(found)
     tables = {name: found.weights[f"{name}.weight"] for name in ("words", "vectors") if name in parts}
-    feedback = bool(preprocessing["feedback"])
+    feedback = bool(found.config["parameters"]["feedback"])
     potentials = None
     if "chain" in parts:
         A, start, end = (found.weights[f"chain.{name}transitions"] for name in ("", "start_", "end_"))
