@@ -97,7 +97,7 @@ def test_predictions_are_the_same_bits_in_any_batch_and_order(model):
 
 
 def test_predictions_are_those_of_the_trained_network(model):
-    how = Readout(model.pooling, model.bidirectional)
+    how = Readout(model.pooling, model.network_.architecture.bidirectional)
     for x, p in zip(X[:5], model.predict_proba(X[:5]), strict=True):
         with torch.no_grad():
             s = model.network_(torch.tensor(x, dtype=torch.float32)[:, None])[0][:, 0]
@@ -324,7 +324,7 @@ def test_a_divergence_is_told_and_the_best_weights_are_kept():
         ({}, X, Y, 1.5, "validation must be a number more than 0 and less than 1; got 1.5"),
         ({}, X, Y, "end", "a part between 0 and 1, or a pair"),
         ({"level": "word"}, X, Y, 0.1, "level is for texts, and X has numbers"),
-        ({"tbptt": 4}, X, Y, 0.1, "tbptt needs bidirectional=False and pooling='last'"),
+        ({"tbptt": 4}, X, Y, 0.1, "tbptt needs a recurrent cell, bidirectional=False and pooling='last'"),
         ({"pooling": "max"}, X, Y, 0.1, "pooling must be one of last, mean; got 'max'"),
         ({"bidirectional": 1}, X, Y, 0.1, "bidirectional must be a bool; got 1"),
         ({}, [*X[:-1], X[-1] * np.nan], Y, 0.1, "got NaN in sequence 59 at step 0"),

@@ -52,6 +52,8 @@ def _kind(f: Field) -> dict[str, Any]:
     """The arguments by which argparse parses an option's values."""
     if f.type is bool:
         return {"action": "store_true"}
+    if f.type == bool | None:
+        return {"action": argparse.BooleanOptionalAction}
     choices = f.metadata["option"].choices
     if choices:
         return {"choices": choices, "metavar": "WORD"}

@@ -5,7 +5,7 @@ A task defines its data, its loss, its metric and its baseline; the rest is here
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -50,6 +50,7 @@ class Work(NamedTuple):
     source: what identifies the data, by name; `sha256` of it.
     data: whatever the task needs for `_finish`, when the network is trained.
     constants: what the network has besides trained weights, by name, as the mean and the std of its inputs.
+    epochs: where the option leaves them to the data.
     """
 
     network: dict[str, Any]
@@ -59,6 +60,7 @@ class Work(NamedTuple):
     source: dict[str, Any]
     data: Any
     constants: Mapping[str, np.ndarray] = MappingProxyType({})
+    epochs: int | None = None
 
 
 class Estimator(Options, BaseEstimator):
@@ -110,6 +112,8 @@ class Estimator(Options, BaseEstimator):
             self.network_ = Network(work.network)
             for name, value in work.constants.items():
                 self.network_.get_buffer(name).copy_(torch.from_numpy(value))
+            if self.epochs is None:
+                plan = replace(plan, epochs=work.epochs)
             try:
                 outcome = fit(
                     self.network_,
@@ -181,7 +185,7 @@ class Estimator(Options, BaseEstimator):
         """The plan for the training loop; raise UnspoolError unless all options can be used."""
         check_all(self)
         of_plan = {f.name for f in options_of(Plan)}
-        given = {name: value for name, value in flat(self).items() if name in of_plan}
+        given = {name: value for name, value in flat(self).items() if name in of_plan and value is not None}
         return Plan(**given, minutes=minutes)
 
     def _conclude(self, work: Work, outcome: Outcome) -> None:

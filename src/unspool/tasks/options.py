@@ -4,6 +4,7 @@ Constructors, their documentation, the checks of their arguments, and the flags 
 fields of these classes, which need neither PyTorch nor scikit-learn, so that `--help` is quick.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -27,7 +28,9 @@ class TrainingOptions:
 
     optimiser: str = like(Plan, "optimiser")
     schedule: str = like(Plan, "schedule")
-    batch_size: int = option(32, "the sequences, or parts of a long one, read side by side", "training", least=1)
+    batch_size: int | None = option(
+        None, "the sequences, or parts of a long one, read side by side", "training", least=1
+    )
     clip_norm: float = like(Plan, "clip_norm", 1.0)
     clip_value: float = like(Plan, "clip_value")
     patience: int | None = like(Plan, "patience", None)
@@ -43,7 +46,7 @@ class TrainingOptions:
 class Options:
     """The options that all tasks have in common."""
 
-    own_training: ClassVar[TrainingOptions] = TrainingOptions(patience=5)  # the values for what is None in `training`
+    own_training: ClassVar[TrainingOptions] = TrainingOptions(batch_size=32, patience=5)  # the values for what is None in `training`
 
     cell: str = option("lstm", "the recurrent cell", "network", choices=RECURRENT)
     hidden_size: int = option(64, "H, the units of each recurrent layer", "network", least=1)
@@ -65,7 +68,7 @@ class Options:
 class LanguageModelOptions(Options):
     """The options of `LanguageModel`."""
 
-    own_training: ClassVar[TrainingOptions] = TrainingOptions(tbptt=64, patience=0)
+    own_training: ClassVar[TrainingOptions] = TrainingOptions(batch_size=32, tbptt=64, patience=0)
 
     level: str = option(
         "char", "what a token is; a piece is a part of a word, such as occur most often", "data", choices=LEVELS
@@ -89,13 +92,17 @@ class LanguageModelOptions(Options):
 class SequenceOptions(Options):
     """The options of the tasks whose target is one for each sequence."""
 
-    own_training: ClassVar[TrainingOptions] = TrainingOptions(batch_size=8, patience=0)
+    own_training: ClassVar[TrainingOptions] = TrainingOptions(patience=0)
 
     level: str | None = option(None, "what a token of a text is; without it a character", "data", choices=LEVELS)
     embedding_size: int = option(
         64, "the features of a token; 0: no embedding, the tokens go 1-of-k into the first layer", "network", least=0
     )
-    bidirectional: bool = option(True, "read each sequence from its end, too, so that it cannot be streamed", "network")
+    bidirectional: bool | None = option(
+        None,
+        "read each sequence from its end, too, so that it cannot be streamed; without it every recurrent cell does",
+        "network",
+    )
     pooling: str = option(
         "last",
         "what is read off the states: the last, of each direction the one that has read the whole sequence; or the "
@@ -103,8 +110,26 @@ class SequenceOptions(Options):
         "network",
         choices=("last", "mean"),
     )
-    cell: str = like(Options, "cell", "gru")
-    epochs: int = like(Options, "epochs", 100)
+    cell: str = option(
+        "gru",
+        "the recurrent cell; or tdnn, whose only memory is a window; or mlp, whose first layer alone has one",
+        "network",
+        choices=(*RECURRENT, "tdnn", "mlp"),
+    )
+    window: int | None = option(
+        None,
+        "the steps that each layer of a tdnn sees, or the first of an mlp; without it 3, and of an mlp all steps of "
+        "the sequences, or of unequal ones the steps of the longest, 100 at most",
+        "network",
+        least=1,
+    )
+    epochs: int | None = option(
+        None,
+        "how often the training data is read, unless minutes are given; without it 100 times for up to 1,000 sequences, "
+        "and for n more 100 √(1000/n), 5 at least",
+        "training",
+        least=1,
+    )
     learning_rate: float = like(Options, "learning_rate", 4e-3)
 
 
@@ -126,6 +151,23 @@ class RegressorOptions(SequenceOptions):
         "training",
         choices=("squared", "absolute"),
     )
+
+
+def by_number(n: int) -> tuple[int, int]:
+    """The batch size and the epochs for n sequences, where none are given: some thousand steps for any n.
+
+    The batch size is the power of two next to n/100, from 8 to 128.
+    """
+    size = 2 ** min(max(round(math.log2(n / 100)), 3), 7)
+    return size, max(5, round(100 * min(1, math.sqrt(1000 / n))))
+
+
+def directions(options: SequenceOptions) -> bool:
+    """Whether the network is bidirectional."""
+    recurrent = options.cell in RECURRENT
+    if options.bidirectional and not recurrent:
+        raise UnspoolError(f"bidirectional must be False for a {options.cell}, which has no direction; got True")
+    return recurrent if options.bidirectional is None else bool(options.bidirectional)
 
 
 def check_all(options: Options) -> None:

@@ -44,12 +44,13 @@ class Classifier(ClassifierMixin, ClassifierOptions, SequenceEstimator):
     the state of the one that began at the last, and both are read. `fit(X, y)` takes what
     `unspool.data.given.as_sequences` takes, and a class for each sequence: numbers, texts, truth values or dates. Of
     each class the part `validation` is held out; or it is a pair (X, y). Numbers are scaled by the mean and the
-    deviation of each feature in the training part. Predictions are made by the compiled core, a sequence at a time, and
-    so are the same bits in any batch and any order.
+    deviation of each feature in the training part. Predictions are made by the compiled core, on as many threads as
+    OMP_NUM_THREADS says, and are the same bits in any batch and any order.
 
     Args:
         {options}
-        training: a `Training` with all other options; None: its defaults, but batch_size=8 and patience=0.
+        training: a `Training` with all other options; None: its defaults, but patience=0, and a batch size
+            of n/100 for n sequences, from 8 to 128.
 
     After `fit` it has `classes_`, `network_`, `encoder_`, `metrics_` (the contents of metrics.json) and `history_` (a
     list of dictionaries, the lines of history.jsonl).
