@@ -1,4 +1,4 @@
-"""Classifiers with published figures. Each function trains with a seed, and returns figures: in %, or numbers of errors."""
+"""Classifiers with published figures. Each function trains with a seed, and returns figures, in % or errors."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

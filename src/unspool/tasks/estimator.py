@@ -109,9 +109,7 @@ class Estimator(Options, BaseEstimator):
         work = self._work(X, y, validation)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.random_state)
-            self.network_ = Network(work.network)
-            for name, value in work.constants.items():
-                self.network_.get_buffer(name).copy_(torch.from_numpy(value))
+            self.network_ = self._build(work)
             if self.epochs is None:
                 plan = replace(plan, epochs=work.epochs)
             try:
@@ -119,13 +117,13 @@ class Estimator(Options, BaseEstimator):
                     self.network_,
                     work.loss,
                     work.batches,
-                    lambda: mean_loss(self.network_, work.loss, work.validation),
+                    lambda: self._validate(work),
                     plan,
                     watch=watch,
                     record=partial(self._record, work),
                     run=None if run is None else Path(run),
                     resume=resume,
-                    identity={"task": self.task, **flat(self), **work.source},
+                    identity={"task": self.task, **self._parameters(), **work.source},
                     **options,
                 )
             except DivergedError as error:
@@ -147,9 +145,9 @@ class Estimator(Options, BaseEstimator):
         preprocessing, files = self._files()
         config = {
             "task": self.task,
-            "parameters": flat(self),
+            "parameters": self._parameters(),
             "preprocessing": preprocessing,
-            "network": self.network_.config,
+            **self._networks(),
         }
         weights = {name: value.numpy() for name, value in self.network_.state_dict().items()}
         files |= {
@@ -173,7 +171,7 @@ class Estimator(Options, BaseEstimator):
             model._plan(None)
             model.history_ = [json.loads(line) for line in found.files["history.jsonl"].splitlines()]
             model.metrics_ = metrics
-            model.network_ = restore(found.config["network"], found.weights)
+            model.network_ = model._rebuild(found)
             model._restore(found)
         return model
 
@@ -196,6 +194,29 @@ class Estimator(Options, BaseEstimator):
         training = {"epochs": last["epoch"], "steps": last["step"], "seconds": last["seconds"]}
         self.metrics_ = self._finish(work)
         self.metrics_["training"] = self.metrics_.get("training", {}) | training | {"stopped": outcome.stopped}
+
+    def _parameters(self) -> dict[str, Any]:
+        """All options by name, in what JSON can have."""
+        return flat(self)
+
+    def _build(self, work: Work) -> Network:
+        """The network to train."""
+        network = Network(work.network)
+        for name, value in work.constants.items():
+            network.get_buffer(name).copy_(torch.from_numpy(value))
+        return network
+
+    def _rebuild(self, found: folder.Saved) -> Network:
+        """The network in a folder."""
+        return restore(found.config["network"], found.weights)
+
+    def _networks(self) -> dict[str, Any]:
+        """What config.json says of the network, and of its parts if it has any."""
+        return {"network": self.network_.config}
+
+    def _validate(self, work: Work) -> float:
+        """The figure of the validation part that is to be minimised."""
+        return mean_loss(self.network_, work.loss, work.validation)
 
     def _record(self, work: Work, progress: Progress) -> Progress:
         """The progress in the task's own units."""

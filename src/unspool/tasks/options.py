@@ -46,7 +46,9 @@ class TrainingOptions:
 class Options:
     """The options that all tasks have in common."""
 
-    own_training: ClassVar[TrainingOptions] = TrainingOptions(batch_size=32, patience=5)  # the values for what is None in `training`
+    own_training: ClassVar[TrainingOptions] = TrainingOptions(
+        batch_size=32, patience=5
+    )  # the values for what is None in `training`
 
     cell: str = option("lstm", "the recurrent cell", "network", choices=RECURRENT)
     hidden_size: int = option(64, "H, the units of each recurrent layer", "network", least=1)
@@ -151,6 +153,34 @@ class RegressorOptions(SequenceOptions):
         "training",
         choices=("squared", "absolute"),
     )
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class TaggerOptions(Options):
+    """The options of `Tagger`."""
+
+    own_training: ClassVar[TrainingOptions] = TrainingOptions(patience=0)
+
+    output: str = option(
+        "crf",
+        "what makes tags of the network's sums: a conditional random field, in which they depend on each other, or a "
+        "softmax of each step",
+        "network",
+        choices=("crf", "softmax"),
+    )
+    characters: bool = option(True, "read the characters of each word, too", "network")
+    embedding_size: int = option(100, "the features that are learnt of each word; 0: none", "network", least=0)
+    vectors: str | Mapping[str, Any] | None = option(
+        None, "a file with a word and its numbers in each line, as those of GloVe and word2vec; or the mapping", "data"
+    )
+    bidirectional: bool = option(True, "read each sequence from its end, too, so that it cannot be streamed", "network")
+    feedback: bool = option(
+        False, "let each tag enter the next step; for output='softmax' and bidirectional=False", "network"
+    )
+    hidden_size: int = like(Options, "hidden_size", 128)
+    dropout: float = like(Options, "dropout", 0.5)
+    epochs: int = like(Options, "epochs", 20)
+    learning_rate: float = like(Options, "learning_rate", 3e-3)
 
 
 def by_number(n: int) -> tuple[int, int]:
