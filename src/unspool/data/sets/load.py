@@ -30,9 +30,9 @@ class Set:
 def load_set(name: str) -> Set:
     """A data set by name; `unspool data list` shows all of them.
 
-    What is not divided officially is all in `train`, in a fixed random order. 185 sequences of dna-splice repeat others:
-    scikit-learn's StratifiedGroupKFold, with the sequences as groups, keeps equal ones together.
-    The names by nationality are each there once a class, and no name of one part is in another.
+    What is not divided officially is all in `train`, in a fixed random order. 185 sequences of dna-splice are
+    repeats: scikit-learn's StratifiedGroupKFold, with the sequences as groups, keeps equal ones together. The names by
+    nationality are each there once a class, and no name of one part is in another.
 
     Raises:
         DataError: there is no such set, it cannot be fetched or is damaged, or no estimator is for it.
