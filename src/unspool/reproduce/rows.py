@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import classes
+from . import classes, tags
 
 Figures = dict[str, float]
 
@@ -123,5 +123,31 @@ ROWS = {
         95,
         600,
         classes.films,
+    ),
+    "upos-partut": Row(
+        "parts of speech right, %",
+        "94.3 UDPipe 1.2",
+        "commonest tag of each word, below",
+        94,
+        200,
+        tags.partut,
+    ),
+    "upos-ewt": Row(
+        "parts of speech right, %",
+        "94.4 UDPipe 1.2, 95.48 bidirectional LSTM",
+        "commonest tag of each word, below",
+        94.4,
+        1200,
+        tags.ewt,
+        seeds=1,
+    ),
+    "wnut17": Row(
+        "F1 of new names, %",
+        "41.86, surprise 40.24, the best of the shared task (Aguilar et al. 2017)",
+        "commonest tag of each word, below",
+        0,
+        400,
+        tags.emerging,
+        above="commonest tag",
     ),
 }

@@ -26,9 +26,8 @@ def run(name: str, seeds: int | None = None, random_state: int = 0) -> int:
     ours = {key: float(np.mean([figures[key] for figures in found])) for key in found[0]}
     reached = row.reached(ours)
     say(f"published    {row.published}\nanchor       {row.anchor}")
-    say(
-        f"ours         {_shown(ours)}, mean of {count}; wanted {row.wanted()}: {'reached' if reached else 'not reached'}"
-    )
+    verdict = "reached" if reached else "not reached"
+    say(f"ours         {_shown(ours)}, mean of {count}; wanted {row.wanted()}: {verdict}")
     return 0 if reached else 1
 
 

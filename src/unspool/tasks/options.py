@@ -159,7 +159,7 @@ class RegressorOptions(SequenceOptions):
 class TaggerOptions(Options):
     """The options of `Tagger`."""
 
-    own_training: ClassVar[TrainingOptions] = TrainingOptions(patience=0)
+    own_training: ClassVar[TrainingOptions] = TrainingOptions(batch_size=32, patience=0)
 
     output: str = option(
         "crf",

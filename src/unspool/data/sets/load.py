@@ -30,9 +30,9 @@ class Set:
 def load_set(name: str) -> Set:
     """A data set by name; `unspool data list` shows all of them.
 
-    What is not divided officially is all in `train`, in a fixed random order. Of dna-splice 185 sequences are there
-    twice or more: `sklearn.model_selection.StratifiedGroupKFold` with the sequences as groups keeps equal ones together.
-    The names by nationality are each there once a class, and no name of one part is in another.
+    What is not divided officially is all in `train`, in a fixed random order. 185 sequences of dna-splice are
+    repeats: scikit-learn's StratifiedGroupKFold, with the sequences as groups, keeps equal ones together. The names by
+    nationality are each there once a class, and no name of one part is in another.
 
     Raises:
         DataError: there is no such set, it cannot be fetched or is damaged, or no estimator is for it.
@@ -46,5 +46,5 @@ def load_set(name: str) -> Set:
     if row.load is None:
         files = ", ".join(file.name for file in row.files)
         raise DataError(f"{name} cannot be loaded; unspool.data.fetch({name!r}) gives its files {files}")
-    parts = getattr(loaders, row.load)(fetch(name))
-    return Set(name, *parts, row.task, row.licence, row.source, loaders.RATE if row.load == "spoken" else None)
+    train, validation, test = getattr(loaders, row.load)(fetch(name))
+    return Set(name, train, validation, test, row.task, row.licence, row.source, loaders.RATES.get(name))

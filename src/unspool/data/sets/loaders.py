@@ -1,4 +1,4 @@
-"""How each data set is read: from its files, by name, to the training, validation and test part, each (X, y) or None."""
+"""How each set is read: from its files, by name, to the training, validation and test part, each (X, y) or None."""
 
 import csv
 import io
@@ -18,7 +18,7 @@ from ..sequences import Sequences
 from .moving import moving_digits
 from .where import RECORDING, recordings
 
-RATE = 8000  # of the spoken digits, in samples a second
+RATES = {"free-spoken-digits": 8000}  # of sounds, in samples a second
 Files = Mapping[str, Path]
 Pair = tuple[Any, Any]
 Parts = tuple[Pair, Pair | None, Pair | None]
@@ -97,13 +97,14 @@ def polarity(files: Files) -> Parts:
 
 def spoken(files: Files) -> Parts:
     """Arrays (T,) from -1 to 1; the recordings 0 to 4 of each digit and speaker are the test part."""
+    rate = RATES["free-spoken-digits"]
     train: Pair = ([], [])
     test: Pair = ([], [])
     for name, data in recordings(files["recordings.zip"]):
         digit, _, number = RECORDING.fullmatch(name).groups()  # pyright: ignore[reportOptionalMemberAccess]
         with wave.open(io.BytesIO(data)) as sound:
-            if (sound.getnchannels(), sound.getsampwidth(), sound.getframerate()) != (1, 2, RATE):
-                raise DataError(f"{name}: expected one channel of 16 bits at {RATE} a second; got {sound.getparams()}")
+            if (sound.getnchannels(), sound.getsampwidth(), sound.getframerate()) != (1, 2, rate):
+                raise DataError(f"{name}: expected one channel of 16 bits at {rate} a second; got {sound.getparams()}")
             samples = np.frombuffer(sound.readframes(sound.getnframes()), "<i2")
         X, y = test if int(number) < 5 else train
         X.append(samples.astype(np.float32) / 2**15)
