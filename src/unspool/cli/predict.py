@@ -299,6 +299,7 @@ def _errors(y: np.ndarray, p: np.ndarray) -> str:
 
 
 def _score_tags(trained: Trained, truth: list[Any], predicted: list[Any]) -> list[str]:
+    from ..tasks.metrics import scheme_of
     from ..tasks.tagger.saved import scores
 
     if [len(tags) for tags in truth] != [len(tags) for tags in predicted]:
@@ -309,9 +310,10 @@ def _score_tags(trained: Trained, truth: list[Any], predicted: list[Any]) -> lis
         raise DataError(f"the tags are {', '.join(tags):.80}; the network knows {known:.200}: is this its file?")
     common = max(tags, key=tags.__getitem__)
     always = [[common] * len(sentence) for sentence in truth]
+    of_spans = scheme_of(trained.model.classes.tolist()) is not None
     return [
-        f"network    {_shown(scores(truth, predicted))}, {sum(tags.values()):,} tags",
-        f"majority   {_shown(scores(truth, always))}, always {common}",
+        f"network    {_shown(scores(truth, predicted, of_spans))}, {sum(tags.values()):,} tags",
+        f"majority   {_shown(scores(truth, always, of_spans))}, always {common}",
     ]
 
 

@@ -127,8 +127,8 @@ class SequenceOptions(Options):
     )
     epochs: int | None = option(
         None,
-        "how often the training data is read, unless minutes are given; without it 100 times for up to 1,000 sequences, "
-        "and for n more 100 √(1000/n), 5 at least",
+        "how often the training data is read, unless minutes are given; without it 100 times for up to 1,000 "
+        "sequences, and for n more 100 √(1000/n), 5 at least",
         "training",
         least=1,
     )
