@@ -9,7 +9,9 @@
     read_lines                    plain text: one line per sequence
     read_npy, read_npz            NumPy's arrays
 
-All of them return `Sequences`, whose columns are arrays, or `Ragged` sequences of unequal lengths.
+    time_last                     arrays (n, I, T) of other libraries, with time before features
+
+All readers return `Sequences`, whose columns are arrays, or `Ragged` sequences of unequal lengths.
 """
 
 from typing import TYPE_CHECKING
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING
 from ..lazy import attributes
 
 if TYPE_CHECKING:
+    from .given import time_last as time_last
     from .ragged import Ragged as Ragged
     from .readers import read as read
     from .readers.arrays import read_npy as read_npy
@@ -47,5 +50,6 @@ __getattr__, __dir__ = attributes(
         "read_npz": "readers.arrays",
         "read_parquet": "readers.frames",
         "read_ts": "readers.ts",
+        "time_last": "given",
     },
 )
