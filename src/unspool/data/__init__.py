@@ -9,6 +9,7 @@
     read_lines                    plain text: one line per sequence
     read_npy, read_npz            NumPy's arrays
     load_set, fetch               data sets by name: built in, or fetched once
+    time_last                     arrays (n, I, T) of other libraries, with time before features
 
 The readers return `Sequences`, whose columns are arrays, or `Ragged` sequences of unequal lengths.
 """
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 from ..lazy import attributes
 
 if TYPE_CHECKING:
+    from .given import time_last as time_last
     from .ragged import Ragged as Ragged
     from .readers import read as read
     from .readers.arrays import read_npy as read_npy
@@ -52,5 +54,6 @@ __getattr__, __dir__ = attributes(
         "read_npz": "readers.arrays",
         "read_parquet": "readers.frames",
         "read_ts": "readers.ts",
+        "time_last": "given",
     },
 )

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, overload
 
 import numpy as np
 
@@ -60,7 +61,20 @@ class Sequences:
     def __len__(self) -> int:
         return len(self.places.lines)
 
-    def __getitem__(self, name: str) -> Column:
+    @property
+    def shape(self) -> tuple[int]:
+        """(n,), which tells scikit-learn that an array of numbers takes sequences out."""
+        return (len(self),)
+
+    @overload
+    def __getitem__(self, name: str) -> Column: ...
+    @overload
+    def __getitem__(self, name: np.ndarray | list[int] | slice | tuple[Any, ...]) -> "Sequences": ...
+    def __getitem__(self, name: Any) -> "Column | Sequences":
+        """A column by its name; or some of the sequences, by an array of their numbers, a mask or a slice."""
+        if not isinstance(name, str):
+            key = name[0] if isinstance(name, tuple) else name
+            return self.take(np.arange(len(self))[key])
         if name not in self.columns:
             raise DataError(f"{self.places.names[0]}: there is no column {name!r}; there are {', '.join(self.columns)}")
         return self.columns[name]

@@ -46,9 +46,8 @@ class TrainingOptions:
 class Options:
     """The options that all tasks have in common."""
 
-    own_training: ClassVar[TrainingOptions] = TrainingOptions(
-        batch_size=32, patience=5
-    )  # the values for what is None in `training`
+    # The values for what is None in `training`.
+    own_training: ClassVar[TrainingOptions] = TrainingOptions(batch_size=32, patience=5)
 
     cell: str = option("lstm", "the recurrent cell", "network", choices=RECURRENT)
     hidden_size: int = option(64, "H, the units of each recurrent layer", "network", least=1)
@@ -60,7 +59,7 @@ class Options:
         least=0,
         below=1,
     )
-    epochs: int = like(Plan, "epochs", 30)
+    epochs: int | None = like(Plan, "epochs", 30)
     learning_rate: float = like(Plan, "learning_rate", 1e-3)
     random_state: int = option(0, "the seed of the weights and of dropout", "training", least=0)
     training: TrainingOptions | None = None
@@ -86,7 +85,7 @@ class LanguageModelOptions(Options):
     )
     cell: str = like(Options, "cell", "gru")
     hidden_size: int = like(Options, "hidden_size", 256)
-    epochs: int = like(Options, "epochs", 10)
+    epochs: int | None = like(Options, "epochs", 10)
     learning_rate: float = like(Options, "learning_rate", 4e-3)
 
 
@@ -140,6 +139,13 @@ class ClassifierOptions(SequenceOptions):
     """The options of `Classifier`."""
 
     dropout: float = like(Options, "dropout", 0.3)
+    class_weight: str | Mapping[Any, float] | None = option(
+        None,
+        "the factors of the losses of classes: balanced, so that all classes count alike however rare they are; in "
+        "Python also a number by class",
+        "training",
+        choices=("balanced",),
+    )
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

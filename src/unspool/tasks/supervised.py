@@ -88,6 +88,11 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
 
     def _work(self, X: Any, y: Any, validation: Any) -> Work:
         given = self._given(X, fit=True)
+        if given.coarse is not None:
+            raise DataError(
+                f"X must have numbers whose differences float32 can tell; got less than a millionth of their size in "
+                f"feature {given.coarse}: subtract an offset"
+            )
         targets = self._checked(y, len(given))
         if isinstance(validation, tuple | list) and len(validation) == 2:
             other = as_sequences(validation[0], given.names)
