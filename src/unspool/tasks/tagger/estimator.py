@@ -62,8 +62,9 @@ class Tagger(TaggerOptions, Estimator):
     and for each sequence a list of tags, str or int; of `Sequences` y can be the name of a column. A word of the
     training part is replaced by the unknown word now and then, the rarer it is the more often. Where the tags are BIO
     or BIOES, and all given sentences are well-formed, the conditional random field gives no other. Of a word with more
-    than 32 characters the reader sees the first 16 and the last. Predictions are made by the compiled core, and are
-    the same bits in any batch and any order.
+    than 32 characters the reader sees the first 16 and the last. The weights are kept that have the best score on what
+    is held out; `validation` in the history is 1 - score. Predictions are made by the compiled core, and are the same
+    bits in any batch and any order.
 
     Args:
         {options}
@@ -114,7 +115,7 @@ class Tagger(TaggerOptions, Estimator):
     def _fitted(self) -> TaggerModel:
         """The saved half, whose networks run in the compiled core."""
         check_is_fitted(self, "network_")
-        weights = {name: value.detach().numpy() for name, value in self.network_.state_dict().items()}
+        weights = {name: value.detach().cpu().numpy() for name, value in self.network_.state_dict().items()}
         preprocessing, files = self._files()
         config = {"parameters": {"feedback": self.feedback}, "preprocessing": preprocessing, **self._networks()}
         contents = {name: text.encode() for name, text in files.items()}
@@ -130,15 +131,12 @@ class Tagger(TaggerOptions, Estimator):
             raise UnspoolError("tbptt must be None for a tagger, which is trained on whole sequences")
         train, valid, source = self._parts(X, y, validation)
         self._learn_words(train)
-        rows = self._rows(train.given, valid.given)
-        one, other = (self._inputs(part, rows) for part in (train, valid))
-        batch = options["batch_size"]
-        marked = Bucketed(*other, batch, shuffle=False)
+        rows = self._rows(train.given)
         return Work(
             network=self._config(),
             loss=self._loss,
-            batches=Bucketed(*one, batch, seed=self.random_state),
-            validation=list(marked),
+            batches=Bucketed(*self._inputs(train, rows), options["batch_size"], seed=self.random_state),
+            validation=(),
             source=source,
             data=(train, valid, rows),
             constants={} if self.words_ else self._constants(values_of(train.given).values),
@@ -205,11 +203,11 @@ class Tagger(TaggerOptions, Estimator):
         self.words_, self._times = learn(values.values, self.characters, vectors)
         self.vectors_ = table(self.words_, vectors) if vectors else None
 
-    def _rows(self, *given: Given) -> dict[str, int]:
-        """The distinct words of the data, numbered."""
+    def _rows(self, given: Given) -> dict[str, int]:
+        """The distinct words of the training part, numbered."""
         if self.words_ is None:
             return {}
-        return {word: i for i, word in enumerate(dict.fromkeys(w for one in given for w in values_of(one).values))}
+        return {word: i for i, word in enumerate(dict.fromkeys(values_of(given).values))}
 
     def _inputs(self, part: Part, rows: dict[str, int]) -> tuple[Ragged, Ragged]:
         """The inputs and the targets of a part, as `TaggerNetwork` takes them."""
@@ -307,10 +305,18 @@ class Tagger(TaggerOptions, Estimator):
             return functional.cross_entropy(s.flatten(0, 1), targets.flatten(), ignore_index=NO_TARGET, reduction="sum")
         return chain(s, targets, lengths=(targets != NO_TARGET).sum(0), reduction="sum")
 
+    def _validate(self, work: Work) -> float:
+        """1 - score: the likelihood of a tagger is at its best long before its tags are."""
+        self.metrics_ = {"baselines": {}}
+        valid = work.data[1]
+        return 1 - self._fitted().score(valid.given, self._tags(valid))
+
+    def _tags(self, part: Part) -> Ragged:
+        return Ragged(self.classes_[part.codes], values_of(part.given).offsets)
+
     def _finish(self, work: Work) -> dict[str, Any]:
         train, valid, _ = work.data
-        self.metrics_ = {"baselines": {}}
-        right = [self.classes_[codes].tolist() for codes in Ragged(valid.codes, values_of(valid.given).offsets)]
+        right = [tags.tolist() for tags in self._tags(valid)]
         of_spans = metrics.scheme_of(self.classes_.tolist()) is not None
         scores = partial(saved.scores, right, of_spans=of_spans)
         given, held_out = values_of(train.given), values_of(valid.given)
