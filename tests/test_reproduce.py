@@ -5,9 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from unspool import Classifier, UnspoolError
 from unspool.cli.main import execute
 from unspool.reproduce import ROWS, Row
 from unspool.reproduce.classes import folds
+from unspool.reproduce.figures import whole
 
 
 def test_the_table_is_whole():
@@ -71,3 +73,11 @@ def test_a_row_trains_by_the_verb(monkeypatch, capsys):
     monkeypatch.setattr(classes, "Classifier", lambda **options: Classifier(epochs=1, **options))
     assert execute(["reproduce", "basic-motions", "--seeds", "1"]) in (0, 1)
     assert "right " in capsys.readouterr().out
+
+
+def test_a_network_that_was_not_trained_to_the_end_has_no_figure():
+    model = Classifier(hidden_size=4, epochs=1).fit([[0.0], [1.0]] * 4, [0, 1] * 4)
+    assert whole(model) is model
+    model.stopped_ = "interrupted"
+    with pytest.raises(UnspoolError, match="not trained to the end"):
+        whole(model)

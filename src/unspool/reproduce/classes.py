@@ -7,8 +7,7 @@ import numpy as np
 
 from ..data.sets import Set, load_set
 from ..tasks.classifier.estimator import Classifier
-
-Figures = dict[str, float]
+from .figures import Figures, whole
 
 
 def motions(seed: int) -> Figures:
@@ -29,14 +28,14 @@ def films(seed: int) -> Figures:
     def flat(part: Any) -> Any:
         return part[0].reshape(*part[0].shape[:2], -1), part[1]
 
-    classifier = Classifier(random_state=seed).fit(*flat(found.train), validation=flat(found.validation))
+    classifier = whole(Classifier(random_state=seed).fit(*flat(found.train), validation=flat(found.validation)))
     return {"right": _right(classifier, *flat(found.test))}
 
 
 def names(seed: int) -> Figures:
     found = load_set("names-by-nationality")
     X, y = _whole(found.test)
-    classifier = Classifier(random_state=seed).fit(*found.train, validation=found.validation)
+    classifier = whole(Classifier(random_state=seed).fit(*found.train, validation=found.validation))
     predicted = classifier.predict(X)
     recalls = [(predicted[y == of] == of).mean() for of in np.unique(y)]
     beside = {"mean recall": 100 * float(np.mean(recalls)), "bag of letters": _bag(list, *found.train, X, y)}
@@ -48,7 +47,7 @@ def promoters(seed: int) -> Figures:
     errors = 0
     for i in range(len(X)):
         others = np.delete(np.arange(len(X)), i)
-        classifier = Classifier(random_state=seed).fit([X[j] for j in others], y[others])
+        classifier = whole(Classifier(random_state=seed).fit([X[j] for j in others], y[others]))
         errors += int(classifier.predict([X[i]])[0] != y[i])
     return {"errors": errors}
 
@@ -58,7 +57,7 @@ def splice(seed: int) -> Figures:
     X, y = load_set("dna-splice").train
     predicted = np.empty_like(y)
     for train, test in folds(X, y, seed):
-        classifier = Classifier(random_state=seed).fit([X[i] for i in train], y[train])
+        classifier = whole(Classifier(random_state=seed).fit([X[i] for i in train], y[train]))
         predicted[test] = classifier.predict([X[i] for i in test])
     each = {f"of {of}": 100 * float((predicted[y == of] != of).mean()) for of in np.unique(y)}
     return {"errors": 100 * float((predicted != y).mean()), **each}
@@ -69,7 +68,7 @@ def polarity(seed: int) -> Figures:
     right, bag = [], []
     for train, test in folds([" ".join(words) for words in X], y, seed):
         parts = [X[i] for i in train], y[train], [X[i] for i in test], y[test]
-        classifier = Classifier(random_state=seed).fit(*parts[:2])
+        classifier = whole(Classifier(random_state=seed).fit(*parts[:2]))
         right.append(_right(classifier, *parts[2:]))
         texts = [[" ".join(words) for words in part] for part in (parts[0], parts[2])]
         bag.append(_bag(str.split, texts[0], y[train], texts[1], y[test]))
@@ -86,7 +85,7 @@ def folds(X: list[str], y: np.ndarray, seed: int) -> Iterator[tuple[np.ndarray, 
 
 def _apart(found: Set, seed: int) -> Figures:
     """What is right in the official test part, beside the best baseline on what was held out of the training part."""
-    classifier = Classifier(random_state=seed).fit(*found.train)
+    classifier = whole(Classifier(random_state=seed).fit(*found.train))
     baselines = {name: 100 * part for name, part in classifier.metrics_["baselines"].items()}
     return {"right": _right(classifier, *_whole(found.test)), **{f"held out, {n}": b for n, b in baselines.items()}}
 

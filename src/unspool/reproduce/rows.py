@@ -4,8 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from . import classes, tags
-
-Figures = dict[str, float]
+from .figures import Figures
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,7 @@ from typing import Any
 from ..data.sets import load_set
 from ..tasks.metrics import span_scores, surface_scores
 from ..tasks.tagger.estimator import Tagger
-
-Figures = dict[str, float]
+from .figures import Figures, whole
 
 
 def partut(seed: int) -> Figures:
@@ -37,7 +36,7 @@ def _predicted(name: str, seed: int) -> tuple[list[list[str]], Any, list[list[st
     """The tags of the test part by a tagger, the test part, and the tags that each word has most often in training."""
     found = load_set(name)
     test: Any = found.test
-    tagger = Tagger(random_state=seed).fit(*found.train, validation=found.validation)
+    tagger = whole(Tagger(random_state=seed).fit(*found.train, validation=found.validation))
     return [list(tags) for tags in tagger.predict(test[0])], test, _commonest(*found.train, test[0])
 
 

@@ -185,7 +185,7 @@ class TaggerOptions(Options):
     )
     hidden_size: int = like(Options, "hidden_size", 128)
     dropout: float = like(Options, "dropout", 0.5)
-    epochs: int = like(Options, "epochs", 20)
+    epochs: int | None = like(Options, "epochs", 20)
     learning_rate: float = like(Options, "learning_rate", 3e-3)
 
 
