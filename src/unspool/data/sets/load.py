@@ -40,7 +40,7 @@ def load_set(name: str) -> Set:
     >>> from unspool.data import load_set
     >>> promoters = load_set("dna-promoters")
     >>> len(promoters.train[0]), promoters.train[0][0][:10], promoters.licence
-    (106, 'tactagcaat', 'CC BY 4.0')
+    (106, 'cagcggcagc', 'CC BY 4.0')
     """
     row = row_of(name)
     if row.load is None:

@@ -3,7 +3,7 @@
 import csv
 import io
 import wave
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ def motions(_: Files) -> Parts:
 
 def names(_: Files) -> Parts:
     """Texts and nationalities: eight tenths of the distinct names, one, and one."""
-    of, text = map(np.array, _columns(_BUILT_IN / "names.csv.xz"))
+    of, text = map(np.array, zip(*_groups(_BUILT_IN / "names.txt.xz"), strict=True))
     distinct, which = np.unique(text, return_inverse=True)
     draw = np.random.default_rng(0)
     tenth = draw.permutation(len(distinct))[which] * 10 // len(distinct)
@@ -135,6 +135,19 @@ def _columns(path: Path) -> tuple[list[str], list[str]]:
     """The two columns of a table, without its header."""
     _, *rows = csv.reader(io.StringIO(whole(path).decode()))
     return [row[0] for row in rows], [row[1] for row in rows]
+
+
+def _groups(path: Path) -> Iterator[tuple[str, str]]:
+    """Class and text of each line, from groups of lines: the class, then for each text its new end.
+
+    The end is after a character of code 48 + k, where the text begins with the first k characters of the one before.
+    """
+    for group in whole(path).decode().rstrip("\n").split("\n\n"):
+        of, *lines = group.split("\n")
+        text = ""
+        for line in lines:
+            text = text[: ord(line[0]) - 48] + line[1:]
+            yield of, text
 
 
 def _series(read: Sequences) -> Pair:
