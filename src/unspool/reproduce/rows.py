@@ -93,7 +93,7 @@ ROWS = {
         "97.7 nearest neighbour, 97.8 the three nearest (Alpaydin and Alimoglu 1998)",
         "logistic regression on means and the like, below",
         97,
-        200,
+        25,
         classes.pendigits,
     ),
     "names": Row(
@@ -128,7 +128,7 @@ ROWS = {
         "94.3 UDPipe 1.2",
         "commonest tag of each word, below",
         94,
-        200,
+        80,
         tags.partut,
     ),
     "upos-ewt": Row(
