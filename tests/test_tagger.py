@@ -35,14 +35,6 @@ CHECKS = (
 ).split()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def names(n=60, seed=0):
     """Sentences in which names of two words, which end in -a and -o, are among others; few words occur twice."""
     rng = np.random.default_rng(seed)
