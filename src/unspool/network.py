@@ -124,7 +124,7 @@ class Convolution(torch.nn.Module):
         of = functional.pad(reset.cumsum(0), (0, 0, self.past, 0))
         same = of.unfold(0, self.past + 1, 1) == of[self.past :, :, None]
         taps = torch.where(same[:, :, None], seen.unfold(0, self.past + 1, 1), 0)
-        s = torch.einsum("tbik,oik->tbo", taps, self.weight) + self.bias
+        s = functional.linear(taps.flatten(2), self.weight.flatten(1), self.bias)
         last = of[self.past - 1 + ends, rows[1]]
         return self.activation(s), torch.where((of[rows] == last)[..., None], seen[rows], 0)
 
