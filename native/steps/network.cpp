@@ -3,10 +3,10 @@
 // A session's state is one array: its phase, if there is a stride; the rings of past samples and of a convolution's past
 // inputs; of each layer h and then c, padded, or the ring of a TDNN's past inputs. `fields` is how others see it, by the
 // names and shapes of unspool.nn. A step is front end -> convolution -> layers -> head, for at most kRows sessions at a
-// time; a row that gives no output at a step goes no further than it must. More
-// sessions are shared among threads, each with a Room of intermediate results. Whole sequences are run
-// in such rows, too, and a row whose sequence has ended takes the next one. Results never depend on the other rows, on
-// the cut of a sequence or on the number of threads: each sum is made in the same order (panels.h).
+// time; a row that gives no output at a step goes no further than it must. More sessions are shared among threads, each
+// with a Room of intermediate results. Whole sequences are run in such rows, too, and a row whose sequence has ended
+// takes the next one. Results never depend on the other rows, on the cut of a sequence or on the number of threads: each
+// sum is made in the same order (panels.h).
 #include "network.h"
 
 #include <algorithm>
