@@ -244,7 +244,8 @@ class BoundSessions {
             View view = a.tokens ? tokens_of(xs, {-1}, name.c_str()) : features(xs, {-1, a.inputs}, name.c_str());
             Sequence one{view.buffer.shape[0], nullptr, nullptr, nullptr};
             if (last && !one.steps) complain(name + " must have a step, whose outputs are wanted; got none");
-            const nb::object y = outputs(last ? one_shape_ : nb::object(nb::make_tuple(a.outputs_in(0, one.steps), a.outputs)));
+            const std::int64_t given = a.outputs_in(0, one.steps);
+            const nb::object y = outputs(last ? one_shape_ : nb::object(nb::make_tuple(given, a.outputs)));
             one.y = View(y, PyBUF_WRITABLE).data<float>();
             if (a.tokens) {
                 const auto* tokens = view.data<std::int64_t>();

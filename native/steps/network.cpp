@@ -325,7 +325,8 @@ class LoadedNetwork final : public Network {
         const Architecture& a = architecture;
         const std::int64_t rows = gates() * a.hidden;
         const float* embedding = reader.floats("front.weight", {a.tokens, a.inputs});
-        tokens_to_layer = !a.time_delay && !a.convolution.size && a.tokens * rows <= kTable && a.tokens * a.inputs * rows <= kWork;
+        tokens_to_layer = !a.time_delay && !a.convolution.size && a.tokens * rows <= kTable &&
+                          a.tokens * a.inputs * rows <= kWork;
         if (tokens_to_layer) return {embedding, embedding + a.tokens * a.inputs};
         embedding_.assign(a.tokens * padded(a.inputs), 0);
         for (std::int64_t t = 0; t < a.tokens; ++t)
