@@ -415,7 +415,11 @@ static nb::dict architecture(const std::string& text) {
     };
     const auto& [height, width, channels, kernel, stride, size] = a.image;
     if (a.front == Front::image)
-        set({{"height", height}, {"width", width}, {"channels", channels}, {"kernel", kernel}, {"stride", stride},
+        set({{"height", height},
+             {"width", width},
+             {"channels", channels},
+             {"kernel", kernel},
+             {"stride", stride},
              {"size", size}});
     if (a.front == Front::sound)
         set({{"rate", a.sound.rate}, {"size", a.sound.size}, {"window", a.sound.window}, {"hop", a.sound.hop}});

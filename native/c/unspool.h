@@ -39,8 +39,8 @@ UNSPOOL_API int64_t unspool_outputs(const unspool_stream* stream);
 UNSPOOL_API int64_t unspool_stride(const unspool_stream* stream);
 UNSPOOL_API int64_t unspool_outputs_of(const unspool_stream* stream, int64_t steps);
 
-/* One step: x, I finite numbers, or a token, to y, O numbers. A bidirectional network has no single steps. 0 where there
-   is an output; 1 where the step was taken and has none, which only a network with a stride returns. */
+/* One step: x, I finite numbers, or a token, to y, O numbers. A bidirectional network has no single steps. 0 where
+   there is an output; 1 where the step was taken and has none, which only a network with a stride returns. */
 UNSPOOL_API int unspool_step(unspool_stream* stream, const float* x, float* y, char* error, size_t error_size);
 UNSPOOL_API int unspool_step_token(unspool_stream* stream, int64_t token, float* y, char* error, size_t error_size);
 

@@ -1,7 +1,7 @@
 // The rules of a configuration are tables: which sections and options there are, what each may be, and its default;
-// those of the cells are in cells.h, beside their equations. A reader that only looks up what it wants would take a misspelt option for an absent one, and one with its
-// own list of defaults would in time have others than the layers that were trained; hence one table, which all of
-// unspool reads.
+// those of the cells are in cells.h, beside their equations. A reader that only looks up what it wants would take a
+// misspelt option for an absent one, and one with its own list of defaults would in time have others than the layers
+// that were trained; hence one table, which all of unspool reads.
 #include "architecture.h"
 
 #include <span>
@@ -58,8 +58,7 @@ std::int64_t parameters(Family family) {
 // Whether the list has a name, and the list for a complaint.
 std::pair<bool, std::string> listed(const std::vector<std::string>& known, const std::string& name) {
     std::pair<bool, std::string> out{false, ""};
-    for (const std::string& one : known)
-        out.second += (out.second.empty() ? "" : ", ") + one, out.first |= one == name;
+    for (const std::string& one : known) out.second += (out.second.empty() ? "" : ", ") + one, out.first |= one == name;
     return out;
 }
 
@@ -180,9 +179,7 @@ void read_recurrent(const Section& section, const CellRules& cell, Architecture&
 void read_front(const Section& section, Architecture& a) {
     a.stride = 1;
     switch (a.front) {
-        case Front::embedding:
-            a.tokens = section.size("tokens");
-            [[fallthrough]];
+        case Front::embedding: a.tokens = section.size("tokens"); [[fallthrough]];
         case Front::one_hot:
         case Front::dense: a.inputs = a.fed = section.size("size"); break;
         case Front::image: {

@@ -1,12 +1,12 @@
 // Compiled once for each instruction set, as sequences/kernels.cpp is: networks made of layers, and their sessions.
 //
-// A session's state is one array: its phase, if there is a stride; the rings of past samples and of a convolution's past
-// inputs; of each layer h and then c, padded, or the ring of a TDNN's past inputs. `fields` is how others see it, by the
-// names and shapes of unspool.nn. A step is front end -> convolution -> layers -> head, for at most kRows sessions at a
-// time; a row that gives no output at a step goes no further than it must. More sessions are shared among threads, each
-// with a Room of intermediate results. Whole sequences are run in such rows, too, and a row whose sequence has ended
-// takes the next one. Results never depend on the other rows, on the cut of a sequence or on the number of threads: each
-// sum is made in the same order (panels.h).
+// A session's state is one array: its phase, if there is a stride; the rings of past samples and of a convolution's
+// past inputs; of each layer h and then c, padded, or the ring of a TDNN's past inputs. `fields` is how others see it,
+// by the names and shapes of unspool.nn. A step is front end -> convolution -> layers -> head, for at most kRows
+// sessions at a time; a row that gives no output at a step goes no further than it must. More sessions are shared among
+// threads, each with a Room of intermediate results. Whole sequences are run in such rows, too, and a row whose
+// sequence has ended takes the next one. Results never depend on the other rows, on the cut of a sequence or on the
+// number of threads: each sum is made in the same order (panels.h).
 #include "network.h"
 
 #include <algorithm>
@@ -183,9 +183,9 @@ class LoadedSessions final : public Sessions {
 template <class W>
 class LoadedNetwork final : public Network {
     friend class LoadedSessions<W>;
-    std::vector<std::unique_ptr<Layer<W>>> layers_;  // those of one direction, then of the other, in every layer
-    std::vector<std::int64_t> offsets_;              // of each in a session's state
-    std::vector<std::int64_t> inner_;                // of c in a layer's state
+    std::vector<std::unique_ptr<Layer<W>>> layers_;     // those of one direction, then of the other, in every layer
+    std::vector<std::int64_t> offsets_;                 // of each in a session's state
+    std::vector<std::int64_t> inner_;                   // of c in a layer's state
     std::vector<std::pair<Ring, std::int64_t>> rings_;  // with their places in a session's state
     std::vector<float> initial_, embedding_, mean_, inverse_std_;
     Linear<W> head_;
@@ -255,14 +255,13 @@ class LoadedNetwork final : public Network {
         mean_.assign(features, 0), inverse_std_.assign(features, 0);
         for (std::int64_t i = 0; i < features; ++i) {
             mean_[i] = mean[i % count], inverse_std_[i] = 1 / std[i % count];
-            if (!(std[i % count] > 0 && std::isfinite(inverse_std_[i])))
-                refuse("front.std must have positive numbers");
+            if (!(std[i % count] > 0 && std::isfinite(inverse_std_[i]))) refuse("front.std must have positive numbers");
         }
     }
     // A product that has no past: y = φ(W x + b), W (rows, columns).
     static Before product(const float* w, std::int64_t rows, std::int64_t columns, const float* b, Activation phi) {
-        return std::make_unique<TimeDelayLayer<Float32>>(Tensor{w, Number::float32, {rows, columns, 1}, nullptr}, b, phi,
-                                                         1);
+        return std::make_unique<TimeDelayLayer<Float32>>(Tensor{w, Number::float32, {rows, columns, 1}, nullptr}, b,
+                                                         phi, 1);
     }
     // The weights (F, c, k, k) go with a patch as it lies in memory, (k, k, c).
     void image(const Reader& reader) {
@@ -272,8 +271,7 @@ class LoadedNetwork final : public Network {
         const float* w = reader.floats("front.weight", {i.size, c, k, k});
         std::vector<float> turned(i.size * size);
         for (std::int64_t f = 0; f < i.size; ++f)
-            for (std::int64_t j = 0; j < size; ++j)
-                turned[f * size + j] = w[f * size + j % c * k * k + j / c];
+            for (std::int64_t j = 0; j < size; ++j) turned[f * size + j] = w[f * size + j % c * k * k + j / c];
         patches_ = product(turned.data(), i.size, size, reader.floats("front.bias", {i.size}), Activation::relu);
     }
     // The window and the Fourier transform are one matrix: of each frequency the cosine, then of each the sine.
@@ -303,9 +301,9 @@ class LoadedNetwork final : public Network {
         const std::int64_t I = architecture.front_size;
         const float* w = reader.floats("convolution.weight", {c.size, I, c.kernel});
         check_past(c.kernel - 1, I, "kernel reaches");
-        convolution_ = std::make_unique<TimeDelayLayer<Float32>>(
-            Tensor{w, Number::float32, {c.size, I, c.kernel}, nullptr}, reader.floats("convolution.bias", {c.size}),
-            c.activation, 1);
+        convolution_ =
+            std::make_unique<TimeDelayLayer<Float32>>(Tensor{w, Number::float32, {c.size, I, c.kernel}, nullptr},
+                                                      reader.floats("convolution.bias", {c.size}), c.activation, 1);
         width = std::max({width, padded(I), convolution_->out});
         convolution_at_ = reserve(convolution_->state);
         rings_.push_back({convolution_->ring(I), convolution_at_});
@@ -325,8 +323,8 @@ class LoadedNetwork final : public Network {
         const Architecture& a = architecture;
         const std::int64_t rows = gates() * a.hidden;
         const float* embedding = reader.floats("front.weight", {a.tokens, a.inputs});
-        tokens_to_layer = !a.time_delay && !a.convolution.size && a.tokens * rows <= kTable &&
-                          a.tokens * a.inputs * rows <= kWork;
+        tokens_to_layer =
+            !a.time_delay && !a.convolution.size && a.tokens * rows <= kTable && a.tokens * a.inputs * rows <= kWork;
         if (tokens_to_layer) return {embedding, embedding + a.tokens * a.inputs};
         embedding_.assign(a.tokens * padded(a.inputs), 0);
         for (std::int64_t t = 0; t < a.tokens; ++t)
@@ -538,8 +536,8 @@ std::int64_t LoadedSessions<W>::listen(Room& room, std::int64_t rows) {
     for (std::int64_t r = 0; r < rows; ++r) {
         float* const to = room.out[r];
         for (std::int64_t i = 0; i < s.size; ++i)
-            to[i] = std::clamp(
-                (std::log(std::max(0.0f, to[i]) + Sound::floor) - net_.mean_[i]) * net_.inverse_std_[i], -1e34f, 1e34f);
+            to[i] = std::clamp((std::log(std::max(0.0f, to[i]) + Sound::floor) - net_.mean_[i]) * net_.inverse_std_[i],
+                               -1e34f, 1e34f);
         room.feed[r].x = to;
     }
     return rows;
@@ -710,7 +708,7 @@ void LoadedSessions<W>::in_rows(const std::vector<Sequence>& sequences, const Bo
 // The row of a cursor's step; `reverse` begins with the last one. Every `stride`-th step has an output.
 template <class W>
 typename LoadedSessions<W>::Row LoadedSessions<W>::row(const Cursor& at, bool reverse, bool last,
-                                                             std::int64_t stride) const {
+                                                       std::int64_t stride) const {
     const Architecture& a = net_.architecture;
     const auto& [steps, x, tokens, y] = *at.sequence;
     const std::int64_t t = reverse ? steps - 1 - at.step : at.step;
@@ -737,7 +735,8 @@ void LoadedSessions<W>::both_directions(std::vector<Sequence> sequences, bool la
     const std::int64_t stride = padded(std::max(2 * a.feedback, a.fed));
     std::vector<std::int64_t> begins;  // where the features of a sequence begin
     std::int64_t total = 0;
-    for (const Sequence& sequence : sequences) begins.push_back(total), total += a.outputs_in(0, sequence.steps) * stride;
+    for (const Sequence& sequence : sequences)
+        begins.push_back(total), total += a.outputs_in(0, sequence.steps) * stride;
     std::vector<float> from(total), to(total);
     const auto place = [&](const Cursor& at, bool reverse) {
         const std::int64_t t = reverse ? at.sequence->steps - 1 - at.step : at.step;

@@ -36,8 +36,8 @@ class Sessions {
     // for a session whose step gives no output.
     virtual void step(std::int64_t rows, const std::int64_t* which, const float* x, const std::int64_t* tokens,
                       float* y) = 0;
-    // T steps of all sessions: x (T, n, I) or tokens (T, n) to y (outputs, n, O), where all have the same phase. In both
-    // directions if that is what the network has: then of one session, from its initial state, which it keeps.
+    // T steps of all sessions: x (T, n, I) or tokens (T, n) to y (outputs, n, O), where all have the same phase. In
+    // both directions if that is what the network has: then of one session, from its initial state, which it keeps.
     virtual void run(std::int64_t steps, const float* x, const std::int64_t* tokens, float* y) = 0;
 };
 
