@@ -3,7 +3,8 @@
    cmake -S . -B build/c -DUNSPOOL_C=ON && cmake --build build/c
    build/c/stream DIR < inputs > outputs
 
-   Each line of the input is one step: I numbers, or a token; each line of the output has the network's O numbers. */
+   Each line of the input is one step: I numbers, or a token; each line of the output has the network's O numbers;
+   a network with a stride of s has a line for the first step, and for every s-th after it. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -13,11 +14,11 @@ static int step(unspool_stream* stream, float* x, float* y, char* error, size_t 
     long long token;
     int64_t i, inputs = unspool_inputs(stream);
     if (unspool_tokens(stream)) {
-        if (scanf("%lld", &token) != 1) return 1;
+        if (scanf("%lld", &token) != 1) return 2;
         return unspool_step_token(stream, token, y, error, size);
     }
     for (i = 0; i < inputs; i++)
-        if (scanf("%f", &x[i]) != 1) return 1;
+        if (scanf("%f", &x[i]) != 1) return 2;
     return unspool_step(stream, x, y, error, size);
 }
 
@@ -28,8 +29,8 @@ int main(int argc, char** argv) {
     if (stream) {
         int64_t outputs = unspool_outputs(stream), o;
         float *x = malloc(sizeof *x * (size_t)unspool_inputs(stream)), *y = malloc(sizeof *y * (size_t)outputs);
-        while ((status = step(stream, x, y, error, sizeof error)) == 0)
-            for (o = 0; o < outputs; o++) printf("%.9g%c", y[o], o + 1 < outputs ? ' ' : '\n');
+        while ((status = step(stream, x, y, error, sizeof error)) == 0 || status == 1)
+            for (o = 0; status == 0 && o < outputs; o++) printf("%.9g%c", y[o], o + 1 < outputs ? ' ' : '\n');
         free(x);
         free(y);
         unspool_free(stream);

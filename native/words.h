@@ -17,7 +17,7 @@ namespace unspool {
 // Their words and facts are in cells.h.
 enum class Cell { elman, jordan, gru, gru_reset_before, lstm, lstm_without_forget };
 enum class Activation { identity, tanh, sigmoid, relu };
-enum class Front { one_hot, embedding, dense };
+enum class Front { one_hot, embedding, dense, image, sound };
 enum class Head { linear, softmax, logistic, distribution };
 enum class Family { none, normal, laplace, poisson };
 enum class Number { float32, bfloat16, int8 };
@@ -32,8 +32,11 @@ inline constexpr Word<Activation> kActivations[] = {{"identity", Activation::ide
                                                     {"tanh", Activation::tanh},
                                                     {"relu", Activation::relu},
                                                     {"sigmoid", Activation::sigmoid}};
-inline constexpr Word<Front> kFronts[] = {
-    {"one-hot", Front::one_hot}, {"embedding", Front::embedding}, {"dense", Front::dense}};
+inline constexpr Word<Front> kFronts[] = {{"one-hot", Front::one_hot},
+                                          {"embedding", Front::embedding},
+                                          {"dense", Front::dense},
+                                          {"image", Front::image},
+                                          {"sound", Front::sound}};
 inline constexpr Word<Head> kHeads[] = {{"linear", Head::linear},
                                         {"softmax", Head::softmax},
                                         {"logistic", Head::logistic},

@@ -60,10 +60,15 @@ def saved(path, config, seed=0):
     return net, save(path, net, config)
 
 
+def pixels(front):
+    return front["height"] * front["width"] * front["channels"]
+
+
 def inputs(front, *shape, seed=0):
     rng = np.random.default_rng(seed)
-    if front["kind"] == "dense":
-        return rng.standard_normal((*shape, front["size"])).astype(np.float32)
+    if front["kind"] in ("dense", "image", "sound"):
+        size = {"dense": lambda: front["size"], "sound": lambda: 1}.get(front["kind"], lambda: pixels(front))()
+        return rng.standard_normal((*shape, size)).astype(np.float32)
     return rng.integers(front.get("tokens", front["size"]), size=shape)
 
 

@@ -91,7 +91,7 @@ def test_restore_wants_all_weights_in_their_shapes():
         (None, "section 'front'"),
         ({"front": 3}, "section 'front'"),
         (config() | {"head": None}, "section 'head'"),
-        (config(front={"kind": "pixels"}), "kind must be one of one-hot, embedding, dense; got 'pixels'"),
+        (config(front={"kind": "pixels"}), "kind must be one of one-hot, embedding, dense, image, sound; got 'pixels'"),
         (config(cell="transformer"), "cell must be one of elman, jordan, gru, lstm, tdnn; got 'transformer'"),
         (config(cell=["lstm"]), "cell must be one of"),
         (config(hidden_size=0), "hidden_size must be an integer from 1"),

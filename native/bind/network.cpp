@@ -168,16 +168,17 @@ class BoundSessions {
     nb::object step(nb::handle x) {
         check_one_way("step");
         check_idle();
+        const bool nothing = sessions_->phase(0) != 0;
         if (net_.architecture.tokens) {
             const std::int64_t token = one_token(x);
             const auto [y, to] = fresh_output();
             sessions_->step(1, nullptr, nullptr, &token, to);
-            return y;
+            return nothing ? nb::none() : y;
         }
         const View from = features(x, one_input_, "x");
         const auto [y, to] = fresh_output();
         sessions_->step(1, nullptr, from.data<float>(), nullptr, to);
-        return y;
+        return nothing ? nb::none() : y;
     }
     nb::object step_many(nb::handle x, nb::handle which) {
         check_one_way("step");
@@ -211,7 +212,11 @@ class BoundSessions {
         if (!tokens) shape.push_back(net_.architecture.inputs);
         const View from = tokens ? tokens_of(xs, shape, "xs") : features(xs, shape, "xs");
         const std::int64_t steps = from.buffer.shape[0], O = net_.architecture.outputs;
-        nb::object y = outputs(many ? nb::make_tuple(steps, n, O) : nb::make_tuple(steps, O));
+        for (std::int64_t k = 1; net_.architecture.stride > 1 && k < n; ++k)
+            if (sessions_->phase(k) != sessions_->phase(0))
+                complain("run needs sessions that are all at the same step of the stride; give step one at a time");
+        const std::int64_t given = net_.architecture.outputs_in(sessions_->phase(0), steps);
+        nb::object y = outputs(many ? nb::make_tuple(given, n, O) : nb::make_tuple(given, O));
         const View to(y, PyBUF_WRITABLE);
         busy_ = true;
         std::vector<std::int64_t> checked;  // a copy that no other thread can change
@@ -239,7 +244,8 @@ class BoundSessions {
             View view = a.tokens ? tokens_of(xs, {-1}, name.c_str()) : features(xs, {-1, a.inputs}, name.c_str());
             Sequence one{view.buffer.shape[0], nullptr, nullptr, nullptr};
             if (last && !one.steps) complain(name + " must have a step, whose outputs are wanted; got none");
-            const nb::object y = outputs(last ? one_shape_ : nb::object(nb::make_tuple(one.steps, a.outputs)));
+            const std::int64_t given = a.outputs_in(0, one.steps);
+            const nb::object y = outputs(last ? one_shape_ : nb::object(nb::make_tuple(given, a.outputs)));
             one.y = View(y, PyBUF_WRITABLE).data<float>();
             if (a.tokens) {
                 const auto* tokens = view.data<std::int64_t>();
@@ -403,7 +409,29 @@ static nb::dict architecture(const std::string& text) {
             return nb::cast(v);
         }
     };
-    nb::dict options, out;
+    nb::dict options, details, out;
+    const auto set = [&](std::initializer_list<std::pair<const char*, std::int64_t>> values) {
+        for (const auto& [name, value] : values) details[name] = value;
+    };
+    const auto& [height, width, channels, kernel, stride, size] = a.image;
+    if (a.front == Front::image)
+        set({{"height", height},
+             {"width", width},
+             {"channels", channels},
+             {"kernel", kernel},
+             {"stride", stride},
+             {"size", size}});
+    if (a.front == Front::sound)
+        set({{"rate", a.sound.rate}, {"size", a.sound.size}, {"window", a.sound.window}, {"hop", a.sound.hop}});
+    out["front_options"] = details, out["fed"] = a.fed, out["stride"] = a.stride, out["front_size"] = a.front_size;
+    out["convolution"] = nb::none();
+    if (a.convolution.size) {
+        nb::dict convolution;
+        convolution["size"] = a.convolution.size, convolution["kernel"] = a.convolution.kernel;
+        convolution["stride"] = a.convolution.stride;
+        convolution["nonlinearity"] = name_of(kActivations, a.convolution.activation);
+        out["convolution"] = convolution;
+    }
     for (const Option& option : a.options) options[option.name] = std::visit(value, option.value);
     out["front"] = name_of(kFronts, a.front), out["tokens"] = a.tokens, out["inputs"] = a.inputs;
     out["cell"] = a.cell_name, out["hidden_size"] = a.hidden, out["num_layers"] = a.layers;

@@ -166,6 +166,10 @@ void unspool_free(unspool_stream* stream) { delete stream; }
 int64_t unspool_tokens(const unspool_stream* stream) { return stream->network->architecture.tokens; }
 int64_t unspool_inputs(const unspool_stream* stream) { return stream->network->architecture.inputs; }
 int64_t unspool_outputs(const unspool_stream* stream) { return stream->network->architecture.outputs; }
+int64_t unspool_stride(const unspool_stream* stream) { return stream->network->architecture.stride; }
+int64_t unspool_outputs_of(const unspool_stream* stream, int64_t steps) {
+    return stream->network->architecture.outputs_in(stream->session->phase(0), steps > 0 ? steps : 0);
+}
 
 int unspool_run(unspool_stream* stream, int64_t steps, const float* x, const int64_t* tokens, float* y, char* error,
                 size_t error_size) {
@@ -178,7 +182,9 @@ int unspool_run(unspool_stream* stream, int64_t steps, const float* x, const int
 static int one_step(unspool_stream* stream, const float* x, const int64_t* token, float* y, char* error, size_t size) {
     if (stream->network->architecture.bidirectional)
         return complain("a bidirectional network has no single steps: give unspool_run whole sequences", error, size);
-    return unspool_run(stream, 1, x, token, y, error, size);
+    const int nothing = stream->session->phase(0) ? 1 : 0;
+    const int failed = unspool_run(stream, 1, x, token, y, error, size);
+    return failed ? failed : nothing;
 }
 
 int unspool_step(unspool_stream* stream, const float* x, float* y, char* error, size_t error_size) {

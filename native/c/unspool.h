@@ -34,11 +34,18 @@ UNSPOOL_API int64_t unspool_tokens(const unspool_stream* stream);
 UNSPOOL_API int64_t unspool_inputs(const unspool_stream* stream);
 UNSPOOL_API int64_t unspool_outputs(const unspool_stream* stream);
 
-/* One step: x, I finite numbers, or a token, to y, O numbers. A bidirectional network has no single steps. */
+/* The stride: from one output to the next there are so many steps, 1 in most networks; the first step has one. And how
+   many outputs the next T steps give. */
+UNSPOOL_API int64_t unspool_stride(const unspool_stream* stream);
+UNSPOOL_API int64_t unspool_outputs_of(const unspool_stream* stream, int64_t steps);
+
+/* One step: x, I finite numbers, or a token, to y, O numbers. A bidirectional network has no single steps. 0 where
+   there is an output; 1 where the step was taken and has none, which only a network with a stride returns. */
 UNSPOOL_API int unspool_step(unspool_stream* stream, const float* x, float* y, char* error, size_t error_size);
 UNSPOOL_API int unspool_step_token(unspool_stream* stream, int64_t token, float* y, char* error, size_t error_size);
 
-/* T steps: x, (T, I), or tokens, (T), to y, (T, O). The one that is not wanted is NULL. */
+/* T steps: x, (T, I), or tokens, (T), to y, (unspool_outputs_of T steps, O), which is (T, O) without a stride. The one
+   that is not wanted is NULL. */
 UNSPOOL_API int unspool_run(unspool_stream* stream, int64_t steps, const float* x, const int64_t* tokens, float* y,
                             char* error, size_t error_size);
 

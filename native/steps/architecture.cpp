@@ -1,7 +1,7 @@
 // The rules of a configuration are tables: which sections and options there are, what each may be, and its default;
-// those of the cells are in cells.h, beside their equations. A reader that only looks up what it wants would take a misspelt option for an absent one, and one with its
-// own list of defaults would in time have others than the layers that were trained; hence one table, which all of
-// unspool reads.
+// those of the cells are in cells.h, beside their equations. A reader that only looks up what it wants would take a
+// misspelt option for an absent one, and one with its own list of defaults would in time have others than the layers
+// that were trained; hence one table, which all of unspool reads.
 #include "architecture.h"
 
 #include <span>
@@ -14,6 +14,8 @@ namespace {
 
 // Bounds of sizes, so that no product of two of them can overflow 64 bits.
 constexpr std::int64_t kSize = 1 << 24, kLayers = 1 << 10, kReach = 1 << 16;
+// The steps from one output to the next are at most 2^24, so that a float32 of a saved state counts them.
+constexpr std::int64_t kStride = 1 << 10, kHop = 1 << 14, kWindow = 1 << 12;
 
 // What each section may have.
 std::vector<std::string> fields(Front front) {
@@ -21,6 +23,8 @@ std::vector<std::string> fields(Front front) {
         case Front::one_hot:
         case Front::dense: return {"kind", "size"};
         case Front::embedding: return {"kind", "tokens", "size"};
+        case Front::image: return {"kind", "height", "width", "channels", "kernel", "stride", "size"};
+        case Front::sound: return {"kind", "rate", "size", "window", "hop"};
     }
     __builtin_unreachable();
 }
@@ -51,6 +55,20 @@ std::int64_t parameters(Family family) {
     __builtin_unreachable();
 }
 
+// Whether the list has a name, and the list for a complaint.
+std::pair<bool, std::string> listed(const std::vector<std::string>& known, const std::string& name) {
+    std::pair<bool, std::string> out{false, ""};
+    for (const std::string& one : known) out.second += (out.second.empty() ? "" : ", ") + one, out.first |= one == name;
+    return out;
+}
+
+// What nobody reads would silently make another network.
+void has_only(const std::string& section, const Json& json, const std::vector<std::string>& known) {
+    for (const auto& [name, value] : json.object)
+        if (const auto [found, list] = listed(known, name); !found)
+            refuse(section + " must have " + list + " and no more; got " + in_quotes(name).substr(0, 80));
+}
+
 std::int64_t integer(const char* name, const Json* value, std::int64_t least, std::int64_t most) {
     if (value && value->is_integer(double(least), double(most))) return std::int64_t(value->number);
     refuse(std::string(name) + " must be an integer from " + std::to_string(least) + " to " + std::to_string(most) +
@@ -66,7 +84,7 @@ class Section {
     Section(const Json* network, const char* name) : name_(name), json_(section(network, name)) {}
 
     const Json* find(const char* name) const { return json_.find(name); }
-    std::int64_t size(const char* name) const { return integer(name, find(name), 1, kSize); }
+    std::int64_t size(const char* name, std::int64_t most = kSize) const { return integer(name, find(name), 1, most); }
     template <class Table>
     const auto& word(const char* name, const Table& table) const {
         return lookup(name, find(name), table);
@@ -76,17 +94,7 @@ class Section {
         const bool is_word = value && value->kind == Json::Kind::string;
         return one_of(name, table, is_word ? value->string : "", shown(value));
     }
-    // What nobody reads would silently make another network.
-    void has_only(const std::vector<std::string>& known) const {
-        for (const auto& [name, value] : json_.object) {
-            std::string list;
-            bool found = false;
-            for (const std::string& one : known) list += (list.empty() ? "" : ", ") + one, found |= one == name;
-            if (!found)
-                refuse(std::string(name_) + " must have " + list + " and no more; got " +
-                       in_quotes(name).substr(0, 80));
-        }
-    }
+    void has_only(const std::vector<std::string>& known) const { unspool::has_only(name_, json_, known); }
 
   private:
     static const Json& section(const Json* network, const char* name) {
@@ -167,6 +175,46 @@ void read_recurrent(const Section& section, const CellRules& cell, Architecture&
     a.dilation = option<std::vector<std::int64_t>>(a, "dilation", {});
 }
 
+// The front end: what goes in, I, and what comes out of it.
+void read_front(const Section& section, Architecture& a) {
+    a.stride = 1;
+    switch (a.front) {
+        case Front::embedding: a.tokens = section.size("tokens"); [[fallthrough]];
+        case Front::one_hot:
+        case Front::dense: a.inputs = a.fed = section.size("size"); break;
+        case Front::image: {
+            Image& i = a.image;
+            i.height = section.size("height", kReach), i.width = section.size("width", kReach);
+            i.channels = section.size("channels", kReach);
+            i.kernel = section.size("kernel", std::min(i.height, i.width));
+            i.stride = section.size("stride", kReach), i.size = section.size("size");
+            a.inputs = i.height * i.width * i.channels, a.fed = i.rows() * i.columns();
+            if (a.inputs > kSize || a.fed * i.size > kSize)
+                refuse("an image must have at most 2^24 numbers, and as many features; got more");
+            a.fed *= i.size;
+            break;
+        }
+        case Front::sound: {
+            Sound& s = a.sound;
+            s.rate = section.size("rate"), s.window = integer("window", section.find("window"), 2, kWindow);
+            s.size = section.size("size", s.bins()), s.hop = section.size("hop", kHop);
+            a.inputs = 1, a.fed = s.size, a.stride = s.hop;
+            break;
+        }
+    }
+    if (a.front == Front::one_hot) a.tokens = a.inputs;
+    a.front_size = a.fed;
+}
+
+void read_convolution(const Section& section, Architecture& a) {
+    section.has_only({"size", "kernel", "stride", "nonlinearity"});
+    Convolution& c = a.convolution;
+    c.size = section.size("size"), c.kernel = section.size("kernel", kReach);
+    c.stride = section.size("stride", kStride);
+    c.activation = section.word("nonlinearity", kActivations).value;
+    a.fed = c.size, a.stride *= c.stride;
+}
+
 }  // namespace
 
 Architecture read_architecture(const Json* network) {
@@ -177,9 +225,9 @@ Architecture read_architecture(const Json* network) {
     const CellRules& cell = recurrent.word("cell", kCellRules);
     a.head = head.word("kind", kHeads).value;
     front.has_only(fields(a.front)), recurrent.has_only(fields(cell)), head.has_only(fields(a.head));
-    a.inputs = front.size("size");
-    if (a.front == Front::embedding) a.tokens = front.size("tokens");
-    if (a.front == Front::one_hot) a.tokens = a.inputs;
+    has_only("network", *network, {"front", "convolution", "recurrent", "head"});
+    read_front(front, a);
+    if (network->find("convolution")) read_convolution(Section(network, "convolution"), a);
     read_recurrent(recurrent, cell, a);
     if (a.head == Head::distribution) a.family = head.word("family", kFamilies).value;
     a.outputs = head.size("size") * parameters(a.family);

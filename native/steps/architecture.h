@@ -19,9 +19,33 @@ struct Option {
     std::variant<bool, std::int64_t, std::string, std::vector<std::int64_t>> value;
 };
 
+// A convolution over each frame: F filters of kernel × kernel pixels, every `stride` pixels, and no padding.
+struct Image {
+    std::int64_t height, width, channels, kernel, stride, size;
+    std::int64_t rows() const { return (height - kernel) / stride + 1; }
+    std::int64_t columns() const { return (width - kernel) / stride + 1; }
+};
+
+// Log-mel features of the last `window` samples, at every `hop`-th of them.
+struct Sound {
+    static constexpr float floor = 1e-6f;  // is added to energies before their logarithm
+    std::int64_t rate, size, window, hop;
+    std::int64_t bins() const { return window / 2 + 1; }
+};
+
+// Over time, between the front end and the recurrent layers; size 0 where there is none.
+struct Convolution {
+    std::int64_t size, kernel, stride;
+    Activation activation;
+};
+
 struct Architecture {
     Front front;
     std::int64_t tokens, inputs;  // K or 0, I
+    Image image;
+    Sound sound;
+    Convolution convolution;
+    std::int64_t front_size, fed, stride;  // features of the front end, of the first recurrent layer; steps an output
     const char* cell_name;  // as the configuration has it: a TDNN has no cell, and two cells have two kernels each
     bool time_delay;        // a TDNN
     Cell cell;
@@ -36,6 +60,10 @@ struct Architecture {
     std::int64_t outputs;
 
     int directions() const { return bidirectional ? 2 : 1; }
+    // Of so many steps, the first of which is the step `phase` of a stride, how many give outputs: those of phase 0.
+    std::int64_t outputs_in(std::int64_t phase, std::int64_t steps) const {
+        return (phase + steps + stride - 1) / stride - (phase + stride - 1) / stride;
+    }
 };
 
 // From the section "network" of config.json, parsed or as text; null is none. std::invalid_argument, with one sentence,

@@ -473,7 +473,41 @@ class GruResetLayer final : public Layer<W> {
     }
 };
 
-// A time-delay layer: its state is a ring of past inputs, behind the place of the oldest, which is kept in an integer.
+// An integer in a session's state.
+inline std::int64_t integer_at(const float* state) {
+    std::int64_t value;
+    std::memcpy(&value, state, sizeof value);
+    return value;
+}
+inline void put_integer(float* state, std::int64_t value) { std::memcpy(state, &value, sizeof value); }
+
+// A ring of past inputs, each with `inputs` numbers in `width`, behind the place of the oldest. For others it begins
+// with the oldest, wherever that lies, so that equal states are equal arrays.
+struct Ring {
+    static constexpr std::int64_t kPlace = kPad;  // numbers before the ring
+    std::int64_t past, inputs, width;
+
+    std::int64_t size() const { return padded(kPlace + past * width); }
+    const float* at(const float* state, std::int64_t i) const {
+        return state + kPlace + (integer_at(state) + i) % past * width;
+    }
+    // The new input takes the place of the oldest.
+    void push(const float* x, float* state) const {
+        if (!past) return;
+        const std::int64_t oldest = integer_at(state);
+        std::copy_n(x, width, state + kPlace + oldest * width);
+        put_integer(state, (oldest + 1) % past);
+    }
+    void read(const float* state, float* to) const {
+        for (std::int64_t i = 0; i < past; ++i) std::copy_n(at(state, i), inputs, to + i * inputs);
+    }
+    void write(float* state, const float* from) const {
+        put_integer(state, 0);
+        for (std::int64_t i = 0; i < past; ++i) std::copy_n(from + i * inputs, inputs, state + kPlace + i * width);
+    }
+};
+
+// A time-delay layer: its state is a ring of past inputs.
 template <class W>
 class TimeDelayLayer final : public Layer<W> {
     UnitOrder<1, 2> order_;
@@ -483,8 +517,6 @@ class TimeDelayLayer final : public Layer<W> {
     std::int64_t inputs_, dilation_;
 
   public:
-    static constexpr std::int64_t kPlace = kPad;  // numbers before the ring
-
     // w: (H, I, K)
     TimeDelayLayer(const Tensor& w, const float* bias, Activation phi, std::int64_t dilation)
         : order_{w.shape[0]}, taps_(w.shape[2]), activation_(phi), inputs_(padded(w.shape[1])), dilation_(dilation) {
@@ -492,16 +524,11 @@ class TimeDelayLayer final : public Layer<W> {
             taps_[k].pack(w, w.shape[1], w.shape[2], std::int64_t(k), order_.panels(), order_);
         bias_.pack(order_, bias, nullptr);
         this->out = padded(order_.panels() * 2 * kVector);
-        this->state = kPlace + past() * inputs_;
+        this->state = ring(inputs_).size();
     }
     std::int64_t past() const { return std::int64_t(taps_.size() - 1) * dilation_; }
     std::int64_t bytes() const override { return std::int64_t(taps_.size()) * taps_[0].bytes(); }
 
-    static std::int64_t place(const float* state) {
-        std::int64_t oldest;
-        std::memcpy(&oldest, state, sizeof oldest);
-        return oldest;
-    }
     void step(std::int64_t rows, const Feed* feed, float* const* states, float* const* outs,
               Scratch<W>& scratch) const override {
         // Tap k sees the input of `ahead` steps after the oldest that is kept, and the last one sees the new input.
@@ -512,7 +539,7 @@ class TimeDelayLayer final : public Layer<W> {
             const std::int64_t ahead = std::int64_t(k) * dilation_;  // of the oldest
             x[k] = scratch.taps[k].prepare(rows, taps_[k].depth(), [&](std::int64_t r) -> const float* {
                 if (ahead == past()) return feed[r].x;
-                return states[r] + kPlace + (place(states[r]) + ahead) % past() * inputs_;
+                return ring(inputs_).at(states[r], ahead);
             });
         }
         sweep<1, W, 2>(
@@ -525,13 +552,10 @@ class TimeDelayLayer final : public Layer<W> {
                 for (int v = 0; v < 2; ++v) store(outs[r] + (2 * p + v) * kVector, activate<float>(activation_, a[v]));
             });
         clear_tails(rows, [&](std::int64_t r) { return outs[r]; }, order_.H, this->out);
-        // The new input takes the place of the oldest.
-        for (std::int64_t r = 0; past() && r < rows; ++r) {
-            const std::int64_t oldest = place(states[r]), next = (oldest + 1) % past();
-            std::copy_n(feed[r].x, inputs_, states[r] + kPlace + oldest * inputs_);
-            std::memcpy(states[r], &next, sizeof next);
-        }
+        for (std::int64_t r = 0; r < rows; ++r) remember(feed[r].x, states[r]);
     }
+    void remember(const float* x, float* state) const { ring(inputs_).push(x, state); }
+    Ring ring(std::int64_t inputs) const { return {past(), inputs, inputs_}; }
 };
 
 // The layer of a cell.

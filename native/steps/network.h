@@ -28,18 +28,20 @@ class Sessions {
     virtual ~Sessions() = default;
     virtual std::int64_t count() const = 0;
     virtual void reset(std::int64_t session) = 0;
+    virtual std::int64_t phase(std::int64_t session) const = 0;  // its steps since a multiple of the stride
     virtual void read(std::int64_t session, std::size_t field, float* to) const = 0;
     virtual void write(std::int64_t session, std::size_t field, const float* from) = 0;
 
-    // One step of the sessions `which`, all different (null: of all): x (rows, I) or tokens (rows) to y (rows, O).
+    // One step of the sessions `which`, all different (null: of all): x (rows, I) or tokens (rows) to y (rows, O), NaN
+    // for a session whose step gives no output.
     virtual void step(std::int64_t rows, const std::int64_t* which, const float* x, const std::int64_t* tokens,
                       float* y) = 0;
-    // T steps of all sessions: x (T, n, I) or tokens (T, n) to y (T, n, O). In both directions if that is what the
-    // network has: then of one session, from its initial state, which it keeps.
+    // T steps of all sessions: x (T, n, I) or tokens (T, n) to y (outputs, n, O), where all have the same phase. In
+    // both directions if that is what the network has: then of one session, from its initial state, which it keeps.
     virtual void run(std::int64_t steps, const float* x, const std::int64_t* tokens, float* y) = 0;
 };
 
-// A whole sequence: x (T, I) or tokens (T), and where the outputs go, (T, O), or (O) of the last step.
+// A whole sequence: x (T, I) or tokens (T), and where the outputs go, (outputs, O), or (O) of the last one.
 struct Sequence {
     std::int64_t steps;
     const float* x;
@@ -54,7 +56,7 @@ class Network {
 
     virtual ~Network() = default;
     virtual std::unique_ptr<Sessions> sessions(std::int64_t count, int threads = 1) const = 0;
-    // Sequences of any lengths, each from its initial state; with `last` only the outputs of its last step.
+    // Sequences of any lengths, each from its initial state; with `last` only its last outputs.
     virtual void predict(std::vector<Sequence> sequences, bool last, int threads) const = 0;
     virtual std::int64_t bytes() const = 0;  // of the weights that a step reads
 };

@@ -1,5 +1,6 @@
-"""Networks: front end → recurrent layers → head, for training."""
+"""Networks: front end → convolution → recurrent layers → head, for training."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch.nn import functional
 
 from . import nn
 from .arguments import look_up
-from .cells import FACTS, RECURRENT
+from .cells import FACTS, NONLINEARITIES, RECURRENT
 from .errors import UnspoolError
 from .saved.architecture import Architecture, parse
 from .saved.small import float32
@@ -34,6 +35,100 @@ class Scale(torch.nn.Module):
         return (x - self.mean) / self.std
 
 
+class Image(torch.nn.Module):
+    """A convolution over each frame, (..., h·w·c) to (..., F·rows·columns); see `unspool.saved.architecture`.
+
+    `mean` and `std`, (c,), are saved with the weights but not trained.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, height: int, width: int, channels: int, kernel: int, stride: int, size: int):
+        super().__init__()
+        self.shape, self.stride = (height, width, channels), stride
+        filters = torch.nn.Conv2d(channels, size, kernel)
+        self.weight, self.bias = filters.weight, filters.bias
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("std", torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        frames = (x.reshape(-1, *self.shape) - self.mean) / self.std
+        e = functional.conv2d(frames.permute(0, 3, 1, 2), self.weight, self.bias, self.stride).relu()
+        return e.permute(0, 2, 3, 1).reshape(*x.shape[:-1], -1)
+
+
+class Sound(torch.nn.Module):
+    """Log-mel features of samples, (T, B, 1) to (ceil(T / hop), B, M); see `unspool.saved.architecture`.
+
+    `mean` and `std`, (M,), and `filters`, (M, window // 2 + 1), are saved with the weights but not trained.
+    """
+
+    mean: Tensor
+    std: Tensor
+    filters: Tensor
+
+    def __init__(self, rate: int, size: int, window: int, hop: int):
+        super().__init__()
+        self.window, self.hop = window, hop
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("std", torch.ones(size))
+        self.register_buffer("filters", mel_filters(rate, size, window))
+
+    def features(self, x: Tensor) -> Tensor:
+        """The features before they are scaled."""
+        frames = functional.pad(x[..., 0].T, (self.window - 1, 0)).unfold(1, self.window, self.hop)
+        hann = torch.hann_window(self.window, dtype=x.dtype, device=x.device)
+        power = torch.fft.rfft(frames * hann).abs().square()
+        return (power @ self.filters.T + 1e-6).log().transpose(0, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.features(x) - self.mean) / self.std
+
+
+def mel_filters(rate: int, size: int, window: int) -> Tensor:
+    """Triangles, (size, window // 2 + 1), over the frequencies of a window: see `unspool.saved.architecture`."""
+    top = 2595 * math.log10(1 + rate / 2 / 700)
+    corners = 700 * (10 ** (torch.linspace(0, top, size + 2, dtype=torch.float64) / 2595) - 1)
+    f = torch.arange(window // 2 + 1, dtype=torch.float64) * rate / window
+    low, middle, high = (corners[k : k + size, None] for k in range(3))
+    return torch.minimum((f - low) / (middle - low), (high - f) / (high - middle)).clamp(min=0).float()
+
+
+class Convolution(torch.nn.Module):
+    """A causal convolution over time, (T, B, I) to (ceil(T / stride), B, C); see `unspool.saved.architecture`."""
+
+    def __init__(self, inputs: int, size: int, kernel: int, stride: int, nonlinearity: str):
+        super().__init__()
+        self.stride, self.past = stride, kernel - 1
+        filters = torch.nn.Conv1d(inputs, size, kernel)
+        self.weight, self.bias = filters.weight, filters.bias
+        self.activation, _ = NONLINEARITIES[nonlinearity]
+
+    def forward(
+        self, e: Tensor, past: Tensor | None = None, lengths: Tensor | None = None, reset: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Run it over e after the past, (kernel - 1, B, I), zeros if None; return its outputs and the next past."""
+        if past is None:
+            past = e.new_zeros(self.past, *e.shape[1:])
+        if lengths is not None:
+            live = torch.arange(len(e), device=e.device)[:, None, None] < lengths.to(e.device)[:, None]
+            e = torch.where(live, e, 0)
+        seen = torch.cat([past, e])
+        ends = e.new_full((e.shape[1],), len(e), dtype=torch.int64) if lengths is None else lengths.to(e.device)
+        rows = torch.arange(self.past, device=e.device)[:, None] + ends, torch.arange(e.shape[1], device=e.device)
+        if reset is None:
+            s = functional.conv1d(seen.permute(1, 2, 0), self.weight, self.bias, self.stride).permute(2, 0, 1)
+            return self.activation(s), seen[rows]
+        # Of which sequence each step is: what was before a reset is zero for those after it.
+        of = functional.pad(reset.cumsum(0), (0, 0, self.past, 0))
+        same = of.unfold(0, self.past + 1, 1) == of[self.past :, :, None]
+        taps = torch.where(same[:, :, None], seen.unfold(0, self.past + 1, 1), 0)
+        s = functional.linear(taps.flatten(2), self.weight.flatten(1), self.bias)
+        last = of[self.past - 1 + ends, rows[1]]
+        return self.activation(s), torch.where((of[rows] == last)[..., None], seen[rows], 0)
+
+
 def _location_and_scale(s: Tensor) -> Tensor:
     location, scale = s.chunk(2, -1)
     return torch.cat([location, _positive(scale)], -1)
@@ -48,6 +143,8 @@ FRONTS: dict[str, Callable[[Architecture], torch.nn.Module | None]] = {
     "one-hot": lambda arch: None,
     "embedding": lambda arch: torch.nn.Embedding(arch.tokens, arch.inputs),
     "dense": lambda arch: Scale(arch.inputs),
+    "image": lambda arch: Image(**arch.front_options),
+    "sound": lambda arch: Sound(**arch.front_options),
 }
 # What turns the sums s of each kind of head into its outputs; for a distribution, that of its family.
 HEADS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -63,9 +160,13 @@ FAMILIES: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class Network(torch.nn.Module):
-    """Front end → recurrent layers → head, as a configuration describes them (`unspool.saved.architecture`).
+    """Front end → convolution → recurrent layers → head, as a configuration says (`unspool.saved.architecture`).
 
-        e = front(x);  y, state = recurrent(e, state);  s = head(y)
+        e = convolution(front(x));  y, state = recurrent(e, state);  s = head(y)
+
+    Only some configurations have a convolution. With a stride (`architecture.stride`) T steps have fewer outputs, and
+    whole sequences are wanted: `architecture.lengths` says how many, and `unspool.data.batches.Thinned` puts the
+    targets there.
 
     In training mode, dropout acts on the embedding, between the recurrent layers, and before the head, but never
     through time (Zaremba, Sutskever & Vinyals 2014). The attribute `config` is the configuration.
@@ -82,7 +183,9 @@ class Network(torch.nn.Module):
         self.front = look_up("front", arch.front, FRONTS)(arch)
         options = arch.options | ({"dropout": arch.dropout} if arch.num_layers > 1 else {})
         layer = look_up("cell", arch.cell, CELLS)
-        self.recurrent = layer(arch.inputs, arch.hidden_size, num_layers=arch.num_layers, **options)
+        if arch.convolution is not None:
+            self.convolution = Convolution(arch.front_size, **arch.convolution)
+        self.recurrent = layer(arch.fed, arch.hidden_size, num_layers=arch.num_layers, **options)
         self._takes_tokens = arch.cell in RECURRENT
         self.dropout = torch.nn.Dropout(arch.dropout)
         self.head = torch.nn.Linear(arch.features, arch.outputs)
@@ -94,12 +197,19 @@ class Network(torch.nn.Module):
 
         Args:
             x: tokens, int64 (T, B), or numbers, (T, B, I).
-            state: the state that an earlier call returned; None at the beginning.
+            state: the state that an earlier call returned; None at the beginning. With a convolution it is a pair,
+                the past of the convolution and the state of the recurrent layers.
             lengths: (B,) integers 1..T; after its end a sequence has s = b. None if all sequences have T steps.
             reset: (T, B) bool, True where a new sequence begins; None if none begins.
         Returns:
-            s, (T, B, O), and the last state.
+            s, (T, B, O), or (`architecture.lengths(T)`, B, O), and the last state.
+        Raises:
+            UnspoolError: the network has a stride, or reads sound, and a state or resets are given.
         """
+        arch = self.architecture
+        part = state is not None or reset is not None
+        if part and (arch.front == "sound" or arch.stride > 1):
+            raise UnspoolError("a network with a stride or sound trains on whole sequences; got a part of one")
         given = {"lengths": lengths, "reset": reset}
         y, state = self._recur(x, state, {name: value for name, value in given.items() if value is not None})
         return self.head(self.dropout(y)), state
@@ -110,6 +220,17 @@ class Network(torch.nn.Module):
         return activate(self.architecture, s), state
 
     def _recur(self, x: Tensor, state: Any, options: dict[str, Tensor]) -> tuple[Tensor, Any]:
+        arch = self.architecture
+        if "lengths" in options and arch.front == "sound":
+            options["lengths"] = -(-options["lengths"] // arch.front_options["hop"])
+        if arch.convolution is not None:
+            e = functional.one_hot(x, self.inputs).to(self.head.weight.dtype) if self.front is None else self.front(x)
+            past, state = (None, None) if state is None else state
+            e, past = self.convolution(self.dropout(e), past, **options)
+            if "lengths" in options:
+                options["lengths"] = -(-options["lengths"] // self.convolution.stride)
+            y, state = self.recurrent(e, state, **options)
+            return y, (past, state)
         if self.front is None:
             if not self._takes_tokens:
                 x = functional.one_hot(x, self.inputs).to(self.head.weight.dtype)

@@ -31,13 +31,16 @@ class Stream(_native.Sessions):
 
         e = front(x);  y, state = recurrent(e, state);  out = head(y)
 
+    With a stride (`unspool.saved.architecture`) a step may have no output.
+
     x is a token, an integer in 0..K-1, or a contiguous float32 array, (I,), of finite numbers; out is float32, (O,):
     what the head of the network gives (`unspool.saved.architecture`). A call that is refused leaves the state as it
     was.
 
-        step(x)    one time step: out, a new array.
-        run(xs)    T of them, int64 (T,) or float32 (T, I): (T, O). However a sequence is cut into runs and steps, the
-                   results are the same to the last bit. A bidirectional network has only this, for whole sequences.
+        step(x)    one time step: out, a new array; None at a step that has no output.
+        run(xs)    T of them, int64 (T,) or float32 (T, I): (T, O), or the outputs there are. However a sequence is cut
+                   into runs and steps, the results are the same to the last bit. A bidirectional network has only
+                   this, for whole sequences.
 
     A stream is for one thread; `predict` runs many sequences, and `streams` makes more of them, which share the
     weights. A copy (`copy.copy`) shares them, too, and has a state of its own. A pickle holds the configuration, the
@@ -66,7 +69,8 @@ class Stream(_native.Sessions):
     def state(self) -> State:
         """What the stream remembers, as named float32 arrays; assigning to it sets all of them.
 
-        `h` (L, R), and for an LSTM `c` (L, H); for a TDNN `window_l0` … (steps, features), the oldest first.
+        `h` (L, R), and for an LSTM `c` (L, H); for a TDNN `window_l0` … (steps, features), the oldest first. So are the
+        past `samples` of sound and the past inputs of a `convolution`; `phase`, (1,), counts the steps of a stride.
         """
         return _read(self, 0)
 
@@ -98,7 +102,7 @@ class Stream(_native.Sessions):
             last: give only the outputs of the last step of each, whose T is then at least 1.
             threads: that share the sequences of a block.
         Returns:
-            out for each sequence, in their order: float32, (T, O), or (O,).
+            out for each sequence, in their order: float32, (T, O), or the outputs there are, or (O,).
         Raises:
             UnspoolError: a sequence is of another shape or dtype, not finite, or has tokens that the network does not
                 know; it is named by its number. Those of the blocks before it have been given.
@@ -107,7 +111,7 @@ class Stream(_native.Sessions):
 
     def _predict(self, sequences: Iterable[np.ndarray], last: bool, threads: int) -> Iterator[np.ndarray]:
         a = self.network.architecture
-        step = (1 if a.tokens else a.inputs) + a.outputs + (2 * a.features if a.bidirectional else 0)
+        step = (1 if a.tokens else a.inputs) + a.outputs + (2 * max(a.features, a.fed) if a.bidirectional else 0)
         first, block, numbers = 0, [], 0
         for xs in sequences:
             block.append(xs)
@@ -161,12 +165,16 @@ class Streams(_native.Sessions):
             x: int64 tokens, (rows,), or float32, (rows, I), contiguous.
             sessions: which ones, int64, (rows,), all different; all of them if None.
         Returns:
-            out, float32, (rows, O).
+            out, float32, (rows, O), NaN for a session whose step has no output.
         """
         return self.step_many(x, sessions)
 
     def run(self, xs: np.ndarray) -> np.ndarray:
-        """T steps of all sessions: int64 (T, n) or float32 (T, n, I) to (T, n, O)."""
+        """T steps of all sessions: int64 (T, n) or float32 (T, n, I) to (T, n, O), or the outputs there are.
+
+        Raises:
+            UnspoolError: the network has a stride, and not all sessions are at the same step of it.
+        """
         return self.run_many(xs)
 
     def reset(self, session: int | None = None) -> None:
@@ -260,6 +268,9 @@ def _write(sessions: Stream | Streams, session: int, state: Mapping[str, np.ndar
             raise UnspoolError(f"{name} of the state must be a float32 array of shape {shape}; got {came:.80}")
         if not np.isfinite(array).all():
             raise UnspoolError(f"{name} of the state must be finite; got NaN or infinity")
+        stride = sessions.network.architecture.stride
+        if name == "phase" and not (0 <= array[0] < stride and array[0] == int(array[0])):
+            raise UnspoolError(f"phase of the state must be an integer in 0..{stride - 1}; got {array[0]}")
     for k, name in enumerate(fields):
         sessions.write(session, k, np.ascontiguousarray(state[name]))
 

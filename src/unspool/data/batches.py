@@ -350,6 +350,40 @@ class Overlapping:
         return Batch(inputs, targets, context[0].fresh and begin == 0, lengths, reset, carry)
 
 
+class Thinned:
+    """The same batches, with targets for a network that has an output at every `stride`-th step only.
+
+    The target of the output at step k·stride is the first one that is there among the steps k·stride to
+    (k + 1)·stride - 1, so that the one target at a sequence's last step goes to its last output.
+
+    Args:
+        batches: of whole sequences, with a target per step.
+        stride: of the network.
+    """
+
+    def __init__(self, batches: Batches, stride: int):
+        self.batches, self.stride = batches, stride
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def shard(self, rank: int, ranks: int) -> "Thinned":
+        return Thinned(self.batches.shard(rank, ranks), self.stride)
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        for batch in self.batches.epoch(number, start):
+            yield batch._replace(targets=_thinned(batch.targets, self.stride))
+
+
+def _thinned(targets: np.ndarray, stride: int) -> np.ndarray:
+    """(T, B, ...) to (ceil(T / stride), B, ...): the first target that is there of each `stride` steps."""
+    mark = np.nan if targets.dtype.kind == "f" else NO_TARGET
+    more = np.full((-len(targets) % stride, *targets.shape[1:]), mark, targets.dtype)
+    groups = np.concatenate([targets, more]).reshape(-1, stride, *targets.shape[1:])
+    there = ~np.isnan(groups) if targets.dtype.kind == "f" else groups != NO_TARGET
+    return np.take_along_axis(groups, there.argmax(1)[:, None], 1)[:, 0]
+
+
 def _reset(batch: Batch) -> np.ndarray:
     return np.zeros(batch.inputs.shape[:2], bool) if batch.reset is None else batch.reset
 

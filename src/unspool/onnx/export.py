@@ -95,7 +95,8 @@ def _difference(
     if arch.tokens:
         x: np.ndarray = rng.integers(arch.tokens, size=(T, B))
     else:
-        x = (rng.standard_normal((T, B, arch.inputs)) * weights["front.std"] + weights["front.mean"]).astype(np.float32)
+        mean, std = (np.resize(weights[f"front.{name}"], arch.inputs) for name in ("mean", "std"))
+        x = (rng.standard_normal((T, B, arch.inputs)) * std + mean).astype(np.float32)
     if arch.bidirectional:
         ours, cuts = np.stack([Stream(packed).run(np.ascontiguousarray(x[:, b])) for b in range(B)], 1), [T]
     else:

@@ -9,6 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ..arguments import look_up
 from ..cells import FACTS
+from ..errors import UnspoolError
 from ..saved.architecture import Architecture
 
 _OPSET, _IR = 17, 8
@@ -21,7 +22,7 @@ def state_shapes(arch: Architecture) -> dict[str, tuple[int, int]]:
     """The sizes of each state on both sides of B."""
     if arch.cell == "tdnn":
         past = [(K - 1) * d for K, d in zip(arch.options["window"], arch.options["dilation"], strict=True)]
-        sizes = [arch.inputs] + [arch.hidden_size] * (arch.num_layers - 1)
+        sizes = [arch.fed] + [arch.hidden_size] * (arch.num_layers - 1)
         return {f"window_l{k}": pair for k, pair in enumerate(zip(past, sizes, strict=True)) if pair[0]}
     rows = arch.num_layers * len(suffixes(arch, 0))
     size = arch.options.get("output_size", arch.hidden_size)
@@ -81,7 +82,22 @@ def _dense(graph: _Graph, arch: Architecture, weights: Weights) -> str:
     return graph.add("Div", ["centred", graph.constant("front.std", weights["front.std"])], "features")
 
 
-_FRONTS = {"embedding": _embedding, "one-hot": _one_hot, "dense": _dense}
+def _image(graph: _Graph, arch: Architecture, weights: Weights) -> str:
+    o = arch.front_options
+    shape = graph.constant("frames_shape", np.array([-1, o["height"], o["width"], o["channels"]]))
+    graph.add("Reshape", ["x", shape], "frames")
+    graph.add("Sub", ["frames", graph.constant("front.mean", weights["front.mean"])], "centred")
+    graph.add("Div", ["centred", graph.constant("front.std", weights["front.std"])], "scaled")
+    graph.add("Transpose", ["scaled"], "channels_first", perm=[0, 3, 1, 2])
+    named = [graph.constant(f"front.{name}", weights[f"front.{name}"]) for name in ("weight", "bias")]
+    graph.add("Conv", ["channels_first", *named], "filtered", strides=[o["stride"]] * 2)
+    graph.add("Transpose", [graph.add("Relu", ["filtered"], "filtered_relu")], "channels_last", perm=[0, 2, 3, 1])
+    axes = graph.add("Shape", ["x"], "x_shape", start=0, end=2)
+    flat = graph.add("Concat", [axes, graph.constant("fed", np.array([arch.fed]))], "features_shape", axis=0)
+    return graph.add("Reshape", ["channels_last", flat], "features")
+
+
+_FRONTS = {"embedding": _embedding, "one-hot": _one_hot, "dense": _dense, "image": _image}
 
 
 def _mark_ends(graph: _Graph, x: str) -> None:
@@ -292,6 +308,8 @@ def _head(graph: _Graph, arch: Architecture, weights: Weights, y: str) -> None:
 
 def model(arch: Architecture, weights: Weights, metadata: Mapping[str, str]) -> onnx.ModelProto:
     """The graph of the whole network. `unspool.onnx.export` describes its inputs and outputs."""
+    if arch.convolution is not None:
+        raise UnspoolError("an ONNX file cannot have a convolution over time; export a network without one")
     graph = _Graph()
     add_layers = look_up("cell of an ONNX file", arch.cell, _STACK)
     e = look_up("front of an ONNX file", arch.front, _FRONTS)(graph, arch, weights)
