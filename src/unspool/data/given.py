@@ -1,5 +1,6 @@
 """Sequences as they are given in Python, of any kind that an estimator takes, in one form."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,7 +11,10 @@ from ..errors import DataError
 from .ragged import Ragged, ends
 from .sequences import Sequences
 
-_WANTED = "a list of arrays (T,) or (T, I), an array (n, T, I) or (n, T), texts, lists of tokens, Ragged or Sequences"
+_WANTED = (
+    "a list of arrays (T,), (T, I) or (T, height, width), an array (n, T, I), (n, T) or (n, T, height, width), texts, "
+    "lists of tokens, Ragged or Sequences"
+)
 
 _EMPTY = "X must have sequences of at least one step; got none in sequence {}"
 
@@ -24,6 +28,7 @@ class Given:
     names: of the I features, or of the steps of a table; None if they have none.
     steps: T if they were a table (n, T), in which each row is a sequence; else None.
     coarse: the first feature whose differences float32 cannot tell, as those of 1e9, 1e9 + 1, 1e9 + 2; or None.
+    frame: height, width and channels, if each step is an image, whose I numbers are in this order; else None.
     """
 
     values: Ragged | None = None
@@ -31,6 +36,7 @@ class Given:
     names: tuple[str, ...] | None = None
     steps: int | None = None
     coarse: int | None = None
+    frame: tuple[int, int, int] | None = None
 
     @property
     def kind(self) -> str:
@@ -55,7 +61,15 @@ class Given:
         steps = f"{least:,} to {most:,}" if least < most else f"{most:,}"
         if self.kind == "tokens":
             return f"{len(self):,} sequences, steps: {steps}"
+        if self.frame is not None:
+            return f"{len(self):,} sequences, frames: {steps}, each {shape_of(self.frame)}"
         return f"{len(self):,} sequences, steps: {steps}, features: {self.values.values.shape[1]:,}"
+
+
+def shape_of(frame: tuple[int, int, int]) -> str:
+    """The size of an image in words."""
+    height, width, channels = frame
+    return f"{height} × {width}" + (f" × {channels}" if channels > 1 else "")
 
 
 def is_table(X: Any) -> bool:
@@ -74,12 +88,13 @@ def is_table(X: Any) -> bool:
 def as_sequences(X: Any, names: Sequence[str] | None = None) -> Given:
     """The sequences of X.
 
-        list, tuple or array of objects     of arrays (T,) or (T, I): n sequences of unequal lengths
+        list, tuple or array of objects     of arrays (T,), (T, I) or of frames: n sequences of unequal lengths
         array (n, T, I)                     n sequences of T steps
         array or frame (n, T)               n sequences of T steps with one feature each
+        array (n, T, height, width)         n films of T frames; with several channels (n, T, height, width, channels)
         list of str                         texts
         list of lists of str or int         tokens
-        Ragged                              numbers (N,) or (N, I), or tokens
+        Ragged                              numbers (N,) or (N, I), frames, or tokens
         Sequences                           the columns of numbers with a value per step; or else the column of text
 
     Args:
@@ -101,13 +116,13 @@ def as_sequences(X: Any, names: Sequence[str] | None = None) -> Given:
     array = np.asarray(X)
     if array.ndim == 1 and array.dtype.kind in "OUT" and len(array):
         return _of_list(array.tolist() if array.dtype.kind != "O" else list(array))
-    if array.ndim in (2, 3) and array.shape[-1] and array.shape[1]:
-        values = _numbers(array.reshape(*array.shape[:2], 1 if array.ndim == 2 else array.shape[2]))
-        steps = array.shape[1] if array.ndim == 2 else None
-        lengths = np.full(len(array), array.shape[1])
-        return _finite(Given(Ragged(values.reshape(-1, values.shape[-1]), ends(lengths)), steps=steps))
+    if 2 <= array.ndim <= 5 and 0 not in array.shape[1:]:
+        n, steps, *frame = array.shape
+        values = _numbers(array.reshape(n * steps, math.prod(frame)))
+        lengths = np.full(n, steps)
+        given = Given(Ragged(values, ends(lengths)), steps=None if frame else steps, frame=_frame(frame))
+        return _finite(given)
     more = ". Reshape your data: X[None] is one sequence" if array.ndim == 1 else ""
-    more = "; make each frame of an image a row of features, (n, T, height · width)" if array.ndim > 3 else more
     raise DataError(f"X must be {_WANTED}; got an array of shape {array.shape}{more}")
 
 
@@ -131,6 +146,8 @@ def _of_columns(X: Sequences, names: Sequence[str] | None) -> Given:
     numeric = [name for name in X.per_step if X.steps(name).values.dtype.kind in "biuf"]
     if names or numeric:
         chosen = tuple(names or numeric)
+        if len(chosen) == 1 and X.steps(chosen[0]).values.ndim > 2:
+            return _of_ragged(X.steps(chosen[0]))
         given = _of_ragged(X.stack(chosen, np.float64))
         wide = given.values.values.shape[1]  # pyright: ignore[reportOptionalMemberAccess]
         return replace(given, names=chosen if len(chosen) == wide else None)
@@ -146,9 +163,10 @@ def _of_ragged(X: Ragged) -> Given:
     if X.values.dtype.kind in "OU":
         tokens = np.array([str(token) for token in X.values], object)
         return Given(Ragged(tokens, X.offsets))
-    if X.values.ndim > 2:
-        raise DataError(f"X must have values (N,) or (N, I); got an array of shape {X.values.shape}")
-    return _finite(Given(Ragged(_numbers(X.values.reshape(len(X.values), -1)), X.offsets)))
+    if X.values.ndim > 4:
+        raise DataError(f"X must have values (N,), (N, I) or frames; got an array of shape {X.values.shape}")
+    values, frame = _numbers(X.values.reshape(len(X.values), -1)), _frame(X.values.shape[1:])
+    return _finite(Given(Ragged(values, X.offsets), frame=frame))
 
 
 def _of_list(X: list[Any]) -> Given:
@@ -165,13 +183,25 @@ def _of_list(X: list[Any]) -> Given:
         tokens = np.array([str(token) for sequence in X for token in sequence], object)
         return Given(Ragged(tokens, ends(lengths)))
     arrays = [_array(sequence, i) for i, sequence in enumerate(X)]
+    shape = arrays[0].shape[1:]
     for i, array in enumerate(arrays):
-        if array.shape[1] != arrays[0].shape[1]:
+        if array.shape[1:] != shape:
             raise DataError(
-                f"X must have sequences of one number of features; got {arrays[0].shape[1]} first, and "
-                f"{array.shape[1]} in sequence {i}"
+                f"X must have sequences of one number of features; got {_said(shape)} first, and "
+                f"{_said(array.shape[1:])} in sequence {i}"
             )
-    return _finite(Given(Ragged(np.concatenate(arrays), ends(np.array([len(array) for array in arrays])))))
+    values = np.concatenate(arrays).reshape(-1, math.prod(shape))
+    return _finite(Given(Ragged(values, ends(np.array([len(array) for array in arrays]))), frame=_frame(shape)))
+
+
+def _frame(shape: Sequence[int]) -> tuple[int, int, int] | None:
+    """Height, width and channels of the steps of an array, if they are images."""
+    height, width, channels = (*shape, 1, 1, 1)[:3]
+    return (height, width, channels) if len(shape) > 1 else None
+
+
+def _said(shape: tuple[int, ...]) -> str:
+    return " × ".join(map(str, shape))
 
 
 def _kind(sequence: Any, i: int) -> str:
@@ -191,14 +221,15 @@ def _kind(sequence: Any, i: int) -> str:
 
 
 def _array(sequence: Any, i: int) -> np.ndarray:
-    """A sequence of numbers, (T, I)."""
+    """A sequence of numbers, (T, I), or of frames, (T, height, width) or (T, height, width, channels)."""
     try:
         array = np.asarray(sequence)
     except ValueError:
         raise DataError(f"X must have sequences that are arrays (T,) or (T, I); sequence {i} is neither") from None
-    if array.ndim not in (1, 2) or (array.ndim == 2 and not array.shape[1]):
-        more = "; make each frame of an image a row of features" if array.ndim > 2 else ""
-        raise DataError(f"X must have sequences of shape (T,) or (T, I); got {array.shape} for sequence {i}{more}")
+    if not 1 <= array.ndim <= 4 or 0 in array.shape[1:]:
+        raise DataError(
+            f"X must have sequences of shape (T,), (T, I) or (T, height, width); got {array.shape} for sequence {i}"
+        )
     if not len(array):
         raise DataError(_EMPTY.format(i))
     return _numbers(array[:, None] if array.ndim == 1 else array, i)

@@ -99,6 +99,20 @@ class SequenceOptions(Options):
     embedding_size: int = option(
         64, "the features of a token; 0: no embedding, the tokens go 1-of-k into the first layer", "network", least=0
     )
+    convolution: Sequence[int] | None = option(
+        None,
+        "a convolution before the recurrent layers, its filters, kernel and stride; over time, so that they see every "
+        "stride-th step, 1 if left out; or over the pixels of each frame, where X has images, and there 16,3,2 without "
+        "it",
+        "network",
+    )
+    sound_rate: int | None = option(
+        None,
+        "X is sound, samples at this rate a second; the network hears 40 log-mel features of the last 25 ms, every "
+        "10 ms",
+        "network",
+        least=1000,
+    )
     bidirectional: bool | None = option(
         None,
         "read each sequence from its end, too, so that it cannot be streamed; without it every recurrent cell does",
@@ -196,6 +210,18 @@ def by_number(n: int) -> tuple[int, int]:
     """
     size = 2 ** min(max(round(math.log2(n / 100)), 3), 7)
     return size, max(5, round(100 * min(1, math.sqrt(1000 / n))))
+
+
+def filters_of(convolution: Any) -> tuple[int, int, int]:
+    """The filters, the kernel and the stride that `convolution` stands for."""
+    if not isinstance(convolution, list | tuple) or len(convolution) not in (2, 3):
+        raise UnspoolError(f"convolution must be filters, kernel and stride; got {convolution!r:.80}")
+    filters, kernel, stride = (*convolution, 1)[:3]
+    return (
+        integer("the filters of convolution", filters, 1),
+        integer("the kernel of convolution", kernel, 1),
+        integer("the stride of convolution", stride, 1),
+    )
 
 
 def directions(options: SequenceOptions) -> bool:

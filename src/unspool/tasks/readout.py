@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..data import vocabulary as vocabularies
-from ..data.given import Given, as_sequences
+from ..data.given import Given, as_sequences, shape_of
 from ..data.ragged import Ragged, ends
 from ..data.vocabulary import Vocabulary
 from ..errors import DataError, FolderError, UnspoolError
@@ -75,6 +75,7 @@ class Encoder:
     steps: T, if the network was trained on a table (n, T).
     names: of the features, or of the steps of a table, if they have names.
     vocabulary: of tokens and texts.
+    frame: height, width and channels of the images, if it was trained on such.
     """
 
     kind: str
@@ -82,6 +83,7 @@ class Encoder:
     steps: int | None = None
     names: tuple[str, ...] | None = None
     vocabulary: Vocabulary | None = None
+    frame: tuple[int, int, int] | None = None
 
     @classmethod
     def of(cls, given: Given, level: str | None) -> "Encoder":
@@ -94,7 +96,7 @@ class Encoder:
             return cls(given.kind, vocabulary=vocabularies.from_text(text, level))
         if given.kind == "tokens":
             return cls(given.kind, vocabulary=vocabularies.from_tokens(given.values.values))
-        return cls(given.kind, given.values.values.shape[1], given.steps, given.names)
+        return cls(given.kind, given.values.values.shape[1], given.steps, given.names, frame=given.frame)
 
     def given(self, X: Any) -> Given:
         """The sequences of X; raise DataError unless the network can read them."""
@@ -103,6 +105,11 @@ class Encoder:
             raise DataError(f"X must have {self.kind}, as what the network was trained on; got {given.kind}")
         if given.values is None or self.kind == "tokens":
             return given
+        if given.frame != self.frame:
+            wanted, got = (
+                f"frames of {shape_of(f)}" if f else "steps that are no images" for f in (self.frame, given.frame)
+            )
+            raise DataError(f"X must have {wanted}, as what the network was trained on; got {got}")
         if (features := given.values.values.shape[1]) != self.features:
             raise DataError(f"X must have sequences of {self.features} features; got {features}")
         if None not in (self.steps, given.steps) and given.steps != self.steps:
@@ -123,9 +130,9 @@ class Encoder:
         return Ragged(np.concatenate(parts), ends(np.array([len(part) for part in parts])))
 
     def step(self, x: Any) -> np.ndarray:
-        """One step, or those of a part of a text, as a network reads them."""
+        """One step, or those of a part of a text or of a sound, as a network reads them."""
         if self.vocabulary is None:
-            return np.ascontiguousarray(x, np.float32).reshape(1, -1)
+            return np.ascontiguousarray(x, np.float32).reshape(*((-1, 1) if self.features == 1 else (1, -1)))
         if self.kind == "tokens":
             return self.vocabulary.numbers([str(x)]).astype(np.int64)
         tokens = self.vocabulary.encode(x).astype(np.int64)
@@ -135,7 +142,8 @@ class Encoder:
 
     def describe(self) -> dict[str, Any]:
         """All but the vocabulary, as a folder keeps it."""
-        return {"kind": self.kind, "features": self.features, "steps": self.steps, "names": self.names}
+        described = {"kind": self.kind, "features": self.features, "steps": self.steps, "names": self.names}
+        return described if self.frame is None else described | {"frame": self.frame}
 
 
 @dataclass
@@ -204,9 +212,18 @@ class SequenceStream:
         self.model, self.session = model, Stream(model.network)
         self.reset()
 
-    def step(self, x: Any) -> np.ndarray:
-        """Take one step: I numbers, a token, or a part of a text; return what `predict` or `predict_proba` would."""
+    def step(self, x: Any) -> np.ndarray | None:
+        """Take one step, or some.
+
+        Args:
+            x: I numbers, or a frame; a token; a part of a text; or of one feature, a number or a part of a sound.
+        Returns:
+            What `predict` or `predict_proba` would; None where the steps have no output, which is so only with a stride
+            and with sound, whose outputs are 10 ms apart.
+        """
         s = self.session.run(self.model.encoder.step(x))
+        if not len(s):
+            return None
         self.steps += len(s)
         if self.model.readout.pooling == "last":
             return self.model.result(s[-1].astype(np.float64))
@@ -276,9 +293,14 @@ def parts_of(found: folder.Saved, network: Loaded, outputs: int) -> tuple[Encode
     if described["kind"] != "numbers":
         vocabulary = vocabularies.from_json(found.files["vocabulary.json"])
     names = None if described["names"] is None else tuple(map(str, described["names"]))
-    encoder = Encoder(described["kind"], described["features"], described["steps"], names, vocabulary)
+    frame = described.get("frame")
+    frame = None if frame is None else (int(frame[0]), int(frame[1]), int(frame[2]))
+    encoder = Encoder(described["kind"], described["features"], described["steps"], names, vocabulary, frame)
     arch = network.architecture
     readout = Readout(found.config["parameters"]["pooling"], arch.bidirectional)
+    images = {"height", "width", "channels"} <= arch.front_options.keys()
+    if frame != (tuple(arch.front_options[n] for n in ("height", "width", "channels")) if images else None):
+        raise FolderError("the network and the frames that it sees do not fit together")
     if (encoder.features or len(vocabulary or ())) != (arch.tokens or arch.inputs):
         raise FolderError("the network and what it reads do not fit together")
     if readout.pooling not in ("last", "mean") or arch.outputs != readout.width(outputs):

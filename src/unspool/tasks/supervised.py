@@ -14,17 +14,20 @@ from torch import Tensor
 
 from ..arguments import number
 from ..cells import RECURRENT
-from ..data.batches import NO_TARGET, Batches, Bucketed, Overlapping, Rows
+from ..data.batches import NO_TARGET, Batches, Bucketed, Overlapping, Rows, Thinned
 from ..data.given import Given, as_sequences, is_table
-from ..data.ragged import Ragged
+from ..data.ragged import Ragged, ends
 from ..errors import DataError, UnspoolError
+from ..network import Sound
 from ..saved import folder
+from ..saved.architecture import parse
 from ..stream import Loaded
 from . import readout
 from .estimator import Estimator, Work
-from .options import SequenceOptions, by_number, directions, k1_k2, training_of
+from .options import SequenceOptions, by_number, directions, filters_of, k1_k2, training_of
 from .readout import Encoder, Readout, SequenceModel, SequenceStream
 
+_MEL, _WINDOW_OF_SOUND, _HOP = 40, 0.025, 0.01  # the features of sound, and their window and distance in seconds
 _WINDOW = 100  # the most steps that an mlp sees of sequences of unequal lengths, unless its window is given
 
 
@@ -109,30 +112,66 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
         train, valid = (Part(self.encoder_.encode(self.encoder_.given(x)), self._coded(y)) for x, y in parts)
         size, epochs = by_number(len(train.inputs))
         size = training_of(self)["batch_size"] or size
+        network = self._network(outputs, train.inputs.lengths)
+        stride = parse(network).stride
         marked = Bucketed(valid.inputs, _at_ends(valid), size, shuffle=False)
         return Work(
-            network=self._network(outputs, train.inputs.lengths),
+            network=network,
             loss=SequenceLoss(self._readout, self._error),
-            batches=self._batches(train, size),
-            validation=list(marked),
+            batches=self._batches(train, size, stride),
+            validation=list((Thinned(marked, stride) if stride > 1 else marked).epoch(0)),
             source=source,
             data=(train, valid, parts[0][0].describe()),
             epochs=epochs,
-            constants={} if self.encoder_.vocabulary else _scale(train.inputs.values),
+            constants={} if self.encoder_.vocabulary else self._constants(train.inputs),
         )
 
     def _network(self, outputs: int, lengths: np.ndarray) -> dict[str, Any]:
-        encoder = self.encoder_
-        front = {"kind": "dense", "size": encoder.features}
-        if encoder.vocabulary is not None:
-            tokens = len(encoder.vocabulary)
-            front = {"kind": "embedding", "tokens": tokens, "size": self.embedding_size}
-            front = front if self.embedding_size else {"kind": "one-hot", "size": tokens}
+        front, convolution = self._front(), {}
+        if self.convolution is not None and front["kind"] != "image":
+            size, kernel, stride = filters_of(self.convolution)
+            convolution = {"size": size, "kernel": kernel, "stride": stride, "nonlinearity": "relu"}
+        fewer = front.get("hop", 1) * convolution.get("stride", 1)
         return {
             "front": front,
-            "recurrent": self._layers(lengths),
+            **({"convolution": convolution} if convolution else {}),
+            "recurrent": self._layers(-(-lengths // fewer)),
             "head": {"kind": "linear", "size": self._readout.width(outputs)},
         }
+
+    def _front(self) -> dict[str, Any]:
+        """The configuration of what comes first."""
+        encoder = self.encoder_
+        if self.sound_rate is not None:
+            if encoder.features != 1:
+                raise DataError("X must have one number a step where sound_rate is given: the samples of one channel")
+            window, hop = round(_WINDOW_OF_SOUND * self.sound_rate), round(_HOP * self.sound_rate)
+            return {"kind": "sound", "rate": self.sound_rate, "size": _MEL, "window": window, "hop": hop}
+        if encoder.frame is not None:
+            height, width, channels = encoder.frame
+            size, kernel, stride = filters_of(self.convolution or (16, min(3, height, width), 2))
+            sizes = {"kernel": kernel, "stride": stride, "size": size}
+            return {"kind": "image", "height": height, "width": width, "channels": channels, **sizes}
+        if encoder.vocabulary is None:
+            return {"kind": "dense", "size": encoder.features}
+        tokens = len(encoder.vocabulary)
+        if not self.embedding_size:
+            return {"kind": "one-hot", "size": tokens}
+        return {"kind": "embedding", "tokens": tokens, "size": self.embedding_size}
+
+    def _constants(self, inputs: Ragged) -> dict[str, np.ndarray]:
+        """What numbers are scaled by: the mean and the deviation of each feature, or of each channel of images."""
+        x = self._seen(inputs).values
+        return _scale(x if self.encoder_.frame is None else x.reshape(-1, self.encoder_.frame[2]))
+
+    def _seen(self, inputs: Ragged) -> Ragged:
+        """The sequences as a baseline sees them: of sound the features, as the network does."""
+        if self.sound_rate is None:
+            return inputs
+        sizes = self._front()
+        sound = Sound(**{name: sizes[name] for name in ("rate", "size", "window", "hop")})
+        found = [sound.features(torch.from_numpy(one)[:, None])[:, 0].numpy() for one in inputs]
+        return Ragged(np.concatenate(found), ends(np.array([len(one) for one in found])))
 
     def _layers(self, lengths: np.ndarray) -> dict[str, Any]:
         """The configuration of the recurrent layers, or of those with a window, for sequences of these lengths."""
@@ -147,14 +186,15 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
             raise UnspoolError(f"window is for a tdnn or an mlp; leave it out for cell={self.cell!r}")
         return layers | {"cell": self.cell, "bidirectional": self._readout.bidirectional}
 
-    def _batches(self, train: Part, size: int) -> Batches:
+    def _batches(self, train: Part, size: int, stride: int) -> Batches:
         tbptt, targets = training_of(self)["tbptt"], _at_ends(train)
         if tbptt is None:
-            return Bucketed(train.inputs, targets, size, seed=self.random_state)
-        if not self._readout.last_alone or self.cell not in RECURRENT:
+            batches = Bucketed(train.inputs, targets, size, seed=self.random_state)
+            return Thinned(batches, stride) if stride > 1 else batches
+        if not self._readout.last_alone or self.cell not in RECURRENT or stride > 1:
             raise UnspoolError(
-                "tbptt needs a recurrent cell, bidirectional=False and pooling='last', as all else needs whole "
-                "sequences"
+                "tbptt needs a recurrent cell, bidirectional=False, pooling='last' and no stride, as all else needs "
+                "whole sequences"
             )
         k1, k2 = k1_k2(tbptt)
         rows = Rows(train.inputs, targets, size, k1, seed=self.random_state)

@@ -138,7 +138,7 @@ class Classifier(ClassifierMixin, ClassifierOptions, SequenceEstimator):
         tokens = len(self.encoder_.vocabulary or ())
         return {
             "validation": network | {"sequences": len(p)},
-            "baselines": accuracies(*train, *valid, tokens),
+            "baselines": accuracies(self._seen(train.inputs), train.y, self._seen(valid.inputs), valid.y, tokens),
         }
 
     def _files(self) -> tuple[dict[str, Any], dict[str, str]]:

@@ -108,7 +108,8 @@ class Regressor(RegressorMixin, RegressorOptions, SequenceEstimator):
         model = self._fitted()
         wanted, y = (np.stack([model.result(row) for row in part.y]) for part in (valid, train))
         network = saved.errors(wanted, model.results(valid.inputs)) | {"sequences": len(wanted)}
-        found = predictions(train.inputs, y, valid.inputs, len(self.encoder_.vocabulary or ()))
+        inputs, held_out = self._seen(train.inputs), self._seen(valid.inputs)
+        found = predictions(inputs, y, held_out, len(self.encoder_.vocabulary or ()))
         return {
             "validation": network,
             "baselines": {name: saved.errors(wanted, predicted) for name, predicted in found.items()},
