@@ -12,7 +12,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from ..arguments import number
+from ..arguments import integer, number
 from ..cells import RECURRENT
 from ..data.batches import NO_TARGET, Batches, Bucketed, Overlapping, Rows, Thinned
 from ..data.given import Given, as_sequences, is_table
@@ -145,8 +145,10 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
         if self.sound_rate is not None:
             if encoder.features != 1:
                 raise DataError("X must have one number a step where sound_rate is given: the samples of one channel")
+            integer("sound_rate", self.sound_rate, 1000, 160_000)
             window, hop = round(_WINDOW_OF_SOUND * self.sound_rate), round(_HOP * self.sound_rate)
-            return {"kind": "sound", "rate": self.sound_rate, "size": _MEL, "window": window, "hop": hop}
+            size = min(_MEL, window // 2 + 1)
+            return {"kind": "sound", "rate": self.sound_rate, "size": size, "window": window, "hop": hop}
         if encoder.frame is not None:
             height, width, channels = encoder.frame
             size, kernel, stride = filters_of(self.convolution or (16, min(3, height, width), 2))
