@@ -1,5 +1,7 @@
 """What comes before the recurrent layers of a task: images, sound, and a convolution over time."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -22,7 +24,7 @@ SOUNDS = [np.sin((1 + y) * np.arange(40 * T) / 3).astype(np.float32) for T, y in
 WORDS = ["abcde"[int(y) :] * T for T, y in zip(LENGTHS, Y, strict=True)]
 
 
-def fitted(X, y=Y, task=Classifier, **options):
+def fitted(X, y: Any = Y, task: Any = Classifier, **options):
     return apart(task, Training, SMALL | options).fit(X, y)
 
 
