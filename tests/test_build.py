@@ -39,6 +39,7 @@ def test_wheel_is_under_two_megabytes(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     assert wheel.stat().st_size < 2_000_000
     names = zipfile.ZipFile(wheel).namelist()
-    assert {"unspool/stream.py", "unspool/py.typed"} <= set(names)
+    sets = {f"unspool/data/sets/built_in/{name}" for name in ("README.md", "promoters.csv.xz", "names.txt.xz")}
+    assert {"unspool/stream.py", "unspool/py.typed", *sets} <= set(names)
     assert sum(name.startswith("unspool/_native.") and not name.endswith(".pyi") for name in names) == 1
     assert not any(name.startswith(("tests", "native", "benchmarks")) for name in names)

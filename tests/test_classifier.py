@@ -22,6 +22,7 @@ from unspool.data.ragged import Ragged
 from unspool.network import Network
 from unspool.saved.small import pack
 from unspool.tasks.classifier import saved
+from unspool.tasks.classifier.calibration import calibration
 from unspool.tasks.options import apart, flat
 from unspool.tasks.readout import Readout, held_out
 from unspool.tasks.supervised import Part, SequenceLoss, _at_ends
@@ -79,7 +80,7 @@ def test_what_came_first_is_learnt_where_the_baselines_know_nothing():
     assert list(found.classes_) == ["left", "right"]
     lines = found.report().splitlines()
     assert lines[0].startswith("network ") and "40 sequences held out, trained on 60 sequences" in lines[0]
-    assert len(lines) == 3 and all(line.startswith("baseline ") for line in lines[1:])
+    assert len(lines) == 4 and all(line.startswith("baseline ") for line in lines[1:])
 
 
 def test_the_report_says_so_where_a_baseline_is_better():
@@ -97,7 +98,7 @@ def test_predictions_are_the_same_bits_in_any_batch_and_order(model):
 
 
 def test_predictions_are_those_of_the_trained_network(model):
-    how = Readout(model.pooling, model.bidirectional)
+    how = Readout(model.pooling, model.network_.architecture.bidirectional)
     for x, p in zip(X[:5], model.predict_proba(X[:5]), strict=True):
         with torch.no_grad():
             s = model.network_(torch.tensor(x, dtype=torch.float32)[:, None])[0][:, 0]
@@ -323,8 +324,12 @@ def test_a_divergence_is_told_and_the_best_weights_are_kept():
         ({}, X, np.arange(60) / 7, 0.1, "Unknown label type"),
         ({}, X, Y, 1.5, "validation must be a number more than 0 and less than 1; got 1.5"),
         ({}, X, Y, "end", "a part between 0 and 1, or a pair"),
+        ({}, X, [None, *Y[1:]], 0.1, "y must have a class for each sequence; got None for sequence 0"),
+        ({}, X, [np.nan, *range(59)], 0.1, "y must have a class for each sequence; got nan for sequence 0"),
+        ({}, [], [], 0.1, "X must have at least one sequence; got none"),
+        ({}, [*X[:-1], X[-1] + np.inf], Y, 0.1, "got infinity, or a number too large for float32, in sequence 59"),
         ({"level": "word"}, X, Y, 0.1, "level is for texts, and X has numbers"),
-        ({"tbptt": 4}, X, Y, 0.1, "tbptt needs bidirectional=False and pooling='last'"),
+        ({"tbptt": 4}, X, Y, 0.1, "tbptt needs a recurrent cell, bidirectional=False and pooling='last'"),
         ({"pooling": "max"}, X, Y, 0.1, "pooling must be one of last, mean; got 'max'"),
         ({"bidirectional": 1}, X, Y, 0.1, "bidirectional must be a bool; got 1"),
         ({}, [*X[:-1], X[-1] * np.nan], Y, 0.1, "got NaN in sequence 59 at step 0"),
@@ -334,6 +339,74 @@ def test_a_divergence_is_told_and_the_best_weights_are_kept():
 def test_bad_data_are_refused(options, x, y, validation, complaint):
     with pytest.raises(ValueError, match=complaint):
         classifier(**options).fit(x, y, validation=validation)
+
+
+def rare(n=400):
+    """One in twenty is of the class 1, which differs from the others by less than they do."""
+    rng = np.random.default_rng(0)
+    y = (np.arange(n) % 20 == 0).astype(int)
+    return [rng.standard_normal((3, 1)) + 0.8 * of for of in y], y
+
+
+def test_weights_of_classes():
+    x, y = rare()
+    plain, balanced = (classifier(class_weight=w, batch_size=32).fit(x, y) for w in (None, "balanced"))
+    assert balanced.predict(x).sum() > 60 > 3 * plain.predict(x).sum()
+    n = len(y) * 0.9
+    assert balanced.class_weight_ == pytest.approx([n / 2 / 342, n / 2 / 18])
+    same = classifier(class_weight={1: n / 2 / 18, 0: n / 2 / 342}, batch_size=32).fit(x, y)
+    np.testing.assert_array_equal(same.predict_proba(x), balanced.predict_proba(x))
+    for wrong, complaint in (
+        ("even", "class_weight must be one of balanced; got 'even'"),
+        ([1, 2], r"class_weight must be balanced, or a weight for each class by name; got \[1, 2\]"),
+        ({2: 1.0}, "class_weight must have classes of y; got 2"),
+        ({1: 0.0}, r"class_weight\[1\] must be a number more than 0; got 0.0"),
+    ):
+        with pytest.raises(UnspoolError, match=complaint):
+            classifier(class_weight=wrong).fit(x, y)
+
+
+def test_calibration_is_measured():
+    p = np.array([[0.9, 0.1], [0.8, 0.2], [0.55, 0.45], [0.05, 0.95]])
+    found = calibration(p, np.array([0, 1, 0, 1]))
+    assert found["loss"] == pytest.approx(-np.log([0.9, 0.2, 0.55, 0.95]).mean())
+    assert found["brier"] == pytest.approx(2 * np.mean(np.square([0.1, 0.8, 0.45, 0.05])))
+    assert found["calibration_error"] == pytest.approx((2 * 0.075 + 0.8 + 0.45) / 4)
+    assert found["reliability"]["0.9 to 1"] == {"count": 2, "confidence": pytest.approx(0.925), "accuracy": 1.0}
+    assert list(found["reliability"]) == ["0.5 to 0.6", "0.8 to 0.9", "0.9 to 1"]
+    fitted = classifier(epochs=1).fit(X, Y).metrics_["validation"]
+    assert fitted["sequences"] == 6 == sum(row["count"] for row in fitted["reliability"].values())
+
+
+def test_a_class_that_occurs_once_is_trained_on():
+    y = ["once", *Y[1:]]
+    assert list(classifier(epochs=1).fit(X, y).classes_) == ["left", "once", "right"]
+
+
+def test_sequences_of_one_step():
+    x = np.linspace(-1, 1, 40)[:, None]
+    model = classifier(epochs=40).fit(list(x), x[:, 0] > 0)
+    assert model.score(list(x), x[:, 0] > 0) > 0.9 and model.predict(x.tolist()).shape == (40,)
+
+
+def test_ten_thousand_classes():
+    """Each occurs twice; logistic regression is left out, and the nearest neighbour sees a part."""
+    y = np.repeat(np.arange(10_000), 2)
+    model = classifier(epochs=1, hidden_size=2, batch_size=2048, bidirectional=False).fit(
+        y[:, None] / 1e4, y, validation=0.01
+    )
+    assert list(model.metrics_["baselines"]) == [
+        "commonest class",
+        "1-nearest neighbour by all values, of 2,000 sequences",
+    ]
+    assert model.predict_proba(y[:2, None] / 1e4).shape == (2, 10_000)
+
+
+def test_differences_too_fine_for_float32_are_refused():
+    x = 1e9 + np.arange(60.0)[:, None]
+    with pytest.raises(DataError, match="less than a millionth of their size in feature 0: subtract an offset"):
+        classifier().fit(list(x), Y)
+    classifier(epochs=1).fit(list(x - 1e9), Y)
 
 
 def test_what_the_network_was_not_trained_on_is_refused():

@@ -24,6 +24,7 @@ def test_the_readme_names_are_at_the_doors():
         "LanguageModel",
         "Regressor",
         "Stream",
+        "Tagger",
         "Training",
         "data",
         "load",
@@ -39,13 +40,15 @@ def test_the_readme_names_are_at_the_doors():
 WITHOUT = {
     "torch": [
         "unspool", "unspool.data", "unspool.stream", "unspool.saved.small", "unspool.saved.card", "unspool.cli.main",
-        "unspool.cli.fit", "unspool.tasks.options", "unspool.tasks.language_model.saved", "unspool.train.plan",
+        "unspool.cli.fit", "unspool.cli.predict", "unspool.tasks.files", "unspool.tasks.options",
+        "unspool.tasks.language_model.saved", "unspool.train.plan",
         "unspool.tasks.classifier.saved", "unspool.tasks.regressor.saved", "unspool.data.given",
-        "unspool.train.run_folder", "unspool.data.readers.tables", "unspool.chain",
+        "unspool.train.run_folder", "unspool.data.readers.tables", "unspool.chain", "unspool.tasks.tagger.saved",
+        "unspool.tasks.metrics",
     ],
     "sklearn": [
         "unspool.cli.main", "unspool.tasks.options", "unspool.stream", "unspool.tasks.classifier.saved",
-        "unspool.tasks.regressor.saved",
+        "unspool.tasks.regressor.saved", "unspool.cli.predict", "unspool.tasks.files",
     ],
 }  # fmt: skip
 

@@ -114,3 +114,22 @@ def test_what_cannot_be_read_is_one_clear_line(X, complaint):
         as_sequences(X)
     assert complaint in str(error.value)
     assert str(error.value).startswith("X must ") and "\n" not in str(error.value)
+
+
+def test_time_may_be_last():
+    X = np.arange(24).reshape(2, 3, 4)
+    assert data.time_last(X)[1, 3, 2] == X[1, 2, 3] and data.time_last(X).shape == (2, 4, 3)
+    with pytest.raises(
+        DataError, match=re.escape("X must be an array (n, I, T), with time last; got one of shape (3,)")
+    ):
+        data.time_last([1, 2, 3])
+
+
+@pytest.mark.parametrize(
+    ("column", "coarse"),
+    [(1e9 + np.arange(4), True), (10**9 + np.arange(4), True), (np.full(4, 0.1) + 1e-17, False), (np.arange(4), False)],
+)
+def test_differences_that_float32_cannot_tell_are_known(column, coarse):
+    x = np.column_stack([np.arange(4), column])
+    assert as_sequences(x[None]).coarse == as_sequences([x[:2], x[2:]]).coarse == (1 if coarse else None)
+    assert as_sequences(x[None].astype(np.float32)).coarse is None

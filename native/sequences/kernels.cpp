@@ -6,9 +6,23 @@
 
 #include "../simd.h"
 
+#if !defined(UNSPOOL_FLOAT64)
+#define UNSPOOL_FLOAT64 UNSPOOL_ISA
+#endif
+
+// float32.cpp and float64.cpp have the kernels, so that two cores compile them in half the time. A set may have those in
+// float64 of another one.
+namespace unspool::UNSPOOL_FLOAT64 {
+
+template <class T>
+void forward(const Problem<T>& p);
+template <class T>
+void backward(const Problem<T>& p);
+
+}  // namespace unspool::UNSPOOL_FLOAT64
+
 namespace unspool::UNSPOOL_ISA {
 
-// float32.cpp and float64.cpp have them, so that two cores compile the kernels in half the time.
 template <class T>
 void forward(const Problem<T>& p);
 template <class T>
@@ -44,9 +58,9 @@ extern const Kernels kernels;
 const Kernels kernels{UNSPOOL_TEXT(UNSPOOL_ISA),
                       supported,
                       forward<float>,
-                      forward<double>,
+                      UNSPOOL_FLOAT64::forward<double>,
                       backward<float>,
-                      backward<double>,
+                      UNSPOOL_FLOAT64::backward<double>,
                       chain_forward,
                       chain_backward,
                       chain_best,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .tasks.estimator import Training as Training
     from .tasks.language_model.estimator import LanguageModel as LanguageModel
     from .tasks.regressor.estimator import Regressor as Regressor
+    from .tasks.tagger.estimator import Tagger as Tagger
 
 __getattr__, _names = attributes(
     __name__,
@@ -35,6 +36,7 @@ __getattr__, _names = attributes(
         "LanguageModel": "tasks.language_model.estimator",
         "Regressor": "tasks.regressor.estimator",
         "Stream": "stream",
+        "Tagger": "tasks.tagger.estimator",
         "Training": "tasks.estimator",
         "load": "stream",
     },

@@ -137,15 +137,19 @@ def activate(arch: Architecture, s: Tensor) -> Tensor:
     return look_up("family", arch.family, FAMILIES)(s)
 
 
-def restore(config: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> Network:
-    """The network of a configuration with these weights. Nothing is allocated before all shapes agree.
+def restore(
+    config: Mapping[str, Any], weights: Mapping[str, np.ndarray], build: Callable[[Any], Network] = Network
+) -> Network:
+    """The network that `build` makes of a configuration, with these weights.
+
+    Nothing is allocated before all shapes agree.
 
     Raises:
         UnspoolError: a weight is missing, unknown, of another shape, or neither float32 nor packed.
     """
     weights = float32(weights)
     with torch.device("meta"):
-        network = Network(config)
+        network = build(config)
     wanted = {name: (tuple(value.shape), np.float32) for name, value in network.state_dict().items()}
     given = {name: (value.shape, value.dtype) for name, value in weights.items()}
     different = sorted(name for name in wanted.keys() | given.keys() if wanted.get(name) != given.get(name))

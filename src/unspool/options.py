@@ -60,9 +60,9 @@ def check(options: Any) -> None:
             raise ArgumentTypeError(f"{f.name} must be a str; got {value!r:.80}")
         elif f.type in (int, int | None):
             arguments.integer(f.name, value, int(known.least or 0))
-        elif f.type is bool:
+        elif f.type in (bool, bool | None):
             arguments.flag(f.name, value)
-        elif f.type in (float, float | None):
+        elif f.type in (float, float | None) or (f.type == float | str and not isinstance(value, str)):
             _check_number(f.name, value, known)
 
 

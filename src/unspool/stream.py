@@ -201,20 +201,23 @@ class Loaded:
         saved: what `folder.read` gave.
         path: of it, for complaints.
         instruction_set: one of `_native.instruction_sets()` instead of the best.
+        part: the name of one of the further networks of the folder, `config["parts"]`; without it the main one.
 
     It never changes, so that copies of streams share it. The weights are kept as they were saved, for pickles.
     """
 
-    def __init__(self, saved: folder.Saved, path: str | Path, instruction_set: str = ""):
-        self.made_of = saved._replace(files={}), str(path), instruction_set
+    def __init__(self, saved: folder.Saved, path: str | Path, instruction_set: str = "", part: str = ""):
+        config, weights = folder.part(saved, part)
+        # What a pickle holds is this network alone.
+        self.made_of = saved._replace(config=config, weights=weights, files={}), str(path), instruction_set
         self.config = saved.config
         try:
-            network = saved.config.get("network")
+            network = config.get("network")
             self.architecture = parse(network)
-            self.native = _native.Network(as_json(network), saved.weights, instruction_set)
+            self.native = _native.Network(as_json(network), weights, instruction_set)
         except UnspoolError as error:
             raise FolderError(f"{path}: is not a saved network that can be run ({error}); save it again") from None
-        if more := sorted(saved.weights.keys() - self.native.names):
+        if more := sorted(weights.keys() - self.native.names):
             raise FolderError(f"{path}: has weights that its network has not, {more[0]!r:.80}; save it again")
         self.sha256 = saved.sha256
         self.fields: dict[str, tuple[int, ...]] = dict(self.native.fields)

@@ -15,7 +15,7 @@ _EXTRAS = {
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "pyarrow": "parquet",
-    **dict.fromkeys(("lightning_fabric", "narwhals", "rich", "scipy", "sklearn", "torch"), "train"),
+    **dict.fromkeys(("lightning_fabric", "narwhals", "pooch", "rich", "scipy", "sklearn", "torch"), "train"),
 }
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..errors import DataError, DivergedError, UnspoolError
 from ..options import check, like, option, options_of
 from ..tasks import TASKS, Task
+from ..tasks.files import Training
 from ..train import run_folder
 from ..train.plan import Plan
 from .complaints import UsageError, note, say
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 class RunOptions:
     """What a run is begun with, besides the options of its task."""
 
-    validation: float = option(0.1, "the part of the data that is held out", "data", above=0, below=1)
+    validation: float | str = option(
+        0.1, "the part of the data that is held out, or another file, which is validated on", "data", above=0, below=1
+    )
     minutes: float | None = like(Plan, "minutes")
 
 
@@ -84,7 +87,10 @@ def fit(word: str, file: str | None, out: Path | None, force: bool, resume: Path
         raise UsageError(f"FILE and --out are needed, or --resume. Try 'unspool fit {word} --help'.")
     else:
         run_folder.check_free(out, force)
-        given["file"] = task.part("data").place(file)
+        place = task.part("data").place
+        given["file"] = place(file)
+        if isinstance(given.get("validation"), str):
+            given["validation"] = place(given["validation"])
         job = _Job(task, given, out, False, force, machines)
     return _run(job, word)
 
@@ -105,47 +111,47 @@ def _run(job: _Job, word: str) -> int:
     check(of_run)
     data = job.task.part("data")(**job.part(job.task.part("data")))
     check(data)
-    X, y = data.training_data(options)
-    from ..tasks.estimator import Training
+    found = data.training_data(options, of_run.validation)
+    from ..tasks import estimator
     from ..train.loop import alone_in
     from ..train.ranks import launch
 
     machines = job.machines
     fabric = launch(machines.devices, machines.nodes, machines.precision)
-    model = apart(job.task.part("estimator"), Training, job.parameters)
+    model = apart(job.task.part("estimator"), estimator.Training, job.parameters)
     with alone_in(fabric, run_folder.of(job.out)):
-        return _train(job, model, X, y, of_run, fabric, word)
+        return _train(job, model, found, of_run, fabric, word)
 
 
-def _train(job: _Job, model: "Estimator", X: Any, y: Any, of_run: RunOptions, fabric: Any, word: str) -> int:
+def _train(job: _Job, model: "Estimator", found: Training, of_run: RunOptions, fabric: Any, word: str) -> int:
     from ..train.ranks import on_first
 
     first = fabric.global_rank == 0
     try:
         if not job.resume:
             on_first(fabric, lambda: run_folder.begin(job.out, job.given))
-        _fit(job, model, X, y, of_run, fabric)
+        _fit(job, model, found, of_run, fabric)
     except UnspoolError as error:
         if not first:
             return 2  # the first rank reports it
-        raise _explained(job, model, error) from None
+        raise _explained(job, model, found, error) from None
     finally:
         if first:
             run_folder.end(job.out, finished=False)
     if not first:
         return 0
-    model.save(job.out, force=job.force)
+    model.save(job.out, force=job.force, data=found.data)
     return _conclude(job, model, word)
 
 
-def _fit(job: _Job, model: "Estimator", X: Any, y: Any, of_run: RunOptions, fabric: Any) -> None:
+def _fit(job: _Job, model: "Estimator", found: Training, of_run: RunOptions, fabric: Any) -> None:
     from .bar import Bar
 
     with Bar(model.loss_unit, model.unit, fabric.global_rank == 0) as bar:
         model.fit(
-            X,
-            y,
-            validation=of_run.validation,
+            found.X,
+            found.y,
+            validation=found.validation,
             minutes=of_run.minutes,
             watch=bar.watch,
             run=run_folder.of(job.out),
@@ -155,12 +161,12 @@ def _fit(job: _Job, model: "Estimator", X: Any, y: Any, of_run: RunOptions, fabr
         )
 
 
-def _explained(job: _Job, model: "Estimator", error: UnspoolError) -> UnspoolError:
+def _explained(job: _Job, model: "Estimator", found: Training, error: UnspoolError) -> UnspoolError:
     """The error with the name of the file; or with the place where the best weights before a divergence are saved."""
     if isinstance(error, DataError):
         return DataError(f"{job.given['file']}: {error}")
     if isinstance(error, DivergedError) and hasattr(model, "network_"):
-        model.save(job.out, force=job.force)
+        model.save(job.out, force=job.force, data=found.data)
         return DivergedError(f"{error}; the best weights so far are saved in {job.out}")
     return error
 

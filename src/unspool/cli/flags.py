@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 from dataclasses import Field
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 from .complaints import UsageError
 
@@ -51,11 +51,17 @@ def add(parser: Parser, options: Sequence[Field], defaults: dict[str, Any], alia
 def _kind(f: Field) -> dict[str, Any]:
     """The arguments by which argparse parses an option's values."""
     if f.type is bool:
-        return {"action": "store_true"}
+        return {"action": argparse.BooleanOptionalAction if f.default else "store_true"}
+    if f.type == bool | None:
+        return {"action": argparse.BooleanOptionalAction}
     choices = f.metadata["option"].choices
     if choices:
         return {"choices": choices, "metavar": "WORD"}
-    kinds = {int: int, int | None: int, float: float, float | None: float, str: str, str | None: str}
+    if f.type == float | str:
+        return {"type": number_or_name, "metavar": "X|FILE"}
+    if str in get_args(f.type):
+        return {"type": str, "metavar": "NAME"}
+    kinds = {int: int, int | None: int, float: float, float | None: float, str: str}
     if f.type in kinds:
         kind = kinds[f.type]
         return {"type": kind, "metavar": {int: "N", float: "X", str: "NAME"}[kind]}
@@ -67,6 +73,14 @@ def _help(f: Field, default: Any) -> str:
     words = f": {', '.join(known.choices)}" if known.choices else ""
     shown = "" if default is None or f.type is bool else f" ({default})"
     return f"{known.sentence}{words}{shown}".replace("%", "%%")
+
+
+def number_or_name(word: str) -> float | str:
+    """A number if it is one, or else a name."""
+    try:
+        return float(word)
+    except ValueError:
+        return word
 
 
 def numbers(word: str) -> int | list[int]:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from ..tasks import TASKS
-from . import fit, run
+from . import fit, predict, run, sets
 from .complaints import UsageError, guarded
 from .flags import Parser
 
@@ -23,7 +23,7 @@ class Verb(NamedTuple):
     sentence: str
 
 
-def _saved(call: Callable[..., None], add_arguments: Callable[[Parser], None]) -> Verb:
+def _saved(call: Callable[..., int | None], add_arguments: Callable[[Parser], None]) -> Verb:
     return Verb(call, add_arguments, call.__doc__ or "")
 
 
@@ -32,10 +32,14 @@ VERBS = {
         f"fit {word}": Verb(partial(fit.fit, word), partial(fit.add_arguments, task=task), task.sentence)
         for word, task in TASKS.items()
     },
+    "predict": _saved(predict.predict, predict.add_predict),
     "generate": _saved(run.generate, run.add_generate),
     "evaluate": _saved(run.evaluate, run.add_evaluate),
     "pack": _saved(run.pack, run.add_pack),
     "export": _saved(run.export, run.add_export),
+    "data list": _saved(sets.show, sets.add_show),
+    "data get": _saved(sets.get, sets.add_get),
+    "reproduce": _saved(sets.reproduce, sets.add_reproduce),
 }
 
 
@@ -86,6 +90,6 @@ def _overview(arguments: list[str]) -> int:
     shown = {name: verb for name, verb in VERBS.items() if name.startswith(beginning)}
     print(f"usage: unspool {beginning or 'VERB '}...\n\nRecurrent networks for sequences: train them, and run them.\n")
     for name, verb in shown.items():
-        print(f"  {name:<12}{verb.sentence}")
+        print(f"  {name:<13}{verb.sentence}")
     print(f"\n'unspool {next(iter(shown))} --help' has the arguments of a verb.")
     return 0

@@ -4,12 +4,15 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError, printable
 from ..options import options_of
 from .complaints import UsageError, note, say
 from .flags import Parser, add
+
+if TYPE_CHECKING:
+    from ..tasks.language_model.saved import TextModel
 
 
 def generate(network: str, prompt: str = "", **options: Any) -> None:
@@ -44,10 +47,29 @@ def add_generate(parser: Parser) -> None:
 
 
 def evaluate(network: str, file: str, **data: Any) -> None:
-    """Score a text; of the text that the network was trained on, only the part that was held out."""
+    """Measure a network on a file; on the one that it was trained on, only on the part that was held out."""
+    from . import predict
+
+    trained = predict.load(network)
+    if trained.word == "text":
+        _evaluate_text(trained.model, file, **text_only(data))
+    else:
+        predict.evaluate(trained, file, **data)
+
+
+def text_only(data: dict[str, Any]) -> dict[str, Any]:
+    """The flags of a text; raise UsageError if there are others."""
+    from ..tasks.language_model.saved import TextFile
+
+    others = data.keys() - {f.name for f in options_of(TextFile)}
+    if others:
+        raise UsageError(f"--{min(others)} is not for a network that was trained by 'unspool fit text'.")
+    return data
+
+
+def _evaluate_text(model: "TextModel", file: str, **data: Any) -> None:
     from ..tasks.language_model import saved
 
-    model = saved.load(network)
     try:
         result = model.evaluate(saved.TextFile(file, **data).read(model.vocabulary.level))
     except DataError as error:
@@ -71,8 +93,8 @@ def add_evaluate(parser: Parser) -> None:
     from ..tasks.language_model.saved import TextFile
 
     _folder(parser)
-    parser.add_argument("file", metavar="FILE", help=TextFile.what)
-    add(parser, options_of(TextFile), {}, {})
+    parser.add_argument("file", metavar="FILE", help=f"such a file as it was trained on: {TextFile.what}, or sequences")
+    _add_data(parser)
 
 
 def pack(network: str, weights: str, out: str | None, force: bool, file: str | None, **data: Any) -> None:
@@ -80,7 +102,7 @@ def pack(network: str, weights: str, out: str | None, force: bool, file: str | N
     from ..saved import small
 
     if file is None and data:
-        raise UsageError("--column, --delimiter and --skip-bad need --file. Try 'unspool pack --help'.")
+        raise UsageError(f"--{min(data).replace('_', '-')} needs --file. Try 'unspool pack --help'.")
     to = out or f"{network.rstrip('/')}-{weights}"
     small.pack(network, to, weights, force=force)
     before, after = (os.path.getsize(os.path.join(folder, "model.safetensors")) for folder in (network, to))
@@ -90,11 +112,18 @@ def pack(network: str, weights: str, out: str | None, force: bool, file: str | N
 
 
 def _print_loss(network: str, packed: str, file: str, **data: Any) -> None:
-    """Print the loss on a text with the network's weights, and with the small ones."""
+    """Print how well a network does on a file with its own weights, and with the small ones."""
     from ..tasks.language_model import saved
+    from . import predict
 
-    models = [saved.load(folder) for folder in (network, packed)]
-    text, per = saved.TextFile(file, **data).read(models[0].vocabulary.level), models[0].loss_unit
+    trained = [predict.load(folder) for folder in (network, packed)]
+    if trained[0].word != "text":
+        for name, one in zip(("float32", "packed"), trained, strict=True):
+            say(name)
+            predict.evaluate(one, file, **data)
+        return
+    models = [one.model for one in trained]
+    text, per = saved.TextFile(file, **text_only(data)).read(models[0].vocabulary.level), models[0].loss_unit
     before, after = (model.evaluate(text).network.bits for model in models)
     say(f"float32    {before:.4f} {per} on {file}")
     part = f" ({100 * (after / before - 1):+.2f} %)" if before else ""
@@ -107,8 +136,8 @@ def add_pack(parser: Parser) -> None:
     _folder(parser)
     parser.add_argument("--weights", choices=("bf16", "int8"), required=True, help="the type of the weights")
     parser.add_argument("--out", metavar="DIR", help="the folder to save into (DIR-bf16 or DIR-int8)")
-    parser.add_argument("--file", metavar="FILE", help=f"measure the loss on this text: {TextFile.what}")
-    add(parser, options_of(TextFile), {}, {})
+    parser.add_argument("--file", metavar="FILE", help=f"measure on this file: {TextFile.what}, or sequences")
+    _add_data(parser)
     parser.add_argument("--force", action="store_true", help="replace the network in --out")
 
 
@@ -124,6 +153,16 @@ def add_export(parser: Parser) -> None:
     _folder(parser)
     parser.add_argument("file", metavar="FILE", help="the ONNX file to write")
     parser.add_argument("--force", action="store_true", help="replace the file")
+
+
+def _add_data(parser: Parser) -> None:
+    """Add the flags of texts, and those of sequences that texts do not have."""
+    from ..tasks.files import SequenceFile
+    from ..tasks.language_model.saved import TextFile
+
+    of_text = options_of(TextFile)
+    names = {f.name for f in of_text}
+    add(parser, [*of_text, *(f for f in options_of(SequenceFile) if f.name not in names)], {}, {})
 
 
 def _folder(parser: Parser) -> None:

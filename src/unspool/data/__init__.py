@@ -8,8 +8,10 @@
     read_ts                       UEA and UCR archives: one line per sequence
     read_lines                    plain text: one line per sequence
     read_npy, read_npz            NumPy's arrays
+    load_set, fetch               data sets by name: built in, or fetched once
+    time_last                     arrays (n, I, T) of other libraries, with time before features
 
-All of them return `Sequences`, whose columns are arrays, or `Ragged` sequences of unequal lengths.
+The readers return `Sequences`, whose columns are arrays, or `Ragged` sequences of unequal lengths.
 """
 
 from typing import TYPE_CHECKING
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING
 from ..lazy import attributes
 
 if TYPE_CHECKING:
+    from .given import time_last as time_last
     from .ragged import Ragged as Ragged
     from .readers import read as read
     from .readers.arrays import read_npy as read_npy
@@ -30,13 +33,17 @@ if TYPE_CHECKING:
     from .readers.tables import read_csv as read_csv
     from .readers.ts import read_ts as read_ts
     from .sequences import Sequences as Sequences
+    from .sets import fetch as fetch
+    from .sets import load_set as load_set
 
 __getattr__, __dir__ = attributes(
     __name__,
     {
         "Ragged": "ragged",
         "Sequences": "sequences",
+        "fetch": "sets",
         "from_frame": "readers.frames",
+        "load_set": "sets",
         "read": "readers",
         "read_conll": "readers.conll",
         "read_conllu": "readers.conll",
@@ -47,5 +54,6 @@ __getattr__, __dir__ = attributes(
         "read_npz": "readers.arrays",
         "read_parquet": "readers.frames",
         "read_ts": "readers.ts",
+        "time_last": "given",
     },
 )

@@ -23,12 +23,14 @@ class Given:
     texts: n of them, or None.
     names: of the I features, or of the steps of a table; None if they have none.
     steps: T if they were a table (n, T), in which each row is a sequence; else None.
+    coarse: the first feature whose differences float32 cannot tell, as those of 1e9, 1e9 + 1, 1e9 + 2; or None.
     """
 
     values: Ragged | None = None
     texts: tuple[str, ...] | None = None
     names: tuple[str, ...] | None = None
     steps: int | None = None
+    coarse: int | None = None
 
     @property
     def kind(self) -> str:
@@ -109,6 +111,18 @@ def as_sequences(X: Any, names: Sequence[str] | None = None) -> Given:
     raise DataError(f"X must be {_WANTED}; got an array of shape {array.shape}{more}")
 
 
+def time_last(X: Any) -> np.ndarray:
+    """An array (n, I, T), as aeon, sktime and tsai have it, as (n, T, I).
+
+    Raises:
+        DataError: X has not three dimensions.
+    """
+    array = np.asarray(X)
+    if array.ndim != 3:
+        raise DataError(f"X must be an array (n, I, T), with time last; got one of shape {array.shape}")
+    return array.swapaxes(1, 2)
+
+
 def _of_columns(X: Sequences, names: Sequence[str] | None) -> Given:
     def is_text(name: str) -> bool:
         column = X[name]
@@ -177,7 +191,7 @@ def _kind(sequence: Any, i: int) -> str:
 
 
 def _array(sequence: Any, i: int) -> np.ndarray:
-    """A sequence of numbers as float32 (T, I)."""
+    """A sequence of numbers, (T, I)."""
     try:
         array = np.asarray(sequence)
     except ValueError:
@@ -194,11 +208,12 @@ def _numbers(array: np.ndarray, i: int | None = None) -> np.ndarray:
     where = "" if i is None else f" in sequence {i}"
     if array.dtype.kind not in "biufO":
         raise DataError(f"X must have real numbers; got {array.dtype}{where}")
-    with np.errstate(over="ignore"):
-        try:
-            return np.ascontiguousarray(array, np.float32)
-        except (TypeError, ValueError):
-            raise DataError(f"X must have real numbers; got what is no number{where}") from None
+    if array.dtype.kind in "iuf":
+        return array
+    try:
+        return array.astype(np.float64)
+    except (TypeError, ValueError):
+        raise DataError(f"X must have real numbers; got what is no number{where}") from None
 
 
 def _not_empty(lengths: np.ndarray) -> None:
@@ -209,8 +224,10 @@ def _not_empty(lengths: np.ndarray) -> None:
 
 
 def _finite(given: Given) -> Given:
-    """The same, if all numbers are finite."""
-    values: Any = given.values
+    """The same in float32, if all numbers are finite there."""
+    wide: Any = given.values
+    with np.errstate(over="ignore"):
+        values = Ragged(np.ascontiguousarray(wide.values, np.float32), wide.offsets)
     if not len(values):
         raise DataError("X must have at least one sequence; got none")
     bad = ~np.isfinite(values.values).all(1)
@@ -219,4 +236,14 @@ def _finite(given: Given) -> Given:
         i = int(np.searchsorted(values.offsets, at, side="right")) - 1
         what = "NaN" if np.isnan(values.values[at]).any() else "infinity, or a number too large for float32,"
         raise DataError(f"X must have finite numbers; got {what} in sequence {i} at step {at - values.offsets[i]}")
-    return given
+    return replace(given, values=values, coarse=_coarse(wide.values))
+
+
+def _coarse(x: np.ndarray) -> int | None:
+    """See `Given`. What rounding leaves of a constant is not meant."""
+    if x.dtype == np.float32:
+        return None
+    low, high = x.min(0).astype(np.float64), x.max(0).astype(np.float64)
+    size, spread = np.maximum(abs(low), abs(high)), high - low
+    coarse = np.flatnonzero((spread > 1e-12 * size) & (spread < 1e-6 * size))
+    return int(coarse[0]) if len(coarse) else None

@@ -1,16 +1,21 @@
 """How a file of data is opened, and how much of the machine's memory it may take."""
 
+import math
 import os
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
+
 from ..errors import DataError, UnspoolError, printable
 
 EXPANSION = 200  # a compressed file may unpack to this many times its size,
 _SHARE = 64  # and always to the machine's memory divided by this, which leaves room for the columns
+_IN_MEMORY = 32  # an array of more bytes than the machine's memory divided by this lies in a file
 _CONTAINER = "/sys/fs/cgroup/memory.max"
 
 
@@ -52,6 +57,47 @@ def memory() -> int:
     except (OSError, ValueError):
         pass  # there is no such limit
     return total
+
+
+def is_large(size: int) -> bool:
+    """Whether an array of so many bytes is to lie in a file."""
+    return size > memory() // _IN_MEMORY
+
+
+class Room:
+    """Room for an array that grows, (N, ...), in a file that nobody else can see, and that goes when the array does.
+
+    The system keeps in memory what is in use of it. The file is where the module `tempfile` puts files, as TMPDIR says.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype):
+        self.shape, self.dtype = shape, np.dtype(dtype)
+        self.file = tempfile.TemporaryFile()  # noqa: SIM115, as it is open as long as the array
+
+    def __del__(self) -> None:
+        self.file.close()
+
+    def resized(self, size: int) -> np.ndarray:
+        """The array with this N, whose values are those that it had."""
+        nbytes = size * math.prod(self.shape) * self.dtype.itemsize
+        try:
+            os.ftruncate(self.file.fileno(), nbytes)
+        except OSError as error:
+            place = tempfile.gettempdir()
+            raise DataError(
+                f"{place}: has no room for {nbytes:,} bytes of data ({error.strerror}); set TMPDIR to another place"
+            ) from None
+        if not nbytes:
+            return np.empty((size, *self.shape), self.dtype)
+        return np.memmap(self.file, self.dtype, "r+", shape=(size, *self.shape))  # pyright: ignore
+
+
+def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An array whose values are not set, in memory, or in a file if it is large."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if np.dtype(dtype).hasobject or not is_large(size):
+        return np.empty(shape, dtype)
+    return Room(shape[1:], dtype).resized(shape[0])
 
 
 def _without_waiting(path: str, flags: int) -> int:

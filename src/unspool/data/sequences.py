@@ -1,14 +1,18 @@
 """What every reader returns: sequences with named columns, and the place that each came from."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, overload
 
 import numpy as np
 
 from ..errors import DataError
+from .opening import empty
 from .ragged import Ragged, ends
 
 Column = Ragged | np.ndarray
+_BLOCK = 2**18  # steps that are converted at a time
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,20 @@ class Sequences:
     def __len__(self) -> int:
         return len(self.places.lines)
 
-    def __getitem__(self, name: str) -> Column:
+    @property
+    def shape(self) -> tuple[int]:
+        """(n,), which tells scikit-learn that an array of numbers takes sequences out."""
+        return (len(self),)
+
+    @overload
+    def __getitem__(self, name: str) -> Column: ...
+    @overload
+    def __getitem__(self, name: np.ndarray | list[int] | slice | tuple[Any, ...]) -> "Sequences": ...
+    def __getitem__(self, name: Any) -> "Column | Sequences":
+        """A column by its name; or some of the sequences, by an array of their numbers, a mask or a slice."""
+        if not isinstance(name, str):
+            key = name[0] if isinstance(name, tuple) else name
+            return self.take(np.arange(len(self))[key])
         if name not in self.columns:
             raise DataError(f"{self.places.names[0]}: there is no column {name!r}; there are {', '.join(self.columns)}")
         return self.columns[name]
@@ -108,20 +125,24 @@ class Sequences:
         for name, part in zip(names, parts, strict=True):
             if part.values.dtype.kind not in "biuf":
                 raise DataError(f"{self.places.names[0]}: column {name!r} is {_kind(part.values)}; numbers are needed")
-        values = [self._cast(name, part, dtype) for name, part in zip(names, parts, strict=True)]
-        return Ragged(np.concatenate(values, axis=1), parts[0].offsets)
+        widths = [math.prod(part.values.shape[1:]) for part in parts]
+        values = empty((len(parts[0].values), sum(widths)), np.dtype(dtype))
+        for name, part, end, width in zip(names, parts, np.cumsum(widths), widths, strict=True):
+            for begin in range(0, len(values), _BLOCK):
+                self._cast(name, part, begin, values[begin : begin + _BLOCK, end - width : end])
+        return Ragged(values, parts[0].offsets)
 
-    def _cast(self, name: str, column: Ragged, dtype: type) -> np.ndarray:
-        """The values of a column in another type, (N, ...); raise DataError if it has not one of them."""
+    def _cast(self, name: str, column: Ragged, begin: int, values: np.ndarray) -> None:
+        """Fill (n, ...) with the values of a column from this step on; raise DataError if one is beyond their type."""
+        given = column.values[begin : begin + len(values)].reshape(values.shape)
         with np.errstate(over="ignore"):
-            values = column.values.reshape(len(column.values), -1).astype(dtype)
-        lost = np.isfinite(column.values.reshape(values.shape)) & ~np.isfinite(values)
+            values[:] = given
+        lost = np.isfinite(given) & ~np.isfinite(values)
         if lost.any():
             step = int(lost.any(1).argmax())
-            place = self.place(int(np.searchsorted(column.offsets, step, side="right")) - 1)
-            value = column.values.reshape(values.shape)[step, lost[step].argmax()]
-            raise DataError(f"{place}: column {name!r} has {value!s}, which is beyond {np.dtype(dtype)}; scale it")
-        return values
+            place = self.place(int(np.searchsorted(column.offsets, begin + step, side="right")) - 1)
+            value = given[step, lost[step].argmax()]
+            raise DataError(f"{place}: column {name!r} has {value!s}, which is beyond {values.dtype}; scale it")
 
     @classmethod
     def join(cls, parts: Sequence["Sequences"]) -> "Sequences":

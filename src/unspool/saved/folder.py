@@ -6,6 +6,10 @@ vocabulary.json       what the tokens are, where there are tokens
 metrics.json          how good the network is, beside the baseline
 history.jsonl         the history of the training run
 README.md             a model card for people to read
+
+A folder may have more than the one network that `network` in config.json describes: `parts` there has, by name, the
+configuration of a further network; or an empty object, if the part is arrays that the task itself reads, as a table of
+words. The weights of a part have names that begin with its own and a point, as in `characters.head.bias`.
 """
 
 import hashlib
@@ -157,6 +161,24 @@ def read(
             raise FolderError(f"{path / name}: is damaged, as its SHA-256 is not the one in config.json; save it again")
     weights = contents.pop("model.safetensors")
     return Saved(config, _weights(weights, path / "model.safetensors"), contents, _sha256(weights))
+
+
+def part(saved: Saved, name: str = "") -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The configuration and the weights of one network of a folder, as if it were alone; without a name the main one.
+
+    Raises:
+        FolderError: the folder's parts are not as described above, or it has none of this name.
+    """
+    parts = saved.config.get("parts", {})
+    if not isinstance(parts, dict) or not all(isinstance(one, dict) for one in parts.values()):
+        raise FolderError("config.json must have parts that are objects by name; save the network again")
+    if name and name not in parts:
+        raise FolderError(f"config.json has no part {name!r:.40}; save the network again")
+    config = {k: v for k, v in saved.config.items() if k != "parts"}
+    if not name:
+        return config, {k: w for k, w in saved.weights.items() if k.partition(".")[0] not in parts}
+    weights = {k[len(name) + 1 :]: w for k, w in saved.weights.items() if k.startswith(f"{name}.")}
+    return config | {"network": parts[name]}, weights
 
 
 @contextmanager

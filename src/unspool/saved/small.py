@@ -7,6 +7,7 @@ Biases, embeddings, peepholes and scales stay float32. All arithmetic is in floa
 matrices: there each vector is rounded to 16 bits, and the products are summed in 32-bit integers.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ def pack(path: str | Path, out: str | Path, weights: str, *, force: bool = False
     path = Path(path)
     saved = folder.read(path, optional=_FILES)
     parse(saved.config.get("network"))
+    for network in filter(None, saved.config.get("parts", {}).values()):
+        parse(network)
     if is_packed(saved.weights):
         raise FolderError(f"{path}: has small weights already; pack the network that it was made from")
     if wrong := sorted(name for name, w in saved.weights.items() if w.dtype != np.float32):
@@ -85,7 +88,8 @@ def is_packed(weights: Mapping[str, np.ndarray]) -> bool:
 
 def is_matrix(name: str, w: np.ndarray) -> bool:
     """Whether a weight is the matrix of a product, and not an embedding or peepholes."""
-    return w.ndim >= 2 and name.startswith(("recurrent.", "head.")) and "peephole" not in name
+    inner = re.fullmatch(r"([^.]+\.)?(recurrent|head)\..*", name)
+    return w.ndim >= 2 and inner is not None and "peephole" not in name
 
 
 def to_bf16(w: np.ndarray) -> np.ndarray:

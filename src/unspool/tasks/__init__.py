@@ -11,7 +11,7 @@ class Task(NamedTuple):
     folder: the folder in `unspool.tasks`, which is also the task's name in a saved folder.
     estimator: the class in the folder's `estimator`.
     options: the class of its options, in `tasks.options`.
-    data: the class that reads a file, in the folder's `saved`.
+    data: the class that reads a file, in `tasks.files`, or of texts in the folder's `saved`.
     sentence: the description of the task on the command line.
     """
 
@@ -27,7 +27,8 @@ class Task(NamedTuple):
 
     def part(self, name: str) -> Any:
         """One of the classes that `estimator`, `options` and `data` name."""
-        modules = {"estimator": f".{self.folder}.estimator", "options": ".options", "data": f".{self.folder}.saved"}
+        data = f".{self.folder}.saved" if self.data == "TextFile" else ".files"
+        modules = {"estimator": f".{self.folder}.estimator", "options": ".options", "data": data}
         return getattr(import_module(modules[name], __name__), getattr(self, name))
 
 
@@ -39,5 +40,26 @@ TASKS = {
         "LanguageModelOptions",
         "TextFile",
         "Train a language model on a text, beside a 5-gram.",
+    ),
+    "labels": Task(
+        "classifier",
+        "Classifier",
+        "ClassifierOptions",
+        "LabelsFile",
+        "Train a classifier of sequences, beside simple baselines.",
+    ),
+    "numbers": Task(
+        "regressor",
+        "Regressor",
+        "RegressorOptions",
+        "NumbersFile",
+        "Train a network that tells a number of a sequence, or of each step.",
+    ),
+    "tags": Task(
+        "tagger",
+        "Tagger",
+        "TaggerOptions",
+        "TagsFile",
+        "Train a tagger, which tells the tag of each word or step.",
     ),
 }

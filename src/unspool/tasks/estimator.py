@@ -5,7 +5,7 @@ A task defines its data, its loss, its metric and its baseline; the rest is here
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -50,6 +50,7 @@ class Work(NamedTuple):
     source: what identifies the data, by name; `sha256` of it.
     data: whatever the task needs for `_finish`, when the network is trained.
     constants: what the network has besides trained weights, by name, as the mean and the std of its inputs.
+    epochs: where the option leaves them to the data.
     """
 
     network: dict[str, Any]
@@ -59,6 +60,7 @@ class Work(NamedTuple):
     source: dict[str, Any]
     data: Any
     constants: Mapping[str, np.ndarray] = MappingProxyType({})
+    epochs: int | None = None
 
 
 class Estimator(Options, BaseEstimator):
@@ -107,21 +109,21 @@ class Estimator(Options, BaseEstimator):
         work = self._work(X, y, validation)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.random_state)
-            self.network_ = Network(work.network)
-            for name, value in work.constants.items():
-                self.network_.get_buffer(name).copy_(torch.from_numpy(value))
+            self.network_ = self._build(work)
+            if self.epochs is None:
+                plan = replace(plan, epochs=work.epochs)
             try:
                 outcome = fit(
                     self.network_,
                     work.loss,
                     work.batches,
-                    lambda: mean_loss(self.network_, work.loss, work.validation),
+                    lambda: self._validate(work),
                     plan,
                     watch=watch,
                     record=partial(self._record, work),
                     run=None if run is None else Path(run),
                     resume=resume,
-                    identity={"task": self.task, **flat(self), **work.source},
+                    identity={"task": self.task, **self._parameters(), **work.source},
                     **options,
                 )
             except DivergedError as error:
@@ -133,9 +135,13 @@ class Estimator(Options, BaseEstimator):
         self._conclude(work, outcome)
         return self
 
-    def save(self, path: str | Path, *, force: bool = False) -> None:
+    def save(self, path: str | Path, *, force: bool = False, data: Mapping[str, Any] | None = None) -> None:
         """Save into a folder that does not exist; or, with `force`, replace the network in one that does.
 
+        Args:
+            path: the folder.
+            force: whether to replace what is there.
+            data: what the command line is to know of the file that the network was trained on.
         Raises:
             FolderError: the folder cannot be written. What was there is still there.
         """
@@ -143,9 +149,10 @@ class Estimator(Options, BaseEstimator):
         preprocessing, files = self._files()
         config = {
             "task": self.task,
-            "parameters": flat(self),
+            "parameters": self._parameters(),
             "preprocessing": preprocessing,
-            "network": self.network_.config,
+            **self._networks(),
+            **({} if data is None else {"data": data}),
         }
         weights = {name: value.numpy() for name, value in self.network_.state_dict().items()}
         files |= {
@@ -169,7 +176,7 @@ class Estimator(Options, BaseEstimator):
             model._plan(None)
             model.history_ = [json.loads(line) for line in found.files["history.jsonl"].splitlines()]
             model.metrics_ = metrics
-            model.network_ = restore(found.config["network"], found.weights)
+            model.network_ = model._rebuild(found)
             model._restore(found)
         return model
 
@@ -181,7 +188,7 @@ class Estimator(Options, BaseEstimator):
         """The plan for the training loop; raise UnspoolError unless all options can be used."""
         check_all(self)
         of_plan = {f.name for f in options_of(Plan)}
-        given = {name: value for name, value in flat(self).items() if name in of_plan}
+        given = {name: value for name, value in flat(self).items() if name in of_plan and value is not None}
         return Plan(**given, minutes=minutes)
 
     def _conclude(self, work: Work, outcome: Outcome) -> None:
@@ -192,6 +199,29 @@ class Estimator(Options, BaseEstimator):
         training = {"epochs": last["epoch"], "steps": last["step"], "seconds": last["seconds"]}
         self.metrics_ = self._finish(work)
         self.metrics_["training"] = self.metrics_.get("training", {}) | training | {"stopped": outcome.stopped}
+
+    def _parameters(self) -> dict[str, Any]:
+        """All options by name, in what JSON can have."""
+        return flat(self)
+
+    def _build(self, work: Work) -> Network:
+        """The network to train."""
+        network = Network(work.network)
+        for name, value in work.constants.items():
+            network.get_buffer(name).copy_(torch.from_numpy(value))
+        return network
+
+    def _rebuild(self, found: folder.Saved) -> Network:
+        """The network in a folder."""
+        return restore(found.config["network"], found.weights)
+
+    def _networks(self) -> dict[str, Any]:
+        """What config.json says of the network, and of its parts if it has any."""
+        return {"network": self.network_.config}
+
+    def _validate(self, work: Work) -> float:
+        """The figure of the validation part that is to be minimised."""
+        return mean_loss(self.network_, work.loss, work.validation)
 
     def _record(self, work: Work, progress: Progress) -> Progress:
         """The progress in the task's own units."""

@@ -4,6 +4,7 @@ Constructors, their documentation, the checks of their arguments, and the flags 
 fields of these classes, which need neither PyTorch nor scikit-learn, so that `--help` is quick.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -27,7 +28,9 @@ class TrainingOptions:
 
     optimiser: str = like(Plan, "optimiser")
     schedule: str = like(Plan, "schedule")
-    batch_size: int = option(32, "the sequences, or parts of a long one, read side by side", "training", least=1)
+    batch_size: int | None = option(
+        None, "the sequences, or parts of a long one, read side by side", "training", least=1
+    )
     clip_norm: float = like(Plan, "clip_norm", 1.0)
     clip_value: float = like(Plan, "clip_value")
     patience: int | None = like(Plan, "patience", None)
@@ -43,7 +46,8 @@ class TrainingOptions:
 class Options:
     """The options that all tasks have in common."""
 
-    own_training: ClassVar[TrainingOptions] = TrainingOptions(patience=5)  # the values for what is None in `training`
+    # The values for what is None in `training`.
+    own_training: ClassVar[TrainingOptions] = TrainingOptions(batch_size=32, patience=5)
 
     cell: str = option("lstm", "the recurrent cell", "network", choices=RECURRENT)
     hidden_size: int = option(64, "H, the units of each recurrent layer", "network", least=1)
@@ -55,7 +59,7 @@ class Options:
         least=0,
         below=1,
     )
-    epochs: int = like(Plan, "epochs", 30)
+    epochs: int | None = like(Plan, "epochs", 30)
     learning_rate: float = like(Plan, "learning_rate", 1e-3)
     random_state: int = option(0, "the seed of the weights and of dropout", "training", least=0)
     training: TrainingOptions | None = None
@@ -65,7 +69,7 @@ class Options:
 class LanguageModelOptions(Options):
     """The options of `LanguageModel`."""
 
-    own_training: ClassVar[TrainingOptions] = TrainingOptions(tbptt=64, patience=0)
+    own_training: ClassVar[TrainingOptions] = TrainingOptions(batch_size=32, tbptt=64, patience=0)
 
     level: str = option(
         "char", "what a token is; a piece is a part of a word, such as occur most often", "data", choices=LEVELS
@@ -81,7 +85,7 @@ class LanguageModelOptions(Options):
     )
     cell: str = like(Options, "cell", "gru")
     hidden_size: int = like(Options, "hidden_size", 256)
-    epochs: int = like(Options, "epochs", 10)
+    epochs: int | None = like(Options, "epochs", 10)
     learning_rate: float = like(Options, "learning_rate", 4e-3)
 
 
@@ -89,13 +93,17 @@ class LanguageModelOptions(Options):
 class SequenceOptions(Options):
     """The options of the tasks whose target is one for each sequence."""
 
-    own_training: ClassVar[TrainingOptions] = TrainingOptions(batch_size=8, patience=0)
+    own_training: ClassVar[TrainingOptions] = TrainingOptions(patience=0)
 
     level: str | None = option(None, "what a token of a text is; without it a character", "data", choices=LEVELS)
     embedding_size: int = option(
         64, "the features of a token; 0: no embedding, the tokens go 1-of-k into the first layer", "network", least=0
     )
-    bidirectional: bool = option(True, "read each sequence from its end, too, so that it cannot be streamed", "network")
+    bidirectional: bool | None = option(
+        None,
+        "read each sequence from its end, too, so that it cannot be streamed; without it every recurrent cell does",
+        "network",
+    )
     pooling: str = option(
         "last",
         "what is read off the states: the last, of each direction the one that has read the whole sequence; or the "
@@ -103,8 +111,26 @@ class SequenceOptions(Options):
         "network",
         choices=("last", "mean"),
     )
-    cell: str = like(Options, "cell", "gru")
-    epochs: int = like(Options, "epochs", 100)
+    cell: str = option(
+        "gru",
+        "the recurrent cell; or tdnn, whose only memory is a window; or mlp, whose first layer alone has one",
+        "network",
+        choices=(*RECURRENT, "tdnn", "mlp"),
+    )
+    window: int | None = option(
+        None,
+        "the steps that each layer of a tdnn sees, or the first of an mlp; without it 3, and of an mlp all steps of "
+        "the sequences, or of unequal ones the steps of the longest, 100 at most",
+        "network",
+        least=1,
+    )
+    epochs: int | None = option(
+        None,
+        "how often the training data is read, unless minutes are given; without it 100 times for up to 1,000 "
+        "sequences, and for n more 100 √(1000/n), 5 at least",
+        "training",
+        least=1,
+    )
     learning_rate: float = like(Options, "learning_rate", 4e-3)
 
 
@@ -113,6 +139,13 @@ class ClassifierOptions(SequenceOptions):
     """The options of `Classifier`."""
 
     dropout: float = like(Options, "dropout", 0.3)
+    class_weight: str | Mapping[Any, float] | None = option(
+        None,
+        "the factors of the losses of classes: balanced, so that all classes count alike however rare they are; in "
+        "Python also a number by class",
+        "training",
+        choices=("balanced",),
+    )
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -126,6 +159,51 @@ class RegressorOptions(SequenceOptions):
         "training",
         choices=("squared", "absolute"),
     )
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class TaggerOptions(Options):
+    """The options of `Tagger`."""
+
+    own_training: ClassVar[TrainingOptions] = TrainingOptions(batch_size=32, patience=0)
+
+    output: str = option(
+        "crf",
+        "what makes tags of the network's sums: a conditional random field, in which they depend on each other, or a "
+        "softmax of each step",
+        "network",
+        choices=("crf", "softmax"),
+    )
+    characters: bool = option(True, "read the characters of each word, too", "network")
+    embedding_size: int = option(100, "the features that are learnt of each word; 0: none", "network", least=0)
+    vectors: str | Mapping[str, Any] | None = option(
+        None, "a file with a word and its numbers in each line, as those of GloVe and word2vec; or the mapping", "data"
+    )
+    bidirectional: bool = option(True, "read each sequence from its end, too, so that it cannot be streamed", "network")
+    feedback: bool = option(
+        False, "let each tag enter the next step; for output='softmax' and bidirectional=False", "network"
+    )
+    hidden_size: int = like(Options, "hidden_size", 128)
+    dropout: float = like(Options, "dropout", 0.5)
+    epochs: int | None = like(Options, "epochs", 20)
+    learning_rate: float = like(Options, "learning_rate", 3e-3)
+
+
+def by_number(n: int) -> tuple[int, int]:
+    """The batch size and the epochs for n sequences, where none are given: some thousand steps for any n.
+
+    The batch size is the power of two next to n/100, from 8 to 128.
+    """
+    size = 2 ** min(max(round(math.log2(n / 100)), 3), 7)
+    return size, max(5, round(100 * min(1, math.sqrt(1000 / n))))
+
+
+def directions(options: SequenceOptions) -> bool:
+    """Whether the network is bidirectional."""
+    recurrent = options.cell in RECURRENT
+    if options.bidirectional and not recurrent:
+        raise UnspoolError(f"bidirectional must be False for a {options.cell}, which has no direction; got True")
+    return recurrent if options.bidirectional is None else bool(options.bidirectional)
 
 
 def check_all(options: Options) -> None:

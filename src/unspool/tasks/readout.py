@@ -4,11 +4,12 @@
     last    out = s[T-1];  of two directions the head gives a and b, and  out = a[T-1] + b[0]
     mean    out = (s[0] + … + s[T-1]) / T
 
-The head is linear, so reading its sums at the ends is the same as giving it the states at the ends. Each sequence is
-run by itself, so that what comes out does not depend on the others.
+The head is linear, so reading its sums at the ends is the same as giving it the states at the ends. Many sequences
+share each pass over the weights (`Stream.predict`), and each has the bits that it has alone.
 """
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,6 +39,11 @@ class Readout(NamedTuple):
     def both_ends(self) -> bool:
         """Whether the head gives two parts, one for each end."""
         return self.bidirectional and self.pooling == "last"
+
+    @property
+    def last_alone(self) -> bool:
+        """Whether the last step is all that is read."""
+        return self.pooling == "last" and not self.bidirectional
 
     def width(self, outputs: int) -> int:
         """The sums that the head gives for so many outputs."""
@@ -152,7 +158,7 @@ class SequenceModel:
 
     def results(self, inputs: Ragged) -> np.ndarray:
         """The result of each sequence that the network is to read, float64 (n, O)."""
-        return np.stack([self.result(self.readout.sums(s)) for s in _runs(self.network, inputs)])
+        return np.stack([self.result(row) for row in self._read(self.network, inputs, self.readout.sums)])
 
     def transform(self, X: Any) -> np.ndarray:
         """What the head reads of each sequence, float64 (n, F): its state at the end, or the mean of its states.
@@ -160,11 +166,20 @@ class SequenceModel:
         F is 2·H if the network is bidirectional: the state of the one direction at the end, and of the other at the
         beginning.
         """
-        return np.stack([self.readout.states(y) for y in _runs(_headless(self.network), self.inputs(X))])
+        return np.stack(list(self._read(_headless(self.network), self.inputs(X), self.readout.states)))
 
     def stream(self) -> "SequenceStream":
         """A sequence that comes step by step."""
         return SequenceStream(self)
+
+    def _read(self, network: Loaded, inputs: Ragged, read: Callable[[np.ndarray], np.ndarray]) -> Iterator[np.ndarray]:
+        """What is read off the outputs of a network over each sequence, which are the last alone where these do."""
+        values = inputs.values if inputs.values.dtype.kind == "f" else inputs.values.astype(np.int64)
+        last = self.readout.last_alone
+        for out in Stream(network).predict(Ragged(values, inputs.offsets), last, threads()):
+            if not np.isfinite(out).all():
+                raise UnspoolError(_DAMAGED)
+            yield read(out[None] if last else out)
 
     def result(self, outputs: np.ndarray) -> np.ndarray:
         """What the task makes of the outputs of a sequence, float64 (O,)."""
@@ -205,16 +220,10 @@ class SequenceStream:
         self.total, self.steps = np.zeros(self.model.network.architecture.outputs), 0
 
 
-def _runs(network: Loaded, inputs: Ragged) -> Iterator[np.ndarray]:
-    """The outputs of a network over each sequence, (T, O)."""
-    stream = Stream(network)
-    values = inputs.values if inputs.values.dtype.kind == "f" else inputs.values.astype(np.int64)
-    for begin, end in zip(inputs.offsets[:-1], inputs.offsets[1:], strict=True):
-        stream.reset()
-        out = stream.run(values[begin:end])
-        if not np.isfinite(out).all():
-            raise UnspoolError(_DAMAGED)
-        yield out
+def threads() -> int:
+    """The threads that share predictions: as many as OMP_NUM_THREADS says, or else as there are cores."""
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    return min(int(said), 1024) if said.isdecimal() and int(said) else os.cpu_count() or 1
 
 
 def _headless(network: Loaded) -> Loaded:

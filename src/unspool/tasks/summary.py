@@ -31,6 +31,13 @@ def summaries(inputs: Ragged, tokens: int) -> Any:
     return np.hstack([mean, np.sqrt(square), least, most, x[begins], x[begins + lengths - 1], lengths[:, None]])
 
 
+def evenly(n: int, most: int) -> tuple[np.ndarray, str]:
+    """At most so many of n sequences, from first to last at equal distances, and how a baseline's name says so."""
+    if n <= most:
+        return np.arange(n), ""
+    return np.arange(most) * n // most, f", of {most:,} sequences"
+
+
 def scaled(model: Any, tokens: int) -> Any:
     """A model of scikit-learn, which sees numbers standardised and tokens as they are counted."""
     from sklearn.pipeline import make_pipeline

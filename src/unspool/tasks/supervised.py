@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from ..arguments import number
+from ..cells import RECURRENT
 from ..data.batches import NO_TARGET, Batches, Bucketed, Overlapping, Rows
 from ..data.given import Given, as_sequences, is_table
 from ..data.ragged import Ragged
@@ -21,8 +22,10 @@ from ..saved import folder
 from ..stream import Loaded
 from . import readout
 from .estimator import Estimator, Work
-from .options import SequenceOptions, k1_k2, training_of
+from .options import SequenceOptions, by_number, directions, k1_k2, training_of
 from .readout import Encoder, Readout, SequenceModel, SequenceStream
+
+_WINDOW = 100  # the most steps that an mlp sees of sequences of unequal lengths, unless its window is given
 
 
 class Part(NamedTuple):
@@ -70,7 +73,7 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
 
     @property
     def _readout(self) -> Readout:
-        return Readout(self.pooling, self.bidirectional)
+        return Readout(self.pooling, directions(self))
 
     def _given(self, X: Any, *, fit: bool = False) -> Given:
         """The sequences of X. A table is checked as scikit-learn checks it; in `fit` its names and width are kept."""
@@ -85,6 +88,11 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
 
     def _work(self, X: Any, y: Any, validation: Any) -> Work:
         given = self._given(X, fit=True)
+        if given.coarse is not None:
+            raise DataError(
+                f"X must have numbers whose differences float32 can tell; got less than a millionth of their size in "
+                f"feature {given.coarse}: subtract an offset"
+            )
         targets = self._checked(y, len(given))
         if isinstance(validation, tuple | list) and len(validation) == 2:
             other = as_sequences(validation[0], given.names)
@@ -99,19 +107,22 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
         self._keep_names()
         outputs = self._learn(*(y for _, y in parts))
         train, valid = (Part(self.encoder_.encode(self.encoder_.given(x)), self._coded(y)) for x, y in parts)
-        marked = Bucketed(valid.inputs, _at_ends(valid), training_of(self)["batch_size"], shuffle=False)
+        size, epochs = by_number(len(train.inputs))
+        size = training_of(self)["batch_size"] or size
+        marked = Bucketed(valid.inputs, _at_ends(valid), size, shuffle=False)
         return Work(
-            network=self._network(outputs),
+            network=self._network(outputs, train.inputs.lengths),
             loss=SequenceLoss(self._readout, self._error),
-            batches=self._batches(train),
+            batches=self._batches(train, size),
             validation=list(marked),
             source=source,
             data=(train, valid, parts[0][0].describe()),
+            epochs=epochs,
             constants={} if self.encoder_.vocabulary else _scale(train.inputs.values),
         )
 
-    def _network(self, outputs: int) -> dict[str, Any]:
-        encoder, names = self.encoder_, ("cell", "hidden_size", "num_layers", "dropout", "bidirectional")
+    def _network(self, outputs: int, lengths: np.ndarray) -> dict[str, Any]:
+        encoder = self.encoder_
         front = {"kind": "dense", "size": encoder.features}
         if encoder.vocabulary is not None:
             tokens = len(encoder.vocabulary)
@@ -119,19 +130,34 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
             front = front if self.embedding_size else {"kind": "one-hot", "size": tokens}
         return {
             "front": front,
-            "recurrent": {name: getattr(self, name) for name in names},
+            "recurrent": self._layers(lengths),
             "head": {"kind": "linear", "size": self._readout.width(outputs)},
         }
 
-    def _batches(self, train: Part) -> Batches:
-        options = training_of(self)
-        targets = _at_ends(train)
-        if options["tbptt"] is None:
-            return Bucketed(train.inputs, targets, options["batch_size"], seed=self.random_state)
-        if self.bidirectional or self.pooling != "last":
-            raise UnspoolError("tbptt needs bidirectional=False and pooling='last', as all else needs whole sequences")
-        k1, k2 = k1_k2(options["tbptt"])
-        rows = Rows(train.inputs, targets, options["batch_size"], k1, seed=self.random_state)
+    def _layers(self, lengths: np.ndarray) -> dict[str, Any]:
+        """The configuration of the recurrent layers, or of those with a window, for sequences of these lengths."""
+        layers = {name: getattr(self, name) for name in ("hidden_size", "num_layers", "dropout")}
+        if self.cell == "tdnn":
+            return layers | {"cell": "tdnn", "window": self.window or 3}
+        if self.cell == "mlp":
+            most = int(lengths.max())
+            window = self.window or (most if (lengths == most).all() else min(most, _WINDOW))
+            return layers | {"cell": "tdnn", "window": [window] + [1] * (self.num_layers - 1)}
+        if self.window is not None:
+            raise UnspoolError(f"window is for a tdnn or an mlp; leave it out for cell={self.cell!r}")
+        return layers | {"cell": self.cell, "bidirectional": self._readout.bidirectional}
+
+    def _batches(self, train: Part, size: int) -> Batches:
+        tbptt, targets = training_of(self)["tbptt"], _at_ends(train)
+        if tbptt is None:
+            return Bucketed(train.inputs, targets, size, seed=self.random_state)
+        if not self._readout.last_alone or self.cell not in RECURRENT:
+            raise UnspoolError(
+                "tbptt needs a recurrent cell, bidirectional=False and pooling='last', as all else needs whole "
+                "sequences"
+            )
+        k1, k2 = k1_k2(tbptt)
+        rows = Rows(train.inputs, targets, size, k1, seed=self.random_state)
         return rows if k1 == k2 else Overlapping(rows, k1, k2)
 
     def _finish(self, work: Work) -> dict[str, Any]:

@@ -1,11 +1,14 @@
 """Columns that grow block by block, in little more memory than their values take."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
+from ..opening import Room, is_large
 from ..ragged import Ragged, ends
 
+_BLOCK = 2**20  # values that are converted at a time
 _CELLS = 2**14  # collected before they become an array
 _KNOWN = 2**16  # texts that are remembered
 _NEW = 0.9  # the part of them that are new where it does not pay to remember
@@ -36,7 +39,8 @@ class Shared:
 class Growing:
     """Values of one type, collected from many lists or arrays.
 
-    The array has room for more, and is moved by the system where it is large, so that there are never two of it.
+    The array has room for more, and is moved by the system where it is large, so that there are never two of it. Where
+    it takes much of the machine's memory it goes on in a file.
     """
 
     def __init__(self) -> None:
@@ -44,6 +48,7 @@ class Growing:
         self.shared = Shared()
         self._cells: list = []
         self._values = np.empty(0)
+        self._room: Room | None = None
 
     def add(self, values: Sequence | np.ndarray) -> None:
         """Add an array, or a list of numbers, truth values, lists of numbers, or texts; always of the same kind."""
@@ -65,6 +70,7 @@ class Growing:
         self._flush()
         self._resize(self.size)
         values, self._values, self.size, self.shared = self._values, np.empty(0), 0, Shared()
+        self._room = None
         return values
 
     def ragged(self, lengths: Sequence[int] | np.ndarray) -> Ragged:
@@ -81,14 +87,32 @@ class Growing:
             self._values = np.empty((0, *values.shape[1:]), values.dtype)
         kind = np.promote_types(self._values.dtype, values.dtype)
         if kind != self._values.dtype:
-            self._values = self._values[: self.size].astype(kind)
+            self._convert(kind)
         begin, self.size = self.size, self.size + len(values)
         if self.size > len(self._values):
             self._resize(max(self.size, len(self._values) * 9 // 8))
         self._values[begin : self.size] = values
 
+    def _convert(self, kind: np.dtype) -> None:
+        """Give the values another type."""
+        if self._room is None:
+            self._values = self._values[: self.size].astype(kind)
+            return
+        old, self._room = self._values, Room(self._values.shape[1:], kind)
+        self._values = self._room.resized(len(old))
+        for begin in range(0, self.size, _BLOCK):
+            self._values[begin : begin + _BLOCK] = old[begin : begin + _BLOCK]
+
     def _resize(self, size: int) -> None:
-        self._values.resize((size, *self._values.shape[1:]), refcheck=False)
+        shape, dtype = self._values.shape[1:], self._values.dtype
+        if self._room is None and not dtype.hasobject and is_large(size * dtype.itemsize * math.prod(shape)):
+            self._room, old = Room(shape, dtype), self._values
+            self._values = self._room.resized(size)
+            self._values[: len(old)] = old[:size]
+        elif self._room is not None:
+            self._values = self._room.resized(size)
+        else:
+            self._values.resize((size, *shape), refcheck=False)
 
 
 def numbered(lines: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from itertools import islice
 import numpy as np
 
 from ...errors import DataError, printable, shown
+from ..opening import empty
 from ..ragged import Ragged, ends
 from ..sequences import Column, Places, Sequences
 from .fields import check_time_format
@@ -86,12 +87,14 @@ def gather(
         numbers = {name: i for i, name in enumerate(dict.fromkeys(cells))}
         keys.append(np.fromiter(map(numbers.__getitem__, cells), np.int32, len(lines)))
     offsets = ends(np.bincount(keys[-1]) if shape.sequence is not None else np.array([len(lines)]))
-    order = np.lexsort(keys) if keys else slice(None)
+    order = np.lexsort(keys) if keys and not _in_order(keys) else slice(None)
     lines = lines[order]
     once = [*shape.per_sequence, *([shape.sequence] if shape.sequence is not None else [])]
     gathered: dict[str, Column] = {}
     for name in list(columns):
-        cells = columns.pop(name)[order]
+        cells = columns.pop(name)
+        if not isinstance(order, slice):
+            cells = np.take(cells, order, 0, empty(cells.shape, cells.dtype), mode="clip")
         if name in once:
             gathered[name] = cells[offsets[:-1]]
             _check_same(name, cells, offsets, lines, complaints)
@@ -99,6 +102,14 @@ def gather(
             gathered[name] = Ragged(cells, offsets)
     first = np.minimum.reduceat(lines, offsets[:-1])
     return Sequences(gathered, Places.of(complaints.name, first, complaints.unit), skipped)
+
+
+def _in_order(keys: Sequence[np.ndarray]) -> bool:
+    """Whether rows are sorted by the last key, and where that is equal by the one before."""
+    *others, last = (key[1:] >= key[:-1] for key in keys)
+    if not last.all():
+        return False
+    return not others or bool((others[0] | (keys[-1][1:] > keys[-1][:-1])).all())
 
 
 def _check_same(name: str, cells: np.ndarray, offsets: np.ndarray, lines: np.ndarray, complaints: Complaints) -> None:

@@ -32,6 +32,22 @@ _PACKED_NAMES = (".gz", ".bz2", ".xz", ".zst", ".zip")
 _DAMAGE = (OSError, EOFError, ValueError, RuntimeError, MemoryError, zlib.error, zipfile.BadZipFile)
 
 
+class Excerpt(str):
+    """The name of a file, of which a reader is to read only these lines, as if they were all that it had.
+
+    data: whole lines, not compressed.
+    line: the number that the first of them has in the file.
+    """
+
+    data: bytes
+    line: int
+
+    def __new__(cls, name: str, data: bytes, line: int = 1) -> "Excerpt":
+        made = super().__new__(cls, name)
+        made.data, made.line = data, line
+        return made
+
+
 class Complaints:
     """What is wrong with the rows of a file: at most `skip_bad` bad rows are skipped, and listed in `skipped`.
 
@@ -68,6 +84,9 @@ def blocks(path: str | Path) -> Iterator[bytes]:
     Raises:
         DataError: the file cannot be read, is damaged, or unpacks to much more than its size.
     """
+    if isinstance(path, Excerpt):
+        yield path.data
+        return
     with ordinary(path) as (file, size):
         yield from blocks_of(file, size, path)
 
@@ -101,6 +120,11 @@ def suffix(path: str | Path) -> str:
     return Path(name.stem).suffix if name.suffix in _PACKED_NAMES else name.suffix
 
 
+def first_line(path: str | Path) -> int:
+    """The number of the first line that is to be read."""
+    return path.line if isinstance(path, Excerpt) else 1
+
+
 def blank(line: str) -> bool:
     """Whether a line is empty, or of spaces and tabs only."""
     return not line.strip(" \t")
@@ -114,7 +138,7 @@ def line_blocks(path: str | Path, complaints: Complaints) -> Iterator[list[tuple
     Raises:
         DataError: as `blocks`, or a line is not UTF-8, has a NUL, or is longer than 64 MiB.
     """
-    number = 1
+    number = first_line(path)
     for data, count in _pieces(path, complaints):
         first, number = number, number + count
         try:
@@ -146,7 +170,7 @@ class Lines:
         self.complaints = complaints
         self.opened: deque[tuple[int, bytes]] = deque()
         self._pieces = _pieces(path, complaints)
-        self._data, self._at, self._number, self._count = b"", 0, 1, 0
+        self._data, self._at, self._number, self._count = b"", 0, first_line(path), 0
         self._error: DataError | None = None
 
     def take(self, n: int) -> tuple[int, bytes]:
@@ -253,7 +277,7 @@ def _errors(module: str) -> tuple[type[Exception], ...]:
 
 def _pieces(path: str | Path, complaints: Complaints) -> Iterator[tuple[bytes, int]]:
     """Some lines at a time, and how many; each has a newline, which the last one may lack in the file."""
-    number, begun, size = 1, [], 0
+    number, begun, size = first_line(path), [], 0
     for block in blocks(path):
         cut = block.rfind(b"\n") + 1
         if cut:

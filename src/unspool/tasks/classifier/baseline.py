@@ -1,33 +1,56 @@
-"""The baselines of classifiers: the commonest class, and logistic regression without the order of the steps."""
+"""The baselines of classifiers: the commonest class, the nearest neighbour, and logistic regression without order."""
 
 import warnings
 
 import numpy as np
 
 from ...data.ragged import Ragged
-from ..summary import scaled, summaries
+from ..summary import evenly, scaled, summaries
+
+# The most sequences that a baseline is trained on, and the most classes that logistic regression is tried for.
+NEIGHBOURS, ROWS, CLASSES = 2_000, 20_000, 1_000
 
 
 def accuracies(
     inputs: Ragged, codes: np.ndarray, held_out: Ragged, wanted: np.ndarray, tokens: int
 ) -> dict[str, float]:
-    """The accuracy of each baseline on the sequences held out, by name.
+    """The accuracy of each baseline on the sequences held out, by name, which says where it was trained on a part.
 
     Args:
         inputs, codes: the sequences to train on, as a network reads them, and the number of the class of each.
         held_out, wanted: the same of those held out.
         tokens: the size of the vocabulary; 0 for numbers.
     """
-    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
+    from sklearn.neighbors import NearestNeighbors
+    from sklearn.preprocessing import StandardScaler
 
-    commonest = np.bincount(codes).argmax()
-    logistic = scaled(LogisticRegression(max_iter=1000), tokens)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        predicted = logistic.fit(summaries(inputs, tokens), codes).predict(summaries(held_out, tokens))
-    name = f"logistic regression on {'counts of tokens' if tokens else 'means, deviations and the like'}"
-    return {
-        "commonest class": float((wanted == commonest).mean()),
-        name: float((predicted == wanted).mean()),
-    }
+    lengths = np.concatenate([inputs.lengths, held_out.lengths])
+    equal = not tokens and (lengths == lengths[0]).all()
+    what = "counts of tokens" if tokens else "means, deviations and the like"
+    whole = "all values" if equal else what
+
+    found = {"commonest class": float((wanted == np.bincount(codes).argmax()).mean())}
+    rows, part = evenly(len(inputs), NEIGHBOURS)
+    x, other = (_flat(s) if equal else summaries(s, tokens) for s in (inputs.take(rows), held_out))
+    if not tokens:
+        scale = StandardScaler().fit(x)
+        x, other = scale.transform(x), scale.transform(other)
+    nearest = NearestNeighbors(n_neighbors=1).fit(x).kneighbors(other, return_distance=False)[:, 0]
+    found[f"1-nearest neighbour by {whole}{part}"] = float((codes[rows][nearest] == wanted).mean())
+    rows, part = evenly(len(inputs), ROWS)
+    if 2 <= len(np.unique(codes[rows])) <= CLASSES:
+        from sklearn.exceptions import ConvergenceWarning
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            logistic = scaled(LogisticRegression(max_iter=1000), tokens)
+            logistic.fit(summaries(inputs.take(rows), tokens), codes[rows])
+        predicted = logistic.predict(summaries(held_out, tokens))
+        found[f"logistic regression on {what}{part}"] = float((predicted == wanted).mean())
+    return found
+
+
+def _flat(inputs: Ragged) -> np.ndarray:
+    """Sequences of one length as rows."""
+    return inputs.values.reshape(len(inputs), -1)

@@ -4,7 +4,7 @@ import codecs
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
@@ -21,6 +21,7 @@ from ...options import documented, option
 from ...saved import folder
 from ...stream import Loaded, Stream, Streams
 from .. import sampling
+from ..files import Training
 
 if TYPE_CHECKING:  # these take longer to import than a page of text takes to write
     from ...data.batches import Batch, Chunks
@@ -57,9 +58,13 @@ class TextFile:
         """The name of the file, which is also valid in another working directory."""
         return file if file in (STDIN, STDLIB) else str(Path(file).absolute())
 
-    def training_data(self, options: Any) -> tuple[list[str] | list[bytes], None]:
-        """X and y for a task with these options."""
-        return self.read(options.level), None
+    def training_data(self, options: Any, validation: float | str) -> Training:
+        """What a task with these options is trained on; `validation`: the part to hold out, or another text."""
+        held_out: Any = validation
+        if isinstance(validation, str):
+            other = replace(self, file=validation).read(options.level)
+            held_out = other[0][:0].join(other)  # pyright: ignore[reportArgumentType, reportCallIssue]
+        return Training(self.read(options.level), None, held_out)
 
     def read(self, level: str) -> list[str] | list[bytes]:
         """The texts of the file; what was skipped is reported on standard error."""

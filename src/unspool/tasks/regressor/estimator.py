@@ -43,7 +43,8 @@ class Regressor(RegressorMixin, RegressorOptions, SequenceEstimator):
 
     Args:
         {options}
-        training: a `Training` with all other options; None: its defaults, but batch_size=8 and patience=0.
+        training: a `Training` with all other options; None: its defaults, but patience=0, and a batch size
+            of n/100 for n sequences, from 8 to 128.
 
     After `fit` it has `network_`, `encoder_`, `metrics_` (the contents of metrics.json) and `history_` (a list of
     dictionaries, the lines of history.jsonl).

@@ -1,0 +1,1 @@
+"""Taggers: they tell the tag of each step of a sequence."""
