@@ -34,6 +34,21 @@ class Scale(torch.nn.Module):
         return (x - self.mean) / self.std
 
 
+class Dropout(torch.nn.Dropout):
+    """As `torch.nn.Dropout`, but a few times as fast on a CPU, where 64 random bits decide on four elements.
+
+    y = x ∘ m / (1 - p);  m is 0 with probability p, a multiple of 2⁻¹⁶, else 1
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        x, zeros = input, min(round(self.p * 2**16), 2**16 - 1)
+        if not self.training or not zeros or not x.is_cpu or torch.compiler.is_compiling():
+            return super().forward(x)
+        bits = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+        m = (bits.view(torch.int16)[: x.numel()] >= zeros - 2**15).view(x.shape)
+        return x * (m.to(x.dtype) * (2**16 / (2**16 - zeros)))
+
+
 def _location_and_scale(s: Tensor) -> Tensor:
     location, scale = s.chunk(2, -1)
     return torch.cat([location, _positive(scale)], -1)
@@ -84,7 +99,7 @@ class Network(torch.nn.Module):
         layer = look_up("cell", arch.cell, CELLS)
         self.recurrent = layer(arch.inputs, arch.hidden_size, num_layers=arch.num_layers, **options)
         self._takes_tokens = arch.cell in RECURRENT
-        self.dropout = torch.nn.Dropout(arch.dropout)
+        self.dropout = Dropout(arch.dropout)
         self.head = torch.nn.Linear(arch.features, arch.outputs)
 
     def forward(
