@@ -19,13 +19,14 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from unspool import Classifier, DataError, DivergedError, FolderError, Training, UnspoolError, data
 from unspool.data.batches import Bucketed
 from unspool.data.ragged import Ragged
-from unspool.network import Network
+from unspool.network import restore
 from unspool.saved.small import pack
 from unspool.tasks.classifier import saved
 from unspool.tasks.classifier.calibration import calibration
 from unspool.tasks.options import apart, flat
 from unspool.tasks.readout import Readout, held_out
-from unspool.tasks.supervised import Part, SequenceLoss, _at_ends
+from unspool.tasks.supervised import LossAtEnds, Part, SequenceNetwork, _at_ends
+from unspool.train.through_time import forward
 
 SMALL = {"hidden_size": 8, "epochs": 15, "learning_rate": 0.03, "dropout": 0.0}
 ONE_WAY = {"bidirectional": False}
@@ -98,11 +99,10 @@ def test_predictions_are_the_same_bits_in_any_batch_and_order(model):
 
 
 def test_predictions_are_those_of_the_trained_network(model):
-    how = Readout(model.pooling, model.network_.architecture.bidirectional)
     for x, p in zip(X[:5], model.predict_proba(X[:5]), strict=True):
         with torch.no_grad():
-            s = model.network_(torch.tensor(x, dtype=torch.float32)[:, None])[0][:, 0]
-        torch.testing.assert_close(torch.tensor(p), torch.tensor(how.sums(s.numpy())).softmax(0), rtol=0, atol=1e-5)
+            out, _ = model.network_(torch.tensor(x, dtype=torch.float32)[:, None])
+        torch.testing.assert_close(torch.tensor(p), out[0].double().softmax(0), rtol=0, atol=1e-5)
 
 
 def test_the_states_at_the_ends_are_what_the_head_reads(model):
@@ -120,24 +120,43 @@ def test_the_states_at_the_ends_are_what_the_head_reads(model):
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
 def test_padding_never_counts(layout):
     """The loss of a padded batch, and its gradients, are the sums of those of each sequence alone."""
+    network, part, error = of_three(layout)
+    totals = []
+    for size in (6, 1):
+        network.zero_grad()
+        batches = list(Bucketed(part.inputs, part.y, size, max_padding=0.9))
+        assert len(batches) == 6 // size
+        for batch in batches:
+            forward(network, error, batch)[0].backward()
+        totals.append([p.grad.clone() for p in network.parameters()])
+    torch.testing.assert_close(*totals)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+def test_the_outputs_are_what_a_readout_reads_off_the_sums(layout):
+    network, part, error = of_three(layout)
+    plain = restore(network.config, {name: p.numpy() for name, p in network.float().state_dict().items()})
+    (batch,) = Bucketed(part.inputs, part.y, 6, max_padding=0.9, shuffle=False)
+    x, lengths = torch.from_numpy(batch.inputs).float(), torch.from_numpy(batch.lengths)
+    with torch.no_grad():
+        s, outputs = plain(x, lengths=lengths)[0], network(x, lengths=lengths)[0]
+    for b, length in enumerate(batch.lengths):
+        np.testing.assert_allclose(network.how.sums(s[:length, b].numpy()), outputs[b], rtol=0, atol=1e-6)
+    if network.how.last_alone:  # then windows of parts of sequences have the same loss
+        (windows,) = Bucketed(part.inputs, _at_ends(part), 6, max_padding=0.9, shuffle=False)
+        values = [forward(*pair)[0] for pair in ((plain, LossAtEnds(error), windows), (network, error, batch))]
+        torch.testing.assert_close(*values)
+
+
+def of_three(layout):
+    """A network in double precision for three classes, six sequences, and the loss."""
     torch.manual_seed(0)
     how = Readout(layout["pooling"], layout["bidirectional"])
     recurrent = {"cell": "gru", "hidden_size": 5, "num_layers": 2, "bidirectional": how.bidirectional}
     head = {"kind": "linear", "size": how.width(3)}
-    network = Network({"front": {"kind": "dense", "size": 2}, "recurrent": recurrent, "head": head}).double()
+    network = SequenceNetwork(how, {"front": {"kind": "dense", "size": 2}, "recurrent": recurrent, "head": head})
     part = Part(Ragged.of([x.astype(np.float64) for x in X[:6]]), np.arange(6) % 3)
-    loss = SequenceLoss(how, lambda s, codes: torch.nn.functional.cross_entropy(s, codes, reduction="sum"))
-    totals = []
-    for size in (6, 1):
-        network.zero_grad()
-        batches = list(Bucketed(part.inputs, _at_ends(part), size, max_padding=0.9))
-        assert len(batches) == 6 // size
-        for batch in batches:
-            lengths = None if batch.lengths is None else torch.from_numpy(batch.lengths)
-            s, _ = network(torch.from_numpy(batch.inputs), lengths=lengths)
-            loss(s, torch.from_numpy(batch.targets)).backward()
-        totals.append([p.grad.clone() for p in network.parameters()])
-    torch.testing.assert_close(*totals)
+    return network.double(), part, lambda s, codes: torch.nn.functional.cross_entropy(s, codes, reduction="sum")
 
 
 def test_a_saved_classifier_is_the_same(model, tmp_path):

@@ -206,14 +206,18 @@ class Estimator(Options, BaseEstimator):
 
     def _build(self, work: Work) -> Network:
         """The network to train."""
-        network = Network(work.network)
+        network = self._made(work.network)
         for name, value in work.constants.items():
             network.get_buffer(name).copy_(torch.from_numpy(value))
         return network
 
+    def _made(self, config: Mapping[str, Any]) -> Network:
+        """The network of a configuration."""
+        return Network(config)
+
     def _rebuild(self, found: folder.Saved) -> Network:
         """The network in a folder."""
-        return restore(found.config["network"], found.weights)
+        return restore(found.config["network"], found.weights, self._made)
 
     def _networks(self) -> dict[str, Any]:
         """What config.json says of the network, and of its parts if it has any."""

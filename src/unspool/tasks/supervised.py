@@ -1,7 +1,7 @@
 """What the estimators with one target for each sequence share, for training; `readout` has the rest."""
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from hashlib import sha256
 from typing import Any, ClassVar, NamedTuple
@@ -14,11 +14,11 @@ from torch import Tensor
 
 from ..arguments import integer, number
 from ..cells import RECURRENT
-from ..data.batches import NO_TARGET, Batches, Bucketed, Overlapping, Rows, Thinned
+from ..data.batches import NO_TARGET, Batches, Bucketed, Overlapping, Rows
 from ..data.given import Given, as_sequences, is_table
 from ..data.ragged import Ragged, ends
 from ..errors import DataError, UnspoolError
-from ..network import Sound
+from ..network import Network, Sound
 from ..saved import folder
 from ..saved.architecture import parse
 from ..stream import Loaded
@@ -27,6 +27,7 @@ from .estimator import Estimator, Work
 from .options import SequenceOptions, by_number, directions, filters_of, k1_k2, training_of
 from .readout import Encoder, Readout, SequenceModel, SequenceStream
 
+_CHECKED = 4  # times as many sequences are validated side by side as are trained on, which keep their gates
 _MEL, _WINDOW_OF_SOUND, _HOP = 40, 0.025, 0.01  # the features of sound, and their window and distance in seconds
 _WINDOW = 100  # the most steps that an mlp sees of sequences of unequal lengths, unless its window is given
 
@@ -113,13 +114,11 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
         size, epochs = by_number(len(train.inputs))
         size = training_of(self)["batch_size"] or size
         network = self._network(outputs, train.inputs.lengths)
-        stride = parse(network).stride
-        marked = Bucketed(valid.inputs, _at_ends(valid), size, shuffle=False)
         return Work(
             network=network,
-            loss=SequenceLoss(self._readout, self._error),
-            batches=self._batches(train, size, stride),
-            validation=list((Thinned(marked, stride) if stride > 1 else marked).epoch(0)),
+            loss=self._error if self._whole else LossAtEnds(self._error),
+            batches=self._batches(train, size, parse(network).stride),
+            validation=list(Bucketed(valid.inputs, self._targets(valid), _CHECKED * size, shuffle=False)),
             source=source,
             data=(train, valid, parts[0][0].describe()),
             epochs=epochs,
@@ -188,18 +187,27 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
             raise UnspoolError(f"window is for a tdnn or an mlp; leave it out for cell={self.cell!r}")
         return layers | {"cell": self.cell, "bidirectional": self._readout.bidirectional}
 
+    @property
+    def _whole(self) -> bool:
+        """Whether sequences are trained on as wholes."""
+        return training_of(self)["tbptt"] is None
+
+    def _made(self, config: Mapping[str, Any]) -> Network:
+        return SequenceNetwork(self._readout, config) if self._whole else Network(config)
+
+    def _targets(self, part: Part) -> Ragged | np.ndarray:
+        return part.y if self._whole else _at_ends(part)
+
     def _batches(self, train: Part, size: int, stride: int) -> Batches:
-        tbptt, targets = training_of(self)["tbptt"], _at_ends(train)
-        if tbptt is None:
-            batches = Bucketed(train.inputs, targets, size, seed=self.random_state)
-            return Thinned(batches, stride) if stride > 1 else batches
+        if self._whole:
+            return Bucketed(train.inputs, train.y, size, seed=self.random_state)
         if not self._readout.last_alone or self.cell not in RECURRENT or stride > 1:
             raise UnspoolError(
                 "tbptt needs a recurrent cell, bidirectional=False, pooling='last' and no stride, as all else needs "
                 "whole sequences"
             )
-        k1, k2 = k1_k2(tbptt)
-        rows = Rows(train.inputs, targets, size, k1, seed=self.random_state)
+        k1, k2 = k1_k2(training_of(self)["tbptt"])
+        rows = Rows(train.inputs, _at_ends(train), size, k1, seed=self.random_state)
         return rows if k1 == k2 else Overlapping(rows, k1, k2)
 
     def _finish(self, work: Work) -> dict[str, Any]:
@@ -246,31 +254,50 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
     def _measure(self, train: Part, valid: Part) -> dict[str, Any]: ...
 
 
-class SequenceLoss:
-    """The sum of the losses of all sequences that end in a batch; a sequence's target stands at its last step.
+class SequenceNetwork(Network):
+    """A network that gives the outputs of whole sequences, (B, O), of which `how` says how they are read.
+
+    The states are read before dropout and the head, so that these have to do with a few of them instead of all.
+    """
+
+    def __init__(self, how: Readout, config: Mapping[str, Any]):
+        super().__init__(config)
+        self.how = how
+
+    def forward(
+        self, x: Tensor, state: Any = None, *, lengths: Tensor | None = None, reset: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
+        """The outputs of each sequence, (B, O), and the last state; the arguments are those of `Network`."""
+        given = {"lengths": lengths, "reset": reset}
+        y, state = self._recur(x, state, {name: value for name, value in given.items() if value is not None})
+        return self._out(y, None if lengths is None else self.architecture.lengths(lengths)), state
+
+    def _out(self, y: Tensor, lengths: Tensor | None) -> Tensor:
+        """The outputs of states y, (T, B, F), which are 0 after the end of a sequence."""
+        T, B, _ = y.shape
+        if self.how.pooling == "mean":
+            total = self.dropout(y).sum(0)
+            return self.head(total / (T if lengths is None else lengths[:, None]))
+        last = y[-1] if lengths is None else y[lengths - 1, torch.arange(B, device=y.device)]
+        if not self.how.both_ends:
+            return self.head(self.dropout(last))
+        a, b = self.head(self.dropout(torch.stack([last, y[0]]))).chunk(2, -1)
+        return a[0] + b[1]
+
+
+class LossAtEnds:
+    """The sum of the losses of all sequences that end in a window; a sequence's target stands at its last step.
 
     Args:
-        how: what is read off the head's sums s, (T, B, width).
         error: the summed loss of outputs, (n, O), and targets, (n,) or (n, O).
     """
 
-    def __init__(self, how: Readout, error: Callable[[Tensor, Tensor], Tensor]):
-        self.how, self.error = how, error
+    def __init__(self, error: Callable[[Tensor, Tensor], Tensor]):
+        self.error = error
 
     def __call__(self, s: Tensor, targets: Tensor) -> Tensor:
         there = ~targets[..., 0].isnan() if targets.is_floating_point() else targets != NO_TARGET
-        t, b = there.nonzero(as_tuple=True)
-        return self.error(self._read(s, t, b), targets[t, b])
-
-    def _read(self, s: Tensor, t: Tensor, b: Tensor) -> Tensor:
-        """The outputs, (n, O), of the sequences in the columns b that end at the steps t."""
-        if self.how.pooling == "mean":
-            within = torch.arange(len(s), device=s.device)[:, None] <= t
-            return (s[:, b] * within[..., None]).sum(0) / (t + 1)[:, None]
-        if not self.how.both_ends:
-            return s[t, b]
-        half = s.shape[-1] // 2
-        return s[t, b, :half] + s[0, b, half:]
+        return self.error(s[there], targets[there])
 
 
 def _at_ends(part: Part) -> Ragged:
