@@ -1,14 +1,17 @@
-"""How fast are whole jobs? `Classifier` beside a plain torch.nn loop and Keras: the same job, in one run.
+"""How fast are whole jobs? `Classifier` and `Tagger` beside plain torch.nn loops and Keras: the same job, in one run.
 
     vowels    speakers told apart by 12 numbers at each of 7 to 29 steps (JapaneseVowels): batches of 8, 60 epochs
-    names     nationalities told apart by the letters of a name, 18 classes: batches of 32, 10 epochs
+    names     nationalities told apart by the letters of a name, 18 classes: batches of 128, 20 epochs
+    tags      parts of speech of UD English ParTUT: batches of 32, 10 epochs
 
-Each has one bidirectional GRU of 64; `jobs_sides.py` has the sides. Each fit, and each prediction of all test
-sequences, is a process of its own, and the sides take turns, with another seed in each turn. A fifth of the training
-sequences is held out for validation. The score to be reached is the lowest of the best ones of all fits, so that every
-fit reaches it. The seconds begin when a first fit of two batches is over, as libraries import parts of themselves then;
-its time is told apart, and so is that of the whole process, in which ours also makes its baselines. Figures are
-medians of the turns.
+The first two have one bidirectional GRU of 64, the third a BiLSTM of 128 with a reader of characters and a conditional
+random field, without Keras; `jobs_sides.py` and `jobs_tags.py` have the sides. The sizes of batches are those that our
+estimators take for so many sequences. Each fit, and each prediction of all test sequences, is a process of its own, and
+the sides take turns, with another seed in each turn. A fifth of the training sequences is held out for validation; of
+ParTUT it is the development part. The score to be reached is the lowest of the best ones of all fits, so that every fit
+reaches it. The seconds begin when a first fit of two batches is over, as libraries import parts of themselves then; its
+time is told apart, and so is that of the whole process, in which ours also makes its baselines. Figures are medians of
+the turns.
 
 Keras and its backends get an environment of their own, and take part if its Python is given:
 
@@ -22,6 +25,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -30,14 +34,16 @@ import numpy as np
 from measure import machine, table
 
 import unspool
+from unspool.data import load_set
 
 HERE = Path(__file__).resolve().parent
 PREDICTS_WITH = {
     "unspool": ["numpy", "safetensors"],
     "torch.nn": ["torch"],
+    "torch.nn-sorted": ["torch"],
     "keras tensorflow": ["keras", "tensorflow-cpu"],
+    "keras torch": ["keras", "torch"],
 }
-PREDICTS_WITH["keras torch"] = ["keras", "torch"]
 # The bytes of distributions and of all that they require.
 CLOSURE = """
 import sys
@@ -80,16 +86,36 @@ def names(data: Path) -> tuple[Sequences, Sequences]:
     return [lines[k] for k in order if k % 5], [lines[k] for k in order if k % 5 == 0]
 
 
+def tags(folder: Path) -> dict[str, Any]:
+    """Write the three parts of UD English ParTUT; return what is known of the words and characters to train on."""
+    found = load_set("ud-english-partut")
+    pairs: dict[str, Any] = {"train": found.train, "valid": found.validation, "test": found.test}
+    classes = sorted({tag for y in found.train[1] for tag in y})
+    for part, (X, y) in pairs.items():
+        values = np.array([word for words in X for word in words])
+        codes = [classes.index(tag) for some in y for tag in some]
+        np.savez(folder / f"{part}.npz", values=values, offsets=np.cumsum([0, *map(len, X)]), y=codes)
+    counts = Counter(word for words in found.train[0] for word in words)
+    letters = "".join(sorted({letter for word in counts for letter in word}))
+    return {"classes": len(classes), "known": [*counts], "times": [*counts.values()], "letters": letters}
+
+
 JOBS = {
-    "vowels": (vowels, {"batch": 8, "epochs": 60, "rate": 4e-3}),
-    "names": (names, {"batch": 32, "epochs": 10, "rate": 4e-3}),
+    "vowels": (vowels, {"kind": "classes", "batch": 8, "epochs": 60, "rate": 4e-3}),
+    "names": (names, {"kind": "classes", "batch": 128, "epochs": 20, "rate": 4e-3}),
+    "tags": (tags, {"kind": "tags", "batch": 32, "epochs": 10, "rate": 3e-3}),
 }
 
 
-def prepare(name: str, data: Path, folder: Path) -> None:
-    """Write the job and its three parts: values of all sequences behind each other, where each begins, its class."""
+def prepare(name: str, data: Path, folder: Path, epochs: int | None = None) -> None:
+    """Write the job and its three parts: values of all sequences behind each other, where each begins, its classes."""
     read, job = JOBS[name]
-    train, test = read(data)
+    known = tags(folder) if read is tags else of_classes(*read(data), folder)
+    (folder / "job.json").write_text(json.dumps(job | known | ({} if epochs is None else {"epochs": epochs})))
+
+
+def of_classes(train: Sequences, test: Sequences, folder: Path) -> dict[str, Any]:
+    """Write the parts of sequences with a class each; return what is known of them."""
     order = np.random.default_rng(0).permutation(len(train))
     held = len(train) // 5
     parts = {"train": [train[k] for k in order[held:]], "valid": [train[k] for k in order[:held]], "test": test}
@@ -106,8 +132,7 @@ def prepare(name: str, data: Path, folder: Path) -> None:
     longest = max(len(x) for items in parts.values() for x, _ in items)
     known = sorted({letter for x, _ in parts["train"] for letter in x}) if letters else []
     sizes = {"classes": len(classes), "longest": longest, "features": 0 if flat is None else flat.shape[1]}
-    job = job | sizes | {"letters": "".join(known), "tokens": len(known) + 2 if letters else 0}
-    (folder / "job.json").write_text(json.dumps(job))
+    return sizes | {"letters": "".join(known), "tokens": len(known) + 2 if letters else 0}
 
 
 def run(side: str, what: str, folder: Path, seed: int, out: Path, peers: str, threads: int) -> dict[str, Any]:
@@ -146,12 +171,14 @@ def by(scores: list[list[float]], seconds: float) -> float:
     return max((score for at, score in scores if at <= seconds), default=0.0)
 
 
-def race(name: str, data: Path, sides: list[str], turns: int, peers: str, threads: int) -> dict[str, Any]:
+def race(
+    name: str, data: Path, sides: list[str], turns: int, peers: str, threads: int, epochs: int | None
+) -> dict[str, Any]:
     """The figures of all processes of a job, by side."""
     found: dict[str, Any] = {side: {"fits": [], "predictions": []} for side in sides}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        prepare(name, data, folder)
+        prepare(name, data, folder, epochs)
         for seed in range(turns):
             for side in sides:
                 out = folder / f"{side} {seed}"
@@ -191,6 +218,7 @@ def main() -> None:
     parser.add_argument("jobs", nargs="*", metavar="JOB", help=f"of {', '.join(JOBS)}; all without any")
     parser.add_argument("--data", type=Path, default=os.environ.get("UNSPOOL_DATA"), help="the folder of data sets")
     parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--epochs", type=int, help="instead of those of the jobs, for a short look")
     parser.add_argument("--threads", type=int, default=1, help="of each process")
     parser.add_argument("--peers", default="", metavar="PYTHON", help="that of the environment of Keras")
     parser.add_argument("--backends", nargs="+", default=["tensorflow", "torch"], help="of Keras")
@@ -199,9 +227,12 @@ def main() -> None:
     args = parser.parse_args()
     sides = ["unspool", "torch.nn", *(f"keras {backend}" for backend in args.backends if args.peers)]
     print(f"{machine()}; processes of {args.threads} threads, {args.turns} turns with seeds from 0 on")
+    os.environ["UNSPOOL_DATA"] = str(args.data)
     records = {}
     for name in args.jobs or JOBS:
-        records[name] = race(name, Path(args.data), sides, args.turns, args.peers, args.threads)
+        of_tags = JOBS[name][1]["kind"] == "tags"
+        theirs = ["unspool", "torch.nn", "torch.nn-sorted"] if of_tags else sides
+        records[name] = race(name, Path(args.data), theirs, args.turns, args.peers, args.threads, args.epochs)
         told, rows = summary(records[name], args.peers)
         print(f"\n{name}: validation accuracy {told}\n\n{table([name, *HEAD], rows, args.markdown)}", flush=True)
     if args.json:

@@ -11,6 +11,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import numpy as np
 EMBEDDING, HIDDEN, DROPOUT, CHARACTERS = 64, 64, 0.3, 25
 SIZES = (32, 128, 512)  # the batches of predictions, of which a side takes the best
 Part = dict[str, np.ndarray]
+Calls = dict[int, Callable[[], np.ndarray]]  # what predicts all sequences, by the size of a batch
 
 
 class Clock:
@@ -61,7 +63,7 @@ def ours(part: Part) -> tuple[list[Any], np.ndarray]:
     return pieces(values, part["offsets"]), part["y"]
 
 
-def predict_unspool(job: dict[str, Any], part: Part, out: Path) -> dict[int, Callable[[], np.ndarray]]:
+def predict_unspool(job: dict[str, Any], part: Part, out: Path) -> Calls:
     """The saved half, which needs no PyTorch; the size of a batch means nothing to it."""
     from unspool.tasks.classifier import saved
 
@@ -107,16 +109,29 @@ def fit_torch(job: dict[str, Any], data: dict[str, Part], out: Path) -> list[tup
     return clock.scores
 
 
-def epochs_of(job: dict[str, Any], network: Any, n: int, loss: Callable[[Any], Any]) -> Iterator[None]:
-    """The usual loop; yields after each epoch, with the network in evaluation mode."""
+def epochs_of(
+    job: dict[str, Any], network: Any, n: int, loss: Callable[[Any], Any], lengths: Any = None
+) -> Iterator[None]:
+    """The usual loop; yields after each epoch, with the network in evaluation mode.
+
+    With lengths, the sequences of a batch are of similar ones: each hundred batches are made of sequences in order.
+    """
     import torch
+
+    def batches_of_epoch() -> list[Any]:
+        order = torch.randperm(n)
+        if lengths is None:
+            return list(order.split(job["batch"]))
+        pools = [pool[lengths[pool].argsort()] for pool in order.split(100 * job["batch"])]
+        found = [chosen for pool in pools for chosen in pool.split(job["batch"])]
+        return [found[k] for k in torch.randperm(len(found)).tolist()]
 
     batches = -(-n // job["batch"])
     optimiser = torch.optim.Adam(network.parameters(), job["rate"], fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, job["epochs"] * batches)
     for _ in range(job["epochs"]):
         network.train()
-        for chosen in torch.randperm(n).split(job["batch"]):
+        for chosen in batches_of_epoch():
             optimiser.zero_grad()
             loss(chosen).backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -148,7 +163,7 @@ def classes(network: Any, part: tuple[list[Any], Any, Any], size: int) -> Iterat
             yield scores(network, part, chosen)[0].argmax(1).numpy()
 
 
-def predict_torch(job: dict[str, Any], part: Part, out: Path) -> dict[int, Callable[[], np.ndarray]]:
+def predict_torch(job: dict[str, Any], part: Part, out: Path) -> Calls:
     import torch
 
     network = classifier(job)
@@ -188,7 +203,7 @@ def padded(part: Part, steps: int) -> tuple[np.ndarray, np.ndarray]:
     return x, part["y"]
 
 
-def predict_keras(job: dict[str, Any], part: Part, out: Path) -> dict[int, Callable[[], np.ndarray]]:
+def predict_keras(job: dict[str, Any], part: Part, out: Path) -> Calls:
     import keras  # pyright: ignore[reportMissingImports]
 
     network, x = keras.models.load_model(out / "network.keras"), padded(part, job["longest"])[0]
@@ -210,9 +225,24 @@ SIDES = {
 }
 
 
+def sides(job: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """What fits and what predicts, by side."""
+    if job["kind"] != "tags":
+        return SIDES
+    import jobs_tags as tags
+
+    return {
+        "unspool": (tags.fit_unspool, tags.predict_unspool),
+        "torch.nn": (tags.fit_torch, tags.predict_torch),
+        "torch.nn-sorted": (partial(tags.fit_torch, by_length=True), tags.predict_torch),
+    }
+
+
 def read(path: Path, job: dict[str, Any], side: str) -> Part:
     """A part of the data. Letters become tokens, with 0 for padding and 1 for unknown ones; ours takes texts."""
     part = dict(np.load(path))
+    if job["kind"] == "tags":
+        return part
     if job["tokens"] and side != "unspool":
         numbers = {ord(letter): k for k, letter in enumerate(job["letters"], 2)}
         part["values"] = np.array([numbers.get(letter, 1) for letter in part["values"].tolist()])
@@ -221,7 +251,7 @@ def read(path: Path, job: dict[str, Any], side: str) -> Part:
     return part
 
 
-def speed(calls: dict[int, Callable[[], np.ndarray]], y: np.ndarray) -> dict[str, Any]:
+def speed(calls: Calls, part: Part) -> dict[str, Any]:
     """Sequences a second with the best size of a batch, each the median of five, after one that is not counted."""
     best: dict[str, Any] = {"rate": 0.0}
     for size, call in calls.items():
@@ -230,16 +260,17 @@ def speed(calls: dict[int, Callable[[], np.ndarray]], y: np.ndarray) -> dict[str
             start = time.perf_counter()
             call()
             times.append(time.perf_counter() - start)
-        rate = len(y) / sorted(times)[2]
+        rate = (len(part["offsets"]) - 1) / sorted(times)[2]
         if rate > best["rate"]:
-            best = {"rate": rate, "size": size, "test": float((found == y).mean())}
+            best = {"rate": rate, "size": size, "test": float((found == part["y"]).mean())}
     return best
 
 
 def head(part: Part, n: int) -> Part:
     """The first n sequences of a part."""
     offsets = part["offsets"][: n + 1]
-    return {"values": part["values"][: offsets[-1]], "offsets": offsets, "y": part["y"][:n]}
+    targets = n if len(part["y"]) < part["offsets"][-1] else offsets[-1]  # one for each sequence, or each step
+    return {"values": part["values"][: offsets[-1]], "offsets": offsets, "y": part["y"][:targets]}
 
 
 def peak() -> int:
@@ -251,7 +282,7 @@ def peak() -> int:
 def main() -> None:
     side, what, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
     job = json.loads((folder / "job.json").read_text()) | {"seed": int(sys.argv[4])}
-    fit, predict = SIDES[side]
+    fit, predict = sides(job)[side]
     data = {name: read(folder / f"{name}.npz", job, side) for name in ("train", "valid", "test")}
     out, start = Path(sys.argv[5]), time.perf_counter()
     if what == "fit":
@@ -264,7 +295,7 @@ def main() -> None:
         found["whole"] = time.perf_counter() - start
     else:
         calls = predict(job, data["test"], out)
-        found = {"start": time.perf_counter() - start} | speed(calls, data["test"]["y"])
+        found = {"start": time.perf_counter() - start} | speed(calls, data["test"])
     found["bytes"] = peak()
     print(json.dumps(found))
 

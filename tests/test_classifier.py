@@ -25,7 +25,8 @@ from unspool.tasks.classifier import saved
 from unspool.tasks.classifier.calibration import calibration
 from unspool.tasks.options import apart, flat
 from unspool.tasks.readout import Readout, held_out
-from unspool.tasks.supervised import LossAtEnds, Part, SequenceNetwork, _at_ends
+from unspool.tasks.sequence_network import SequenceNetwork
+from unspool.tasks.supervised import LossAtEnds, Part, _at_ends
 from unspool.train.through_time import forward
 
 SMALL = {"hidden_size": 8, "epochs": 15, "learning_rate": 0.03, "dropout": 0.0}

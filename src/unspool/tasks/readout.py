@@ -9,7 +9,7 @@ share each pass over the weights (`Stream.predict`), and each has the bits that 
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -55,8 +55,8 @@ class Readout(NamedTuple):
             return np.cumsum(s, 0, np.float64)[-1] / len(s)  # in the order of the steps, as a stream adds them
         if not self.both_ends:
             return s[-1].astype(np.float64)
-        a, b = np.split(s[[-1, 0]].astype(np.float64), 2, axis=1)
-        return a[0] + b[1]
+        half = s.shape[1] // 2
+        return s[-1, :half].astype(np.float64) + s[0, half:]
 
     def states(self, y: np.ndarray) -> np.ndarray:
         """What the head reads, float64 (F,), of the states of a whole sequence, (T, F)."""
@@ -126,7 +126,10 @@ class Encoder:
             return given.values  # pyright: ignore[reportReturnType]
         if given.values is not None:
             return Ragged(vocabulary.numbers(given.values.values), given.values.offsets)
-        parts = [vocabulary.encode(text) for text in given.texts or ()]
+        texts = given.texts or ()
+        if vocabulary.level == "char":
+            return Ragged(vocabulary.encode("".join(texts)), ends(np.array([len(text) for text in texts])))
+        parts = [vocabulary.encode(text) for text in texts]
         return Ragged(np.concatenate(parts), ends(np.array([len(part) for part in parts])))
 
     def step(self, x: Any) -> np.ndarray:
@@ -166,7 +169,7 @@ class SequenceModel:
 
     def results(self, inputs: Ragged) -> np.ndarray:
         """The result of each sequence that the network is to read, float64 (n, O)."""
-        return np.stack([self.result(row) for row in self._read(self.network, inputs, self.readout.sums)])
+        return self.result(self._read(self.network, inputs, self.readout.sums))
 
     def transform(self, X: Any) -> np.ndarray:
         """What the head reads of each sequence, float64 (n, F): its state at the end, or the mean of its states.
@@ -174,23 +177,24 @@ class SequenceModel:
         F is 2·H if the network is bidirectional: the state of the one direction at the end, and of the other at the
         beginning.
         """
-        return np.stack(list(self._read(_headless(self.network), self.inputs(X), self.readout.states)))
+        return self._read(_headless(self.network), self.inputs(X), self.readout.states)
 
     def stream(self) -> "SequenceStream":
         """A sequence that comes step by step."""
         return SequenceStream(self)
 
-    def _read(self, network: Loaded, inputs: Ragged, read: Callable[[np.ndarray], np.ndarray]) -> Iterator[np.ndarray]:
+    def _read(self, network: Loaded, inputs: Ragged, read: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """What is read off the outputs of a network over each sequence, which are the last alone where these do."""
         values = inputs.values if inputs.values.dtype.kind == "f" else inputs.values.astype(np.int64)
         last = self.readout.last_alone
-        for out in Stream(network).predict(Ragged(values, inputs.offsets), last, threads()):
-            if not np.isfinite(out).all():
-                raise UnspoolError(_DAMAGED)
-            yield read(out[None] if last else out)
+        outputs = Stream(network).predict(Ragged(values, inputs.offsets), last, threads())
+        found = np.stack([read(out[None] if last else out) for out in outputs])
+        if not np.isfinite(found).all():
+            raise UnspoolError(_DAMAGED)
+        return found
 
     def result(self, outputs: np.ndarray) -> np.ndarray:
-        """What the task makes of the outputs of a sequence, float64 (O,)."""
+        """What the task makes of the outputs of one or more sequences, float64 (..., O)."""
         raise NotImplementedError
 
 

@@ -7,7 +7,6 @@ from hashlib import sha256
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
@@ -26,6 +25,7 @@ from . import readout
 from .estimator import Estimator, Work
 from .options import SequenceOptions, by_number, directions, filters_of, k1_k2, training_of
 from .readout import Encoder, Readout, SequenceModel, SequenceStream
+from .sequence_network import SequenceNetwork
 
 _CHECKED = 4  # times as many sequences are validated side by side as are trained on, which keep their gates
 _MEL, _WINDOW_OF_SOUND, _HOP = 40, 0.025, 0.01  # the features of sound, and their window and distance in seconds
@@ -252,37 +252,6 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
     def _adopt(self, found: folder.Saved, network: Loaded) -> Encoder: ...
     @abstractmethod
     def _measure(self, train: Part, valid: Part) -> dict[str, Any]: ...
-
-
-class SequenceNetwork(Network):
-    """A network that gives the outputs of whole sequences, (B, O), of which `how` says how they are read.
-
-    The states are read before dropout and the head, so that these have to do with a few of them instead of all.
-    """
-
-    def __init__(self, how: Readout, config: Mapping[str, Any]):
-        super().__init__(config)
-        self.how = how
-
-    def forward(
-        self, x: Tensor, state: Any = None, *, lengths: Tensor | None = None, reset: Tensor | None = None
-    ) -> tuple[Tensor, Any]:
-        """The outputs of each sequence, (B, O), and the last state; the arguments are those of `Network`."""
-        given = {"lengths": lengths, "reset": reset}
-        y, state = self._recur(x, state, {name: value for name, value in given.items() if value is not None})
-        return self._out(y, None if lengths is None else self.architecture.lengths(lengths)), state
-
-    def _out(self, y: Tensor, lengths: Tensor | None) -> Tensor:
-        """The outputs of states y, (T, B, F), which are 0 after the end of a sequence."""
-        T, B, _ = y.shape
-        if self.how.pooling == "mean":
-            total = self.dropout(y).sum(0)
-            return self.head(total / (T if lengths is None else lengths[:, None]))
-        last = y[-1] if lengths is None else y[lengths - 1, torch.arange(B, device=y.device)]
-        if not self.how.both_ends:
-            return self.head(self.dropout(last))
-        a, b = self.head(self.dropout(torch.stack([last, y[0]]))).chunk(2, -1)
-        return a[0] + b[1]
 
 
 class LossAtEnds:

@@ -106,7 +106,7 @@ class Regressor(RegressorMixin, RegressorOptions, SequenceEstimator):
 
     def _measure(self, train: Part, valid: Part) -> dict[str, Any]:
         model = self._fitted()
-        wanted, y = (np.stack([model.result(row) for row in part.y]) for part in (valid, train))
+        wanted, y = (model.result(part.y) for part in (valid, train))
         network = saved.errors(wanted, model.results(valid.inputs)) | {"sequences": len(wanted)}
         inputs, held_out = self._seen(train.inputs), self._seen(valid.inputs)
         found = predictions(inputs, y, held_out, len(self.encoder_.vocabulary or ()))

@@ -37,7 +37,7 @@ class RegressorModel(SequenceModel):
         return r2(np.asarray(y, np.float64).reshape(-1, len(self.mean)), self.predict(X).reshape(-1, len(self.mean)))
 
     def result(self, outputs: np.ndarray) -> np.ndarray:
-        """mean + std · outputs, (O,)"""
+        """mean + std · outputs, (..., O)"""
         return self.mean + self.std * outputs
 
     def report(self) -> str:
