@@ -1,17 +1,19 @@
 """Sequences as they are given in Python, of any kind that an estimator takes, in one form."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ..errors import DataError
+from .opening import empty
 from .ragged import Ragged, ends
 from .sequences import Sequences
 
 _WANTED = "a list of arrays (T,) or (T, I), an array (n, T, I) or (n, T), texts, lists of tokens, Ragged or Sequences"
 
+_BLOCK = 2**20  # numbers that are converted at a time
 _EMPTY = "X must have sequences of at least one step; got none in sequence {}"
 
 
@@ -105,7 +107,7 @@ def as_sequences(X: Any, names: Sequence[str] | None = None) -> Given:
         values = _numbers(array.reshape(*array.shape[:2], 1 if array.ndim == 2 else array.shape[2]))
         steps = array.shape[1] if array.ndim == 2 else None
         lengths = np.full(len(array), array.shape[1])
-        return _finite(Given(Ragged(values.reshape(-1, values.shape[-1]), ends(lengths)), steps=steps))
+        return replace(_finite(values.reshape(-1, values.shape[-1]), ends(lengths)), steps=steps)
     more = ". Reshape your data: X[None] is one sequence" if array.ndim == 1 else ""
     more = "; make each frame of an image a row of features, (n, T, height · width)" if array.ndim > 3 else more
     raise DataError(f"X must be {_WANTED}; got an array of shape {array.shape}{more}")
@@ -131,9 +133,12 @@ def _of_columns(X: Sequences, names: Sequence[str] | None) -> Given:
     numeric = [name for name in X.per_step if X.steps(name).values.dtype.kind in "biuf"]
     if names or numeric:
         chosen = tuple(names or numeric)
-        given = _of_ragged(X.stack(chosen, np.float64))
-        wide = given.values.values.shape[1]  # pyright: ignore[reportOptionalMemberAccess]
-        return replace(given, names=chosen if len(chosen) == wide else None)
+        first = X.steps(chosen[0])
+        _not_empty(first.lengths)
+        wide = sum(X.steps(name).values[:1].size for name in chosen)
+        values = empty((len(first.values), wide), np.dtype(np.float32), first.values)
+        names = chosen if len(chosen) == wide else None
+        return replace(_filled(values, first.offsets, X.blocks(chosen)), names=names)
     texts = [name for name in (X.per_step or X.per_sequence) if is_text(name)]
     if len(texts) != 1:
         raise DataError(f"X must have columns of numbers, or one of text; got {', '.join(X.columns) or 'no columns'}")
@@ -148,7 +153,7 @@ def _of_ragged(X: Ragged) -> Given:
         return Given(Ragged(tokens, X.offsets))
     if X.values.ndim > 2:
         raise DataError(f"X must have values (N,) or (N, I); got an array of shape {X.values.shape}")
-    return _finite(Given(Ragged(_numbers(X.values.reshape(len(X.values), -1)), X.offsets)))
+    return _finite(_numbers(X.values.reshape(len(X.values), -1)), X.offsets)
 
 
 def _of_list(X: list[Any]) -> Given:
@@ -171,7 +176,7 @@ def _of_list(X: list[Any]) -> Given:
                 f"X must have sequences of one number of features; got {arrays[0].shape[1]} first, and "
                 f"{array.shape[1]} in sequence {i}"
             )
-    return _finite(Given(Ragged(np.concatenate(arrays), ends(np.array([len(array) for array in arrays])))))
+    return _finite(np.concatenate(arrays), ends(np.array([len(array) for array in arrays])))
 
 
 def _kind(sequence: Any, i: int) -> str:
@@ -223,27 +228,48 @@ def _not_empty(lengths: np.ndarray) -> None:
         raise DataError(_EMPTY.format(np.argmin(lengths)))
 
 
-def _finite(given: Given) -> Given:
-    """The same in float32, if all numbers are finite there."""
-    wide: Any = given.values
-    with np.errstate(over="ignore"):
-        values = Ragged(np.ascontiguousarray(wide.values, np.float32), wide.offsets)
-    if not len(values):
+def _finite(x: np.ndarray, offsets: np.ndarray) -> Given:
+    """The sequences of numbers (N, I), in float32, if all numbers are finite there."""
+    if not len(x):
         raise DataError("X must have at least one sequence; got none")
-    bad = ~np.isfinite(values.values).all(1)
+    ready = x.dtype == np.float32 and x.flags.c_contiguous
+    values = x if ready else empty(x.shape, np.dtype(np.float32), x)
+    step = max(1, _BLOCK // max(1, x.shape[1]))
+    return _filled(values, offsets, (x[begin : begin + step] for begin in range(0, len(x), step)), ready)
+
+
+def _filled(values: np.ndarray, offsets: np.ndarray, blocks: Iterable[np.ndarray], ready: bool = False) -> Given:
+    """The same, filled with blocks of numbers (n, I), one after the other, unless these are parts of it already."""
+    end, low, high = 0, np.inf, -np.inf
+    for block in blocks:
+        begin, end = end, end + len(block)
+        if not ready:
+            with np.errstate(over="ignore"):
+                values[begin:end] = block
+        _check_finite(values[begin:end], begin, offsets)
+        if block.dtype != np.float32:
+            low = np.minimum(low, block.min(0).astype(np.float64))
+            high = np.maximum(high, block.max(0).astype(np.float64))
+    return Given(Ragged(values, offsets), coarse=_coarse(low, high))
+
+
+def _check_finite(values: np.ndarray, begin: int, offsets: np.ndarray) -> None:
+    """Raise DataError unless values (n, I) are finite, which begin at this step of all."""
+    bad = ~np.isfinite(values).all(1)
     if bad.any():
-        at = int(np.argmax(bad))
-        i = int(np.searchsorted(values.offsets, at, side="right")) - 1
-        what = "NaN" if np.isnan(values.values[at]).any() else "infinity, or a number too large for float32,"
-        raise DataError(f"X must have finite numbers; got {what} in sequence {i} at step {at - values.offsets[i]}")
-    return replace(given, values=values, coarse=_coarse(wide.values))
+        row = int(np.argmax(bad))
+        at = begin + row
+        i = int(np.searchsorted(offsets, at, side="right")) - 1
+        what = "NaN" if np.isnan(values[row]).any() else "infinity, or a number too large for float32,"
+        raise DataError(f"X must have finite numbers; got {what} in sequence {i} at step {at - offsets[i]}")
 
 
-def _coarse(x: np.ndarray) -> int | None:
-    """See `Given`. What rounding leaves of a constant is not meant."""
-    if x.dtype == np.float32:
-        return None
-    low, high = x.min(0).astype(np.float64), x.max(0).astype(np.float64)
+def _coarse(low: Any, high: Any) -> int | None:
+    """See `Given`. What rounding leaves of a constant is not meant.
+
+    Args:
+        low, high: the least and the largest number of each feature, (I,).
+    """
     size, spread = np.maximum(abs(low), abs(high)), high - low
     coarse = np.flatnonzero((spread > 1e-12 * size) & (spread < 1e-6 * size))
     return int(coarse[0]) if len(coarse) else None

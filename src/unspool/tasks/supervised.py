@@ -16,6 +16,7 @@ from ..arguments import number
 from ..cells import RECURRENT
 from ..data.batches import NO_TARGET, Batches, Bucketed, Overlapping, Rows
 from ..data.given import Given, as_sequences, is_table
+from ..data.opening import empty
 from ..data.ragged import Ragged
 from ..errors import DataError, UnspoolError
 from ..saved import folder
@@ -25,6 +26,7 @@ from .estimator import Estimator, Work
 from .options import SequenceOptions, by_number, directions, k1_k2, training_of
 from .readout import Encoder, Readout, SequenceModel, SequenceStream
 
+_BLOCK = 2**18  # numbers that are looked at together
 _WINDOW = 100  # the most steps that an mlp sees of sequences of unequal lengths, unless its window is given
 
 
@@ -114,7 +116,7 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
             network=self._network(outputs, train.inputs.lengths),
             loss=SequenceLoss(self._readout, self._error),
             batches=self._batches(train, size),
-            validation=list(marked),
+            validation=marked,
             source=source,
             data=(train, valid, parts[0][0].describe()),
             epochs=epochs,
@@ -234,14 +236,18 @@ class SequenceLoss:
 def _at_ends(part: Part) -> Ragged:
     """A target for each step: that of the sequence at its last one, and none before."""
     shape = (len(part.inputs.values), *part.y.shape[1:])
-    values = np.full(shape, NO_TARGET if part.y.dtype.kind == "i" else np.nan, part.y.dtype)
+    values = empty(shape, part.y.dtype, part.inputs.values)
+    values[:] = NO_TARGET if part.y.dtype.kind == "i" else np.nan
     values[part.inputs.offsets[1:] - 1] = part.y
     return Ragged(values, part.inputs.offsets)
 
 
 def _scale(x: np.ndarray) -> dict[str, np.ndarray]:
     """The mean and the deviation of each feature, (N, I) to (I,); a feature that never changes has deviation 1."""
-    mean, std = x.mean(0, np.float64), x.std(0, np.float64)
+    step = max(1, _BLOCK // x.shape[1])
+    blocks = [x[begin : begin + step] for begin in range(0, len(x), step)]
+    mean = np.sum([block.sum(0, np.float64) for block in blocks], 0) / len(x)
+    std = np.sqrt(np.sum([((block - mean) ** 2).sum(0) for block in blocks], 0) / len(x))
     std[std <= 1e-6 * np.abs(mean)] = 1  # what is left of a constant in float32
     return {"front.mean": mean.astype(np.float32), "front.std": std.astype(np.float32)}
 
@@ -262,6 +268,6 @@ def _digest(*data: Any) -> str:
             texts = one.texts if one.values is None else [list(tokens) for tokens in one.values]
             found.update(repr(texts).encode("utf-8", "surrogatepass"))
         else:
-            found.update(one.values.offsets.tobytes())
-            found.update(one.values.values.tobytes())
+            found.update(one.values.offsets.data)
+            found.update(one.values.values.reshape(-1).data)
     return found.hexdigest()
