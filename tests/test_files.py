@@ -82,7 +82,7 @@ def test_a_value_a_step(file):
     path = file("t.csv", "id,t,x,target\n" + rows)
     found, _ = labelled(NumbersFile, path)
     assert [y.tolist() for y in found.y] == [[0, 1, 2], [1, 2, 3], [2, 3, 4], [3, 4, 5]]
-    with pytest.raises(DataError, match=r"t.csv, line 2: column 'target' must have one label for all rows.*fit tags"):
+    with pytest.raises(DataError, match=r"t.csv, line 3: column 'target' must have one label for all rows.*fit tags"):
         labelled(LabelsFile, path)
 
 
@@ -455,7 +455,7 @@ def test_columns_that_are_large_lie_in_a_file(file, monkeypatch, order):
     path = file("t.csv", "\n".join(["id,a,b,label", *rows]))
     whole, _ = labelled(LabelsFile, path)
     stacked = whole.sequences.stack(["a", "b"])
-    monkeypatch.setattr("unspool.data.opening.memory", lambda: 2**20)
+    monkeypatch.setattr("unspool.data.opening.IN_MEMORY", 2**15)
     found, _ = labelled(LabelsFile, path)
     mapped = found.sequences.stack(["a", "b"])
     assert [isinstance(x.values, np.memmap) for x in (*found.X.columns.values(), mapped, stacked)] == [True] * 3 + [

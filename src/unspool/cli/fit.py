@@ -111,7 +111,10 @@ def _run(job: _Job, word: str) -> int:
     check(of_run)
     data = job.task.part("data")(**job.part(job.task.part("data")))
     check(data)
-    found = data.training_data(options, of_run.validation)
+    from .bar import reading
+
+    with reading(data.file) as watch:
+        found = data.training_data(options, of_run.validation, watch)
     from ..tasks import estimator
     from ..train.loop import alone_in
     from ..train.ranks import launch

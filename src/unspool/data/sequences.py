@@ -1,7 +1,7 @@
 """What every reader returns: sequences with named columns, and the place that each came from."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, overload
 
@@ -12,7 +12,7 @@ from .opening import empty
 from .ragged import Ragged, ends
 
 Column = Ragged | np.ndarray
-_BLOCK = 2**18  # steps that are converted at a time
+_BLOCK = 2**18  # numbers that are converted at a time
 
 
 @dataclass(frozen=True)
@@ -119,18 +119,30 @@ class Sequences:
             DataError: a column is missing, is not of numbers, or has one value per sequence; or a number is beyond
                 `dtype`.
         """
+        parts = self._numbers(names)
+        widths = [math.prod(part.values.shape[1:]) for part in parts]
+        values = empty((len(parts[0].values), sum(widths)), np.dtype(dtype), parts[0].values)
+        for name, part, end, width in zip(names, parts, np.cumsum(widths), widths, strict=True):
+            for begin in range(0, len(values), _BLOCK):
+                self._cast(name, part, begin, values[begin : begin + _BLOCK, end - width : end])
+        return Ragged(values, parts[0].offsets)
+
+    def blocks(self, names: Sequence[str]) -> Iterator[np.ndarray]:
+        """The same in float64, some steps at a time, each (n, I)."""
+        columns = [part.values.reshape(len(part.values), -1) for part in self._numbers(names)]
+        step = max(1, _BLOCK // sum(column.shape[1] for column in columns))
+        for begin in range(0, len(columns[0]), step):
+            yield np.hstack([column[begin : begin + step] for column in columns], dtype=np.float64, casting="unsafe")
+
+    def _numbers(self, names: Sequence[str]) -> list[Ragged]:
+        """Columns, of which there is at least one, and which are of numbers, one a step."""
         parts = [self.steps(name) for name in names]
         if not parts:
             raise DataError(f"{self.places.names[0]}: no column was named; there are {', '.join(self.columns)}")
         for name, part in zip(names, parts, strict=True):
             if part.values.dtype.kind not in "biuf":
                 raise DataError(f"{self.places.names[0]}: column {name!r} is {_kind(part.values)}; numbers are needed")
-        widths = [math.prod(part.values.shape[1:]) for part in parts]
-        values = empty((len(parts[0].values), sum(widths)), np.dtype(dtype))
-        for name, part, end, width in zip(names, parts, np.cumsum(widths), widths, strict=True):
-            for begin in range(0, len(values), _BLOCK):
-                self._cast(name, part, begin, values[begin : begin + _BLOCK, end - width : end])
-        return Ragged(values, parts[0].offsets)
+        return parts
 
     def _cast(self, name: str, column: Ragged, begin: int, values: np.ndarray) -> None:
         """Fill (n, ...) with the values of a column from this step on; raise DataError if one is beyond their type."""

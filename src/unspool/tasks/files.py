@@ -23,8 +23,9 @@ from ..data.sequences import Sequences
 from ..data.text import STDIN
 from ..errors import DataError, printable
 from ..options import option
-from .source import Parts, Roles, Seen, Source, digest, from_line, named
+from .source import Parts, Roles, Seen, Source, digest, from_line, named, several_labels
 
+Watch = Callable[[float], object]
 _LONG = 2_000  # tokens that few sentences have
 # Names that say what a column is, the surest first.
 _LABELS = {
@@ -97,9 +98,9 @@ class SequenceFile:
         """The name of the file, which is also valid in another working directory."""
         return file if file == STDIN else str(Path(file).absolute())
 
-    def training_data(self, options: Any, validation: float | str) -> Training:
+    def training_data(self, options: Any, validation: float | str, watch: Watch | None = None) -> Training:
         """What a task is to be trained on; `validation`: the part to hold out, or the name of another such file."""
-        found = self.labelled()
+        found = self.labelled(watch=watch)
         held_out: Any = validation
         if isinstance(validation, str):
             other = replace(self, file=validation).labelled(found.roles)
@@ -108,16 +109,22 @@ class SequenceFile:
         data = {"roles": found.roles.saved(), "sha256": digest(self.file), "validation": part}
         return Training(found.X, found.y, held_out, data)
 
-    def labelled(self, roles: Roles | None = None, report: Callable[[str], object] = note) -> Labelled:
+    def labelled(
+        self, roles: Roles | None = None, report: Callable[[str], object] = note, watch: Watch | None = None
+    ) -> Labelled:
         """The sequences of the file with their targets.
 
         Args:
-            report: receives what was assumed, and what was skipped.
             roles: of the file's columns; None: as the flags say, or as the file leaves no doubt.
+            report: receives what was assumed, and what was skipped.
+            watch: receives which part of the file, 0 to 1, has been read.
         Raises:
             DataError: the file cannot be read, or leaves a doubt.
         """
-        found = self._read(Source.of(self.file, self.target, self.delimiter), roles, report)
+        source = Source.of(self.file, self.target, self.delimiter)
+        if watch is not None:
+            source.watched_by(watch)
+        found = self._read(source, roles, report)
         if found.y is None:
             raise DataError(f"{self.file}: there is no column {roles.label if roles else None!r} with the targets")
         self._check_targets(found)
@@ -339,17 +346,18 @@ class SequenceFile:
         """One target for each step, or one a sequence if all of its steps have the same."""
         if self.target == "tags":
             return [[str(tag) for tag in tags] for tags in column]
-        first = column.values[column.offsets[:-1]]
-        same = column.values == np.repeat(first, column.lengths)
-        if same.all():
-            return first
+        i = 0
+        for part in column.parts():
+            same = part.values == np.repeat(part.values[part.offsets[:-1]], part.lengths)
+            if not same.all():
+                break
+            i += len(part)
+        else:
+            return column.values[column.offsets[:-1]]
         if self.target == "numbers":
             return list(column)
-        i = int(np.searchsorted(column.offsets, int(np.argmin(same)), side="right")) - 1
-        raise DataError(
-            f"{found.place(i)}: column {name!r} must have one label for all rows of a sequence; got "
-            f"{', '.join(map(str, dict.fromkeys(column[i].tolist())))!s:.60}: for a tag a step, try 'unspool fit tags'"
-        )
+        i += int(np.searchsorted(part.offsets, int(np.argmin(same)), side="right")) - 1
+        raise DataError(several_labels(found.place(i), name, list(dict.fromkeys(column[i].tolist()))))
 
     def _check_targets(self, found: Labelled) -> None:
         """Raise DataError unless the targets are ones of this task."""

@@ -5,7 +5,7 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -84,6 +84,14 @@ class Seen(NamedTuple):
         return 2 * len(set(self.values.tolist())) <= len(self.values)
 
 
+def several_labels(place: str, name: str | None, labels: Sequence[Any]) -> str:
+    """The complaint about a sequence whose steps have not all the same label."""
+    return (
+        f"{place}: column {name!r} must have one label for all rows of a sequence; got "
+        f"{', '.join(map(str, labels))!s:.60}: for a tag a step, try 'unspool fit tags'"
+    )
+
+
 def digest(file: str) -> str | None:
     """The SHA-256 of a file, or of the files of a folder, by which it is recognised; None for standard input."""
     if file == STDIN:
@@ -111,15 +119,16 @@ def named(file: str, names: Sequence[str], given: str) -> str:
 class Source:
     """A file, or an excerpt of one, how it is written, and the reader for it."""
 
-    def __init__(self, file: str, kind: str, name: str, delimiter: str = ","):
+    def __init__(self, file: str, kind: str, name: str, target: str, delimiter: str = ","):
         self.file, self.kind, self.name, self.delimiter = file, kind, name, delimiter
         self.path: Any = file  # what a reader is to open
         self.header = True  # whether the first line of a table has the names of the columns
         self.names: list[str] = []  # of the columns of a table of text
         self.all: Sequences | None = None  # all of the file, where it was read to see its columns
-        self.rows: list[list[str]] = []  # of a table, as far as they were seen
+        self.cells: list[Seen] = []  # of the columns of a table of text, as far as they were seen
         self.begin = b""  # what standard input has brought
         self.is_part = False
+        self.one_label = target == "labels"  # whether a sequence has one, and not one a step
 
     @classmethod
     def of(cls, file: str, target: str, delimiter: str | None, header: bool | None = None) -> "Source":
@@ -127,15 +136,15 @@ class Source:
         from ..data.readers.source import suffix
 
         if Path(file).is_dir():
-            return cls(file, "folder", file)
+            return cls(file, "folder", file, target)
         if suffix(file) in _BINARY:
-            return cls(file, _BINARY[suffix(file)], file)
+            return cls(file, _BINARY[suffix(file)], file, target)
         begin = _begin_of_stdin() if file == STDIN else b""
         head = begin or _head(file)
         given = delimiter.replace("\\t", "\t") if delimiter else None
         found = given or _delimiter(head)
         kind = _TEXT.get(suffix(file)) or _guessed(head, target, found)
-        made = cls(file, kind, "standard input" if file == STDIN else file)
+        made = cls(file, kind, "standard input" if file == STDIN else file, target)
         made.begin = begin
         if kind == "table":
             made.delimiter = found or ("\t" if suffix(file) in (".tsv", ".tab") else ",")
@@ -159,6 +168,13 @@ class Source:
         made.path, made.is_part = Excerpt(self.name, data, line), True
         return made
 
+    def watched_by(self, watch: Callable[[float], object]) -> None:
+        """Report which part of the file's bytes, 0 to 1, has been read, if it is a file of text."""
+        from ..data.readers.source import Watched
+
+        if self.kind not in ("folder", *_BINARY.values()):
+            self.path = Watched(self.file, watch)
+
     def blocks(self) -> Iterator[bytes]:
         """The bytes of the file, unpacked."""
         from ..data.readers.source import blocks
@@ -177,21 +193,19 @@ class Source:
         self.names = [n or f"column {j}" for j, n in enumerate(rows[0], 1)]
         if not self.header:
             self.names = [f"column {j}" for j in range(1, len(rows[0]) + 1)]
-        self.rows = [r for r in rows[self.header :] if len(r) == len(self.names)]
+        there = [r for r in rows[self.header :] if len(r) == len(self.names)]
+        columns = zip(*there, strict=True) if there else [()] * len(self.names)
+        self.cells = [Seen(name, *_typed(cells)) for name, cells in zip(self.names, columns, strict=True)]
 
     def seen(self, skip_bad: int) -> list[Seen]:
         """The columns, with the values that the roles are taken from."""
         if self.kind == "table":
-            return self._seen_rows()
+            return self.cells
         self.all = self._whole(skip_bad)
         return [
             Seen(name, column.values, True) if isinstance(column, Ragged) else Seen(name, column, False)
             for name, column in self.all.columns.items()
         ]
-
-    def _seen_rows(self) -> list[Seen]:
-        columns = zip(*self.rows, strict=True) if self.rows else [()] * len(self.names)
-        return [Seen(name, *_typed(cells)) for name, cells in zip(self.names, columns, strict=True)]
 
     def there(self, roles: Roles) -> Roles:
         """The roles with the file's own names, and without the label if the file has no such column."""
@@ -207,13 +221,21 @@ class Source:
 
     def read(self, roles: Roles, skip_bad: int) -> Sequences:
         """The sequences, with the columns that have a role."""
+        from ..data.readers.rows import Differs
+
+        try:
+            return self._read(roles, skip_bad)
+        except Differs as error:
+            raise DataError(several_labels(error.place, roles.label, error.values)) from None
+
+    def _read(self, roles: Roles, skip_bad: int) -> Sequences:
         columns = [*roles.inputs, *([roles.label] if roles.label else [])]
         if self.kind == "table":
             return self._table(roles, columns, skip_bad)
         if self.kind == "parquet" and roles.sequence is not None:
             from ..data.readers.frames import read_parquet
 
-            return read_parquet(self.path, columns=columns, sequence=roles.sequence, time=roles.time, skip_bad=skip_bad)
+            return read_parquet(self.path, columns=columns, skip_bad=skip_bad, **self._steps(roles))
         found = self._whole(skip_bad, columns) if self.all is None else self.all
         if not roles.wide:
             return found
@@ -235,10 +257,15 @@ class Source:
         elif roles.sequence is None:
             how |= {"wide": True}
         else:
-            how |= {"sequence": roles.sequence, "time": roles.time}
-        seen = [c for c in self._seen_rows() if c.name in columns]
+            how |= self._steps(roles)
+        seen = [c for c in self.cells if c.name in columns]
         texts = [c.name for c in seen if c.text or (c.mixed and c.name == roles.label)]
         return read_csv(path, columns=columns, text=texts, **how)
+
+    def _steps(self, roles: Roles) -> dict[str, Any]:
+        """How the rows of a table become steps of sequences."""
+        once = [roles.label] if roles.label and self.one_label and roles.label not in roles.inputs else []
+        return {"sequence": roles.sequence, "time": roles.time, "per_sequence": once}
 
     def _whole(self, skip_bad: int, wanted: Sequence[str] = ()) -> Sequences:
         """All columns of a file that is no table of text, or of JSON lines those that are wanted and there."""

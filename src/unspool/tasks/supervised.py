@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
@@ -15,6 +16,7 @@ from ..arguments import integer, number
 from ..cells import RECURRENT
 from ..data.batches import NO_TARGET, Batches, Bucketed, Overlapping, Rows
 from ..data.given import Given, as_sequences, is_table
+from ..data.opening import empty, in_file
 from ..data.ragged import Ragged, ends
 from ..errors import DataError, UnspoolError
 from ..network import Network, Sound
@@ -27,6 +29,7 @@ from .options import SequenceOptions, by_number, directions, filters_of, k1_k2, 
 from .readout import Encoder, Readout, SequenceModel, SequenceStream
 from .sequence_network import SequenceNetwork
 
+_BLOCK = 2**18  # numbers that are looked at together
 _CHECKED = 4  # times as many sequences are validated side by side as are trained on, which keep their gates
 _MEL, _WINDOW_OF_SOUND, _HOP = 40, 0.025, 0.01  # the features of sound, and their window and distance in seconds
 _WINDOW = 100  # the most steps that an mlp sees of sequences of unequal lengths, unless its window is given
@@ -114,11 +117,12 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
         size, epochs = by_number(len(train.inputs))
         size = training_of(self)["batch_size"] or size
         network = self._network(outputs, train.inputs.lengths)
+        marked = Bucketed(valid.inputs, self._targets(valid), _CHECKED * size, shuffle=False)
         return Work(
             network=network,
             loss=self._error if self._whole else LossAtEnds(self._error),
             batches=self._batches(train, size, parse(network).stride),
-            validation=list(Bucketed(valid.inputs, self._targets(valid), _CHECKED * size, shuffle=False)),
+            validation=marked if in_file(valid.inputs.values) else list(marked),
             source=source,
             data=(train, valid, parts[0][0].describe()),
             epochs=epochs,
@@ -272,14 +276,18 @@ class LossAtEnds:
 def _at_ends(part: Part) -> Ragged:
     """A target for each step: that of the sequence at its last one, and none before."""
     shape = (len(part.inputs.values), *part.y.shape[1:])
-    values = np.full(shape, NO_TARGET if part.y.dtype.kind == "i" else np.nan, part.y.dtype)
+    values = empty(shape, part.y.dtype, part.inputs.values)
+    values[:] = NO_TARGET if part.y.dtype.kind == "i" else np.nan
     values[part.inputs.offsets[1:] - 1] = part.y
     return Ragged(values, part.inputs.offsets)
 
 
 def _scale(x: np.ndarray) -> dict[str, np.ndarray]:
     """The mean and the deviation of each feature, (N, I) to (I,); a feature that never changes has deviation 1."""
-    mean, std = x.mean(0, np.float64), x.std(0, np.float64)
+    step = max(1, _BLOCK // x.shape[1])
+    blocks = [x[begin : begin + step] for begin in range(0, len(x), step)]
+    mean = np.sum([block.sum(0, np.float64) for block in blocks], 0) / len(x)
+    std = np.sqrt(np.sum([((block - mean) ** 2).sum(0) for block in blocks], 0) / len(x))
     std[std <= 1e-6 * np.abs(mean)] = 1  # what is left of a constant in float32
     return {"front.mean": mean.astype(np.float32), "front.std": std.astype(np.float32)}
 
@@ -300,6 +308,6 @@ def _digest(*data: Any) -> str:
             texts = one.texts if one.values is None else [list(tokens) for tokens in one.values]
             found.update(repr(texts).encode("utf-8", "surrogatepass"))
         else:
-            found.update(one.values.offsets.tobytes())
-            found.update(one.values.values.tobytes())
+            found.update(one.values.offsets.data)
+            found.update(one.values.values.reshape(-1).data)
     return found.hexdigest()

@@ -161,9 +161,9 @@ class Tagger(TaggerOptions, Estimator):
         for one, theirs in pairs:
             for values in (values_of(one), theirs):
                 data = values.values
-                found.update(values.offsets.tobytes())
+                found.update(values.offsets.data)
                 found.update(
-                    data.tobytes() if data.dtype.kind == "f" else repr(data.tolist()).encode("utf-8", "replace")
+                    data.reshape(-1).data if data.dtype.kind == "f" else repr(data.tolist()).encode("utf-8", "replace")
                 )
         if pairs[0][0].kind != pairs[1][0].kind or _width(pairs[0][0]) != _width(pairs[1][0]):
             raise DataError("validation must have sequences of the kind and the features of X")
