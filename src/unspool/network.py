@@ -67,8 +67,9 @@ class Network(torch.nn.Module):
 
         e = front(x);  y, state = recurrent(e, state);  s = head(y)
 
-    In training mode, dropout acts on the embedding, between the recurrent layers, and before the head, but never
-    through time (Zaremba, Sutskever & Vinyals 2014). The attribute `config` is the configuration.
+    In training mode, dropout acts on the embedding, or on what a feed-forward network reads of tokens 1-of-k, between
+    the recurrent layers, and before the head, but never through time (Zaremba, Sutskever & Vinyals 2014). The attribute
+    `config` is the configuration.
 
     Raises:
         UnspoolError: the configuration does not have that form.
@@ -112,7 +113,7 @@ class Network(torch.nn.Module):
     def _recur(self, x: Tensor, state: Any, options: dict[str, Tensor]) -> tuple[Tensor, Any]:
         if self.front is None:
             if not self._takes_tokens:
-                x = functional.one_hot(x, self.inputs).to(self.head.weight.dtype)
+                x = self.dropout(functional.one_hot(x, self.inputs).to(self.head.weight.dtype))
             return self.recurrent(x, state, **options)
         dropped = self.training and self.dropout.p > 0
         if (

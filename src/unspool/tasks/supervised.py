@@ -17,15 +17,18 @@ from ..cells import RECURRENT
 from ..data.batches import NO_TARGET, Batches, Bucketed, Overlapping, Rows
 from ..data.given import Given, as_sequences, is_table
 from ..data.ragged import Ragged
+from ..data.vocabulary import TOKENS
 from ..errors import DataError, UnspoolError
 from ..saved import folder
 from ..stream import Loaded
 from . import readout
 from .estimator import Estimator, Work
-from .options import SequenceOptions, by_number, directions, k1_k2, training_of
+from .options import Amount, SequenceOptions, Settled, by_number, k1_k2, settled, training_of
 from .readout import Encoder, Readout, SequenceModel, SequenceStream
 
-_WINDOW = 100  # the most steps that an mlp sees of sequences of unequal lengths, unless its window is given
+# The most steps that an mlp sees of sequences of unequal lengths, unless its window is given; and the most steps, and
+# the most different tokens, of what it is assumed to read.
+_WINDOW = 100
 
 
 class Part(NamedTuple):
@@ -60,20 +63,16 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
 
     @property
     def _n_features_out(self) -> int:
-        return self.network_.architecture.features
+        return self.readout_.features(self.network_.architecture.features)
 
     def _fitted(self) -> Any:
         """The saved half, whose network runs in the compiled core."""
         check_is_fitted(self, "network_")
-        return self._model(self.encoder_, self._readout, self._core())
+        return self._model(self.encoder_, self.readout_, self._core())
 
     def _core(self) -> Loaded:
         weights = {name: value.detach().numpy() for name, value in self.network_.state_dict().items()}
         return Loaded(folder.Saved({"network": self.network_.config}, weights, {}, ""), "the network")
-
-    @property
-    def _readout(self) -> Readout:
-        return Readout(self.pooling, directions(self))
 
     def _given(self, X: Any, *, fit: bool = False) -> Given:
         """The sequences of X. A table is checked as scikit-learn checks it; in `fit` its names and width are kept."""
@@ -107,51 +106,68 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
         self._keep_names()
         outputs = self._learn(*(y for _, y in parts))
         train, valid = (Part(self.encoder_.encode(self.encoder_.given(x)), self._coded(y)) for x, y in parts)
-        size, epochs = by_number(len(train.inputs))
-        size = training_of(self)["batch_size"] or size
+        lengths = train.inputs.lengths
+        chosen = settled(self, _aligned(self.encoder_, lengths))
+        self.readout_ = Readout(chosen.pooling, chosen.bidirectional)
+        amount = by_number(len(train.inputs), chosen.epochs)
+        size = training_of(self)["batch_size"] or amount.batch_size
         marked = Bucketed(valid.inputs, _at_ends(valid), size, shuffle=False)
         return Work(
-            network=self._network(outputs, train.inputs.lengths),
-            loss=SequenceLoss(self._readout, self._error),
-            batches=self._batches(train, size),
+            network=self._network(chosen, outputs, lengths),
+            loss=SequenceLoss(self.readout_, self._error),
+            batches=self._batches(train, size, chosen.cell),
             validation=list(marked),
             source=source,
-            data=(train, valid, parts[0][0].describe()),
-            epochs=epochs,
+            data=(train, valid, parts[0][0].describe() + self._assumed(chosen.cell)),
+            plan=self._left_open(amount),
             constants={} if self.encoder_.vocabulary else _scale(train.inputs.values),
         )
 
-    def _network(self, outputs: int, lengths: np.ndarray) -> dict[str, Any]:
+    def _left_open(self, amount: Amount) -> dict[str, int]:
+        """What the number of sequences decides of the plan."""
+        given = {"epochs": self.epochs, "patience": training_of(self)["patience"]}
+        return {name: getattr(amount, name) for name, value in given.items() if value is None}
+
+    def _assumed(self, cell: str) -> str:
+        """What was assumed of texts and tokens, for the report."""
+        said = []
+        if self.encoder_.kind == "texts" and self.encoder_.vocabulary and self.level is None:
+            said.append(f" cut into {TOKENS[self.encoder_.vocabulary.level]}s")
+        if cell == "mlp" and self.cell is None:
+            said.append(" of one length, whose places are the inputs of an mlp")
+        return ",".join(said)
+
+    def _network(self, chosen: Settled, outputs: int, lengths: np.ndarray) -> dict[str, Any]:
         encoder = self.encoder_
         front = {"kind": "dense", "size": encoder.features}
         if encoder.vocabulary is not None:
             tokens = len(encoder.vocabulary)
-            front = {"kind": "embedding", "tokens": tokens, "size": self.embedding_size}
-            front = front if self.embedding_size else {"kind": "one-hot", "size": tokens}
+            front = {"kind": "embedding", "tokens": tokens, "size": chosen.embedding_size}
+            front = front if chosen.embedding_size else {"kind": "one-hot", "size": tokens}
         return {
             "front": front,
-            "recurrent": self._layers(lengths),
-            "head": {"kind": "linear", "size": self._readout.width(outputs)},
+            "recurrent": self._layers(chosen, lengths),
+            "head": {"kind": "linear", "size": self.readout_.width(outputs)},
         }
 
-    def _layers(self, lengths: np.ndarray) -> dict[str, Any]:
+    def _layers(self, chosen: Settled, lengths: np.ndarray) -> dict[str, Any]:
         """The configuration of the recurrent layers, or of those with a window, for sequences of these lengths."""
-        layers = {name: getattr(self, name) for name in ("hidden_size", "num_layers", "dropout")}
-        if self.cell == "tdnn":
+        layers = {"hidden_size": self.hidden_size, "num_layers": self.num_layers, "dropout": chosen.dropout}
+        if chosen.cell == "tdnn":
             return layers | {"cell": "tdnn", "window": self.window or 3}
-        if self.cell == "mlp":
+        if chosen.cell == "mlp":
             most = int(lengths.max())
             window = self.window or (most if (lengths == most).all() else min(most, _WINDOW))
             return layers | {"cell": "tdnn", "window": [window] + [1] * (self.num_layers - 1)}
         if self.window is not None:
-            raise UnspoolError(f"window is for a tdnn or an mlp; leave it out for cell={self.cell!r}")
-        return layers | {"cell": self.cell, "bidirectional": self._readout.bidirectional}
+            raise UnspoolError(f"window is for a tdnn or an mlp; leave it out for cell={chosen.cell!r}")
+        return layers | {"cell": chosen.cell, "bidirectional": chosen.bidirectional}
 
-    def _batches(self, train: Part, size: int) -> Batches:
+    def _batches(self, train: Part, size: int, cell: str) -> Batches:
         tbptt, targets = training_of(self)["tbptt"], _at_ends(train)
         if tbptt is None:
             return Bucketed(train.inputs, targets, size, seed=self.random_state)
-        if not self._readout.last_alone or self.cell not in RECURRENT:
+        if not self.readout_.last_alone or cell not in RECURRENT:
             raise UnspoolError(
                 "tbptt needs a recurrent cell, bidirectional=False and pooling='last', as all else needs whole "
                 "sequences"
@@ -168,10 +184,11 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
     def _files(self) -> tuple[dict[str, Any], dict[str, str]]:
         vocabulary = self.encoder_.vocabulary
         files = {} if vocabulary is None else {"vocabulary.json": vocabulary.to_json()}
-        return {"encoder": self.encoder_.describe()}, files
+        return {"encoder": self.encoder_.describe(), "pooling": self.readout_.pooling}, files
 
     def _restore(self, found: folder.Saved) -> None:
-        self.encoder_ = self._adopt(found, self._core())
+        model = self._adopt(found, self._core())
+        self.encoder_, self.readout_ = model.encoder, model.readout
         self._keep_names()
 
     def _keep_names(self) -> None:
@@ -182,7 +199,9 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
                 self.feature_names_in_ = np.array(self.encoder_.names, object)
 
     def _title(self) -> str:
-        return f"{type(self).__name__} of sequences, {self.cell} {self.hidden_size}"
+        cell = self.network_.architecture.cell
+        cell = self.cell or (cell if cell in RECURRENT else "mlp")
+        return f"{type(self).__name__} of sequences, {cell} {self.hidden_size}"
 
     def _strata(self, y: np.ndarray) -> np.ndarray | None:
         """The classes whose parts are to be alike in what is held out."""
@@ -199,7 +218,7 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
     @abstractmethod
     def _model(self, encoder: Encoder, how: Readout, network: Loaded) -> SequenceModel: ...
     @abstractmethod
-    def _adopt(self, found: folder.Saved, network: Loaded) -> Encoder: ...
+    def _adopt(self, found: folder.Saved, network: Loaded) -> SequenceModel: ...
     @abstractmethod
     def _measure(self, train: Part, valid: Part) -> dict[str, Any]: ...
 
@@ -222,13 +241,16 @@ class SequenceLoss:
 
     def _read(self, s: Tensor, t: Tensor, b: Tensor) -> Tensor:
         """The outputs, (n, O), of the sequences in the columns b that end at the steps t."""
-        if self.how.pooling == "mean":
+        mean = None
+        if self.how.pooling != "last":
             within = torch.arange(len(s), device=s.device)[:, None] <= t
-            return (s[:, b] * within[..., None]).sum(0) / (t + 1)[:, None]
-        if not self.how.both_ends:
-            return s[t, b]
-        half = s.shape[-1] // 2
-        return s[t, b, :half] + s[0, b, half:]
+            mean = (s[:, b] * within[..., None]).sum(0) / (t + 1)[:, None]
+        return self.how.joined(s[t, b], s[0, b], mean)
+
+
+def _aligned(encoder: Encoder, lengths: np.ndarray) -> bool:
+    """Whether sequences of these lengths are aligned letters; see the option `cell`."""
+    return 0 < len(encoder.vocabulary or ()) - 1 <= _WINDOW and bool((lengths == min(lengths[0], _WINDOW)).all())
 
 
 def _at_ends(part: Part) -> Ragged:
