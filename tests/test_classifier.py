@@ -19,11 +19,12 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from unspool import Classifier, DataError, DivergedError, FolderError, Training, UnspoolError, data
 from unspool.data.batches import Bucketed
 from unspool.data.ragged import Ragged
+from unspool.data.vocabulary import TOKENS
 from unspool.network import restore
 from unspool.saved.small import pack
 from unspool.tasks.classifier import saved
 from unspool.tasks.classifier.calibration import calibration
-from unspool.tasks.options import apart, flat
+from unspool.tasks.options import POOLINGS, apart, by_number, flat
 from unspool.tasks.readout import Readout, held_out
 from unspool.tasks.sequence_network import SequenceNetwork
 from unspool.tasks.supervised import LossAtEnds, Part, _at_ends
@@ -31,7 +32,9 @@ from unspool.train.through_time import forward
 
 SMALL = {"hidden_size": 8, "epochs": 15, "learning_rate": 0.03, "dropout": 0.0}
 ONE_WAY = {"bidirectional": False}
-LAYOUTS = [{"pooling": pooling, "bidirectional": both} for pooling in ("last", "mean") for both in (True, False)]
+LAYOUTS = [
+    {"pooling": pooling, "bidirectional": both} for pooling in ("last", "mean", "both") for both in (True, False)
+]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -108,14 +111,17 @@ def test_predictions_are_those_of_the_trained_network(model):
 
 def test_the_states_at_the_ends_are_what_the_head_reads(model):
     Z = model.transform(X)
-    assert Z.shape == (60, 16 if model.bidirectional else 8) and len(model.get_feature_names_out()) == Z.shape[1]
+    assert (
+        Z.shape == (60, (1 + model.bidirectional) * (16 if model.pooling == "both" else 8))
+        and len(model.get_feature_names_out()) == Z.shape[1]
+    )
     with torch.no_grad():
         y, _ = model.network_.recurrent(model.network_.front(torch.tensor(X[0], dtype=torch.float32)[:, None]))
     forward, backward = y[:, 0, :8].numpy(), y[:, 0, 8:].numpy()
-    wanted = [part.mean(0) for part in (forward, backward)]
-    if model.pooling == "last":
-        wanted = [forward[-1], *([backward[0]] if model.bidirectional else [])]
-    np.testing.assert_allclose(Z[0], np.concatenate(wanted)[: Z.shape[1]], atol=1e-5)
+    ends = [forward[-1], *([backward[0]] if model.bidirectional else [])]
+    means = [y[:, 0].numpy().mean(0)]
+    wanted = {"last": ends, "mean": means, "both": ends + means}[model.pooling]
+    np.testing.assert_allclose(Z[0], np.concatenate(wanted), atol=1e-5)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
@@ -188,7 +194,7 @@ def test_predicting_needs_neither_torch_nor_scikit_learn(model, tmp_path):
     assert json.loads(out) == model.predict_proba([np.ones((4, 2))]).tolist()
 
 
-@pytest.mark.parametrize("pooling", ["last", "mean"])
+@pytest.mark.parametrize("pooling", POOLINGS)
 def test_a_stream_tells_what_predict_would_of_the_sequence_so_far(pooling):
     model = classifier(pooling=pooling, **ONE_WAY).fit(X, Y)
     stream = model.stream()
@@ -231,6 +237,42 @@ def test_texts_and_tokens(given, options, tmp_path):
     stream = core.stream()
     parts = given[0] if isinstance(given[0], list) else [given[0]]
     np.testing.assert_array_equal([stream.step(part) for part in parts][-1], model.predict_proba(given[:1])[0])
+
+
+def test_aligned_letters_are_the_inputs_of_an_mlp(tmp_path):
+    given = ["".join(np.random.default_rng(i).permutation(list("aabbcc"))) for i in range(60)]
+    y = [text[2] for text in given]  # a place, which the counts know nothing of
+    model = classifier(dropout=None).fit(given, y)
+    assert model.score(given, y) > 0.9
+    assert "54 texts cut into characters, of one length, whose places are the inputs of an mlp" in model.report()
+    network = model.network_.config
+    assert network["front"] == {"kind": "one-hot", "size": 4}
+    assert network["recurrent"] == {"hidden_size": 8, "num_layers": 1, "dropout": 0.5, "cell": "tdnn", "window": [6]}
+    model.save(tmp_path / "m")
+    loaded = Classifier.load(tmp_path / "m")
+    assert "mlp 8" in (tmp_path / "m" / "README.md").read_text(encoding="utf-8") and loaded.cell is None
+    for X in (given, [text + text for text in given]):
+        np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
+    fits = [(given, {"bidirectional": True}), (given, {"bidirectional": False, "tbptt": 3}), (given, {"cell": "gru"})]
+    fits += [
+        ([*given[:-1], "a"], {}),
+        ([text * 17 for text in given], {}),
+        ([[ord(c) * i for c in x] for i, x in enumerate(given)], {}),
+    ]
+    for X, options in fits:
+        model = classifier(epochs=1, **options).fit(X, y)
+        assert model.network_.architecture.cell == "gru" and "an mlp" not in model.report()
+        assert model.network_.config["front"]["size"] == 64
+
+
+@pytest.mark.parametrize(
+    ("more", "level"), [("", "char"), (" d", "char"), (" b c d e", "word"), ("\nb, c  d e", "word")], ids=str
+)
+def test_texts_of_five_words_are_read_by_words(more, level):
+    model = classifier(epochs=1).fit([f"{name}{more}" for name in NAMES], ENDS)
+    assert model.encoder_.vocabulary.level == level
+    assert f"texts cut into {TOKENS[level]}s" in model.report()
+    assert "cut into" not in classifier(epochs=1, level="char").fit(NAMES, ENDS).report()
 
 
 def test_columns_of_a_file_and_of_a_frame_have_names(tmp_path):
@@ -302,7 +344,8 @@ BASE = {"hidden_size": 4, "epochs": 2, "embedding_size": 4}
     "change",
     [
         {"cell": "lstm"}, {"hidden_size": 5}, {"num_layers": 2}, {"dropout": 0.5}, {"epochs": 3}, {"random_state": 1},
-        {"learning_rate": 0.01}, {"bidirectional": False}, {"pooling": "mean"}, {"level": "word"},
+        {"learning_rate": 0.01}, {"bidirectional": False}, {"pooling": "mean"}, {"pooling": "last"},
+        {"level": "word"},
         {"embedding_size": 5}, {"batch_size": 5}, {"clip_norm": 1e-3}, {"optimiser": "sgd"},
         {"bidirectional": False, "tbptt": 2},
     ],
@@ -313,6 +356,16 @@ def test_no_option_is_ignored(change):
     base = BASE | {name: value for name, value in change.items() if name == "bidirectional" and "tbptt" in change}
     loss = [classifier(**options).fit(texts, ENDS[:8] * 8).history_[-1]["loss"] for options in (base, BASE | change)]
     assert loss[0] != loss[1]
+
+
+def test_epochs_and_patience_are_of_the_number_of_sequences():
+    assert by_number(90) == (8, 100, 0) and by_number(90, 30) == (8, 30, 0) and by_number(1000).patience == 0
+    assert by_number(4000) == (32, 50, 8) and by_number(10**6) == (128, 5, 8)
+    x, y = np.zeros((1200, 1)), np.arange(1200) % 2  # nothing can be learnt
+    for options, patience in (({"patience": 3}, 3), ({}, 8), ({"patience": 0, "epochs": 25}, None)):
+        model = classifier(**{"batch_size": 1000, "epochs": None} | options).fit(x, y)
+        found = [line["validation"] for line in model.history_ if line["validation"] is not None]
+        assert len(found) == 25 if patience is None else len(found) - 1 - np.argmin(found) == patience
 
 
 def test_a_run_is_resumed_to_the_same_bits(tmp_path):
@@ -350,7 +403,7 @@ def test_a_divergence_is_told_and_the_best_weights_are_kept():
         ({}, [*X[:-1], X[-1] + np.inf], Y, 0.1, "got infinity, or a number too large for float32, in sequence 59"),
         ({"level": "word"}, X, Y, 0.1, "level is for texts, and X has numbers"),
         ({"tbptt": 4}, X, Y, 0.1, "tbptt needs a recurrent cell, bidirectional=False, pooling='last' and no stride"),
-        ({"pooling": "max"}, X, Y, 0.1, "pooling must be one of last, mean; got 'max'"),
+        ({"pooling": "max"}, X, Y, 0.1, "pooling must be one of last, mean, both; got 'max'"),
         ({"bidirectional": 1}, X, Y, 0.1, "bidirectional must be a bool; got 1"),
         ({}, [*X[:-1], X[-1] * np.nan], Y, 0.1, "got NaN in sequence 59 at step 0"),
     ],

@@ -82,7 +82,7 @@ def test_a_folder_has_the_same_bits_in_both_halves(name, tmp_path):
         np.testing.assert_array_equal(ask(half, X), ask(model, X))
 
 
-@pytest.mark.parametrize("name", [n for n, (model, _) in MODELS.items() if not model._readout.bidirectional])
+@pytest.mark.parametrize("name", [n for n, (model, _) in MODELS.items() if not model.readout_.bidirectional])
 def test_a_stream_says_at_each_step_what_the_beginning_would_predict(name):
     model, X = MODELS[name]
     stream, x = model.stream(), max(X, key=len)

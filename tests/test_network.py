@@ -124,3 +124,27 @@ def test_restore_wants_all_weights_in_their_shapes():
 def test_configuration_that_is_none(bad, complaint):
     with pytest.raises(UnspoolError, match=complaint):
         Network(bad)
+
+
+def test_dropout_zeroes_letters_that_a_feed_forward_network_reads():
+    config = {
+        "front": {"kind": "one-hot", "size": 4},
+        "recurrent": {
+            "cell": "tdnn",
+            "hidden_size": 4,
+            "num_layers": 1,
+            "window": 1,
+            "nonlinearity": "identity",
+            "dropout": 0.75,
+        },
+        "head": {"kind": "linear", "size": 4},
+    }
+    network = Network(config)
+    seen = []
+    network.recurrent.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    x = torch.arange(4000).remainder(4)[:, None]
+    network(x)
+    network.eval()(x)
+    trained, run = (found.reshape(4000, 4) for found in seen)
+    assert torch.equal(run, torch.eye(4).repeat(1000, 1))
+    assert set(trained.unique().tolist()) == {0.0, 4.0} and 800 < (trained > 0).sum() < 1200

@@ -12,7 +12,7 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from unspool import FolderError, Regressor, Training
-from unspool.tasks.options import apart
+from unspool.tasks.options import POOLINGS, apart
 from unspool.tasks.regressor import saved
 
 SMALL = {"hidden_size": 8, "epochs": 20, "learning_rate": 0.03}
@@ -110,7 +110,7 @@ def test_a_saved_regressor_is_the_same_in_any_batch_and_order(model, tmp_path):
     assert json.loads(out) == model.predict([np.ones((4, 2))]).tolist()
 
 
-@pytest.mark.parametrize("pooling", ["last", "mean"])
+@pytest.mark.parametrize("pooling", POOLINGS)
 def test_a_stream_tells_what_predict_would_of_the_sequence_so_far(pooling):
     model = regressor(bidirectional=False, pooling=pooling).fit(X, Y)
     stream = model.stream()

@@ -182,8 +182,9 @@ class Network(torch.nn.Module):
     Only some configurations have a convolution. With a stride (`architecture.stride`) T steps have fewer outputs, and
     whole sequences are wanted: `architecture.lengths` says how many.
 
-    In training mode, dropout acts on the embedding, between the recurrent layers, and before the head, but never
-    through time (Zaremba, Sutskever & Vinyals 2014). The attribute `config` is the configuration.
+    In training mode, dropout acts on the embedding, or on what a feed-forward network reads of tokens 1-of-k, between
+    the recurrent layers, and before the head, but never through time (Zaremba, Sutskever & Vinyals 2014). The attribute
+    `config` is the configuration.
 
     Raises:
         UnspoolError: the configuration does not have that form.
@@ -246,7 +247,7 @@ class Network(torch.nn.Module):
             return y, (past, state)
         if self.front is None:
             if not self._takes_tokens:
-                x = functional.one_hot(x, self.inputs).to(self.head.weight.dtype)
+                x = self.dropout(functional.one_hot(x, self.inputs).to(self.head.weight.dtype))
             return self.recurrent(x, state, **options)
         dropped = self.training and self.dropout.p > 0
         if (

@@ -50,7 +50,7 @@ class Work(NamedTuple):
     source: what identifies the data, by name; `sha256` of it.
     data: whatever the task needs for `_finish`, when the network is trained.
     constants: what the network has besides trained weights, by name, as the mean and the std of its inputs.
-    epochs: where the option leaves them to the data.
+    plan: what the data decide of the plan, by name, as the epochs where the option leaves them open.
     """
 
     network: dict[str, Any]
@@ -60,7 +60,7 @@ class Work(NamedTuple):
     source: dict[str, Any]
     data: Any
     constants: Mapping[str, np.ndarray] = MappingProxyType({})
-    epochs: int | None = None
+    plan: Mapping[str, Any] = MappingProxyType({})
 
 
 class Estimator(Options, BaseEstimator):
@@ -110,8 +110,7 @@ class Estimator(Options, BaseEstimator):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.random_state)
             self.network_ = self._build(work)
-            if self.epochs is None:
-                plan = replace(plan, epochs=work.epochs)
+            plan = replace(plan, **work.plan)
             try:
                 outcome = fit(
                     self.network_,

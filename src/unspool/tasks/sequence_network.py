@@ -31,15 +31,15 @@ class SequenceNetwork(Network):
     def _out(self, y: Tensor, lengths: Tensor | None) -> Tensor:
         """The outputs of states y, (T, B, F), which are 0 after the end of a sequence."""
         T, B, F = y.shape
-        if self.how.pooling == "mean":
-            total = self.dropout(y).sum(0)
-            return self.head(total / (T if lengths is None else lengths[:, None]))
-        first = torch.arange(B, device=y.device)
-        last = (T - 1 if lengths is None else lengths - 1) * B + first
-        at = torch.cat([last, first]) if self.how.both_ends else last
-        # Of rows: the gradient of y[t, b] would be made element by element.
-        s = self.head(self.dropout(y.reshape(T * B, F).index_select(0, at)))
-        if not self.how.both_ends:
-            return s
-        half = s.shape[1] // 2
-        return s[:B, :half] + s[B:, half:]
+        read = []
+        if self.how.pooling != "mean":
+            first = torch.arange(B, device=y.device)
+            last = (T - 1 if lengths is None else lengths - 1) * B + first
+            at = torch.cat([last, first]) if self.how.bidirectional else last
+            # Of rows: the gradient of y[t, b] would be made element by element.
+            read.append(y.reshape(T * B, F).index_select(0, at))
+        if self.how.pooling != "last":
+            read.append(y.sum(0) / (T if lengths is None else lengths[:, None]))
+        s = self.head(self.dropout(torch.cat(read)))
+        parts = s.chunk(self.how.parts, 1)
+        return torch.stack([part[k * B : (k + 1) * B] for k, part in enumerate(parts)]).sum(0)

@@ -18,6 +18,7 @@ from ..data.batches import NO_TARGET, Batches, Bucketed, Overlapping, Rows
 from ..data.given import Given, as_sequences, is_table
 from ..data.opening import empty, in_file
 from ..data.ragged import Ragged, ends
+from ..data.vocabulary import TOKENS
 from ..errors import DataError, UnspoolError
 from ..network import Network, Sound
 from ..saved import folder
@@ -25,14 +26,16 @@ from ..saved.architecture import parse
 from ..stream import Loaded
 from . import readout
 from .estimator import Estimator, Work
-from .options import SequenceOptions, by_number, directions, filters_of, k1_k2, training_of
+from .options import Amount, SequenceOptions, Settled, by_number, filters_of, k1_k2, settled, training_of
 from .readout import Encoder, Readout, SequenceModel, SequenceStream
 from .sequence_network import SequenceNetwork
 
 _BLOCK = 2**18  # numbers that are looked at together
 _CHECKED = 4  # times as many sequences are validated side by side as are trained on, which keep their gates
 _MEL, _WINDOW_OF_SOUND, _HOP = 40, 0.025, 0.01  # the features of sound, and their window and distance in seconds
-_WINDOW = 100  # the most steps that an mlp sees of sequences of unequal lengths, unless its window is given
+# The most steps that an mlp sees of sequences of unequal lengths, unless its window is given; and the most steps, and
+# the most different tokens, of what it is assumed to read.
+_WINDOW = 100
 
 
 class Part(NamedTuple):
@@ -67,20 +70,16 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
 
     @property
     def _n_features_out(self) -> int:
-        return self.network_.architecture.features
+        return self.readout_.features(self.network_.architecture.features)
 
     def _fitted(self) -> Any:
         """The saved half, whose network runs in the compiled core."""
         check_is_fitted(self, "network_")
-        return self._model(self.encoder_, self._readout, self._core())
+        return self._model(self.encoder_, self.readout_, self._core())
 
     def _core(self) -> Loaded:
         weights = {name: value.detach().numpy() for name, value in self.network_.state_dict().items()}
         return Loaded(folder.Saved({"network": self.network_.config}, weights, {}, ""), "the network")
-
-    @property
-    def _readout(self) -> Readout:
-        return Readout(self.pooling, directions(self))
 
     def _given(self, X: Any, *, fit: bool = False) -> Given:
         """The sequences of X. A table is checked as scikit-learn checks it; in `fit` its names and width are kept."""
@@ -114,23 +113,40 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
         self._keep_names()
         outputs = self._learn(*(y for _, y in parts))
         train, valid = (Part(self.encoder_.encode(self.encoder_.given(x)), self._coded(y)) for x, y in parts)
-        size, epochs = by_number(len(train.inputs))
-        size = training_of(self)["batch_size"] or size
-        network = self._network(outputs, train.inputs.lengths)
+        lengths = train.inputs.lengths
+        chosen = settled(self, self.convolution is None and _aligned(self.encoder_, lengths))
+        self.readout_ = Readout(chosen.pooling, chosen.bidirectional)
+        amount = by_number(len(train.inputs), chosen.epochs)
+        size = training_of(self)["batch_size"] or amount.batch_size
+        network = self._network(chosen, outputs, lengths)
         marked = Bucketed(valid.inputs, self._targets(valid), _CHECKED * size, shuffle=False)
         return Work(
             network=network,
             loss=self._error if self._whole else LossAtEnds(self._error),
-            batches=self._batches(train, size, parse(network).stride),
+            batches=self._batches(train, size, chosen.cell, parse(network).stride),
             validation=marked if in_file(valid.inputs.values) else list(marked),
             source=source,
-            data=(train, valid, parts[0][0].describe()),
-            epochs=epochs,
+            data=(train, valid, parts[0][0].describe() + self._assumed(chosen.cell)),
+            plan=self._left_open(amount),
             constants={} if self.encoder_.vocabulary else self._constants(train.inputs),
         )
 
-    def _network(self, outputs: int, lengths: np.ndarray) -> dict[str, Any]:
-        front, convolution = self._front(), {}
+    def _left_open(self, amount: Amount) -> dict[str, int]:
+        """What the number of sequences decides of the plan."""
+        given = {"epochs": self.epochs, "patience": training_of(self)["patience"]}
+        return {name: getattr(amount, name) for name, value in given.items() if value is None}
+
+    def _assumed(self, cell: str) -> str:
+        """What was assumed of texts and tokens, for the report."""
+        said = []
+        if self.encoder_.kind == "texts" and self.encoder_.vocabulary and self.level is None:
+            said.append(f" cut into {TOKENS[self.encoder_.vocabulary.level]}s")
+        if cell == "mlp" and self.cell is None:
+            said.append(" of one length, whose places are the inputs of an mlp")
+        return ",".join(said)
+
+    def _network(self, chosen: Settled, outputs: int, lengths: np.ndarray) -> dict[str, Any]:
+        front, convolution = self._front(chosen.embedding_size), {}
         if self.convolution is not None and front["kind"] != "image":
             size, kernel, stride = filters_of(self.convolution)
             convolution = {"size": size, "kernel": kernel, "stride": stride, "nonlinearity": "relu"}
@@ -138,20 +154,17 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
         return {
             "front": front,
             **({"convolution": convolution} if convolution else {}),
-            "recurrent": self._layers(-(-lengths // fewer)),
-            "head": {"kind": "linear", "size": self._readout.width(outputs)},
+            "recurrent": self._layers(chosen, -(-lengths // fewer)),
+            "head": {"kind": "linear", "size": self.readout_.width(outputs)},
         }
 
-    def _front(self) -> dict[str, Any]:
+    def _front(self, embedding_size: int) -> dict[str, Any]:
         """The configuration of what comes first."""
         encoder = self.encoder_
         if self.sound_rate is not None:
             if encoder.features != 1:
                 raise DataError("X must have one number a step where sound_rate is given: the samples of one channel")
-            integer("sound_rate", self.sound_rate, 1000, 160_000)
-            window, hop = round(_WINDOW_OF_SOUND * self.sound_rate), round(_HOP * self.sound_rate)
-            size = min(_MEL, window // 2 + 1)
-            return {"kind": "sound", "rate": self.sound_rate, "size": size, "window": window, "hop": hop}
+            return {"kind": "sound", **self._sound()}
         if encoder.frame is not None:
             height, width, channels = encoder.frame
             size, kernel, stride = filters_of(self.convolution or (16, min(3, height, width), 2))
@@ -160,9 +173,15 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
         if encoder.vocabulary is None:
             return {"kind": "dense", "size": encoder.features}
         tokens = len(encoder.vocabulary)
-        if not self.embedding_size:
+        if not embedding_size:
             return {"kind": "one-hot", "size": tokens}
-        return {"kind": "embedding", "tokens": tokens, "size": self.embedding_size}
+        return {"kind": "embedding", "tokens": tokens, "size": embedding_size}
+
+    def _sound(self) -> dict[str, int]:
+        """The sizes of the front end of sound."""
+        rate = integer("sound_rate", self.sound_rate, 1000, 160_000)
+        window, hop = round(_WINDOW_OF_SOUND * rate), round(_HOP * rate)
+        return {"rate": rate, "size": min(_MEL, window // 2 + 1), "window": window, "hop": hop}
 
     def _constants(self, inputs: Ragged) -> dict[str, np.ndarray]:
         """What numbers are scaled by: the mean and the deviation of each feature, or of each channel of images."""
@@ -173,23 +192,22 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
         """The sequences as a baseline sees them: of sound the features, as the network does."""
         if self.sound_rate is None:
             return inputs
-        sizes = self._front()
-        sound = Sound(**{name: sizes[name] for name in ("rate", "size", "window", "hop")})
+        sound = Sound(**self._sound())
         found = [sound.features(torch.from_numpy(one)[:, None])[:, 0].numpy() for one in inputs]
         return Ragged(np.concatenate(found), ends(np.array([len(one) for one in found])))
 
-    def _layers(self, lengths: np.ndarray) -> dict[str, Any]:
+    def _layers(self, chosen: Settled, lengths: np.ndarray) -> dict[str, Any]:
         """The configuration of the recurrent layers, or of those with a window, for sequences of these lengths."""
-        layers = {name: getattr(self, name) for name in ("hidden_size", "num_layers", "dropout")}
-        if self.cell == "tdnn":
+        layers = {"hidden_size": self.hidden_size, "num_layers": self.num_layers, "dropout": chosen.dropout}
+        if chosen.cell == "tdnn":
             return layers | {"cell": "tdnn", "window": self.window or 3}
-        if self.cell == "mlp":
+        if chosen.cell == "mlp":
             most = int(lengths.max())
             window = self.window or (most if (lengths == most).all() else min(most, _WINDOW))
             return layers | {"cell": "tdnn", "window": [window] + [1] * (self.num_layers - 1)}
         if self.window is not None:
-            raise UnspoolError(f"window is for a tdnn or an mlp; leave it out for cell={self.cell!r}")
-        return layers | {"cell": self.cell, "bidirectional": self._readout.bidirectional}
+            raise UnspoolError(f"window is for a tdnn or an mlp; leave it out for cell={chosen.cell!r}")
+        return layers | {"cell": chosen.cell, "bidirectional": chosen.bidirectional}
 
     @property
     def _whole(self) -> bool:
@@ -197,15 +215,20 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
         return training_of(self)["tbptt"] is None
 
     def _made(self, config: Mapping[str, Any]) -> Network:
-        return SequenceNetwork(self._readout, config) if self._whole else Network(config)
+        return SequenceNetwork(self.readout_, config) if self._whole else Network(config)
+
+    def _rebuild(self, found: folder.Saved) -> Network:
+        pooling = str(found.config["preprocessing"]["pooling"])
+        self.readout_ = Readout(pooling, parse(found.config["network"]).bidirectional)
+        return super()._rebuild(found)
 
     def _targets(self, part: Part) -> Ragged | np.ndarray:
         return part.y if self._whole else _at_ends(part)
 
-    def _batches(self, train: Part, size: int, stride: int) -> Batches:
+    def _batches(self, train: Part, size: int, cell: str, stride: int) -> Batches:
         if self._whole:
             return Bucketed(train.inputs, train.y, size, seed=self.random_state)
-        if not self._readout.last_alone or self.cell not in RECURRENT or stride > 1:
+        if not self.readout_.last_alone or cell not in RECURRENT or stride > 1:
             raise UnspoolError(
                 "tbptt needs a recurrent cell, bidirectional=False, pooling='last' and no stride, as all else needs "
                 "whole sequences"
@@ -222,10 +245,11 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
     def _files(self) -> tuple[dict[str, Any], dict[str, str]]:
         vocabulary = self.encoder_.vocabulary
         files = {} if vocabulary is None else {"vocabulary.json": vocabulary.to_json()}
-        return {"encoder": self.encoder_.describe()}, files
+        return {"encoder": self.encoder_.describe(), "pooling": self.readout_.pooling}, files
 
     def _restore(self, found: folder.Saved) -> None:
-        self.encoder_ = self._adopt(found, self._core())
+        model = self._adopt(found, self._core())
+        self.encoder_ = model.encoder
         self._keep_names()
 
     def _keep_names(self) -> None:
@@ -236,7 +260,9 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
                 self.feature_names_in_ = np.array(self.encoder_.names, object)
 
     def _title(self) -> str:
-        return f"{type(self).__name__} of sequences, {self.cell} {self.hidden_size}"
+        cell = self.network_.architecture.cell
+        cell = self.cell or (cell if cell in RECURRENT else "mlp")
+        return f"{type(self).__name__} of sequences, {cell} {self.hidden_size}"
 
     def _strata(self, y: np.ndarray) -> np.ndarray | None:
         """The classes whose parts are to be alike in what is held out."""
@@ -253,7 +279,7 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
     @abstractmethod
     def _model(self, encoder: Encoder, how: Readout, network: Loaded) -> SequenceModel: ...
     @abstractmethod
-    def _adopt(self, found: folder.Saved, network: Loaded) -> Encoder: ...
+    def _adopt(self, found: folder.Saved, network: Loaded) -> SequenceModel: ...
     @abstractmethod
     def _measure(self, train: Part, valid: Part) -> dict[str, Any]: ...
 
@@ -271,6 +297,11 @@ class LossAtEnds:
     def __call__(self, s: Tensor, targets: Tensor) -> Tensor:
         there = ~targets[..., 0].isnan() if targets.is_floating_point() else targets != NO_TARGET
         return self.error(s[there], targets[there])
+
+
+def _aligned(encoder: Encoder, lengths: np.ndarray) -> bool:
+    """Whether sequences of these lengths are aligned letters; see the option `cell`."""
+    return 0 < len(encoder.vocabulary or ()) - 1 <= _WINDOW and bool((lengths == min(lengths[0], _WINDOW)).all())
 
 
 def _at_ends(part: Part) -> Ragged:
