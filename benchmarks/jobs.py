@@ -101,17 +101,16 @@ def tags(folder: Path) -> dict[str, Any]:
 
 
 JOBS = {
-    "vowels": (vowels, {"kind": "classes", "batch": 8, "epochs": 60, "rate": 4e-3}),
-    "names": (names, {"kind": "classes", "batch": 128, "epochs": 20, "rate": 4e-3}),
-    "tags": (tags, {"kind": "tags", "batch": 32, "epochs": 10, "rate": 3e-3}),
+    "vowels": {"kind": "classes", "batch": 8, "epochs": 60, "rate": 4e-3},
+    "names": {"kind": "classes", "batch": 128, "epochs": 20, "rate": 4e-3},
+    "tags": {"kind": "tags", "batch": 32, "epochs": 10, "rate": 3e-3},
 }
 
 
 def prepare(name: str, data: Path, folder: Path, epochs: int | None = None) -> None:
     """Write the job and its three parts: values of all sequences behind each other, where each begins, its classes."""
-    read, job = JOBS[name]
-    known = tags(folder) if read is tags else of_classes(*read(data), folder)
-    (folder / "job.json").write_text(json.dumps(job | known | ({} if epochs is None else {"epochs": epochs})))
+    known = tags(folder) if name == "tags" else of_classes(*(vowels if name == "vowels" else names)(data), folder)
+    (folder / "job.json").write_text(json.dumps(JOBS[name] | known | ({} if epochs is None else {"epochs": epochs})))
 
 
 def of_classes(train: Sequences, test: Sequences, folder: Path) -> dict[str, Any]:
@@ -230,8 +229,7 @@ def main() -> None:
     os.environ["UNSPOOL_DATA"] = str(args.data)
     records = {}
     for name in args.jobs or JOBS:
-        of_tags = JOBS[name][1]["kind"] == "tags"
-        theirs = ["unspool", "torch.nn", "torch.nn-sorted"] if of_tags else sides
+        theirs = ["unspool", "torch.nn", "torch.nn-sorted"] if name == "tags" else sides
         records[name] = race(name, Path(args.data), theirs, args.turns, args.peers, args.threads, args.epochs)
         told, rows = summary(records[name], args.peers)
         print(f"\n{name}: validation accuracy {told}\n\n{table([name, *HEAD], rows, args.markdown)}", flush=True)
