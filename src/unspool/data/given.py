@@ -148,7 +148,8 @@ def _of_columns(X: Sequences, names: Sequence[str] | None) -> Given:
         chosen = tuple(names or numeric)
         if len(chosen) == 1 and X.steps(chosen[0]).values.ndim > 2:
             return _of_ragged(X.steps(chosen[0]))
-        given = _of_ragged(X.stack(chosen, np.float64))
+        single = all(X.steps(name).values.dtype == np.float32 for name in chosen)
+        given = _of_ragged(X.stack(chosen, np.float32 if single else np.float64))
         wide = given.values.values.shape[1]  # pyright: ignore[reportOptionalMemberAccess]
         return replace(given, names=chosen if len(chosen) == wide else None)
     texts = [name for name in (X.per_step or X.per_sequence) if is_text(name)]

@@ -17,7 +17,10 @@ _BLOCK = 2**18  # steps that are converted at a time
 
 @dataclass(frozen=True)
 class Places:
-    """Where sequences came from: sequence i from line `lines[i]`, from 1, of `names[file[i]]`; `unit` may be row."""
+    """Where sequences came from: sequence i from line `lines[i]`, from 1, of `names[file[i]]`.
+
+    `unit` may be row, or sequence; or file, if each has a file of its own.
+    """
 
     names: tuple[str, ...]
     file: np.ndarray
@@ -29,6 +32,11 @@ class Places:
         """The places of sequences from one file."""
         lines = np.asarray(lines)
         return cls((str(name),), np.broadcast_to(np.int32(0), lines.shape), lines, unit)
+
+    @classmethod
+    def of_files(cls, names: Sequence[str]) -> "Places":
+        """The places of sequences that each have a file of their own."""
+        return cls(tuple(names), np.arange(len(names)), np.ones(len(names), np.int64), "file")
 
     @classmethod
     def join(cls, parts: Sequence["Places"]) -> "Places":
@@ -96,7 +104,8 @@ class Sequences:
 
     def place(self, i: int) -> str:
         """Where sequence i begins, in the words of a complaint."""
-        return f"{self.places.names[self.places.file[i]]}, {self.places.unit} {self.places.lines[i]}"
+        name = self.places.names[self.places.file[i]]
+        return name if self.places.unit == "file" else f"{name}, {self.places.unit} {self.places.lines[i]}"
 
     def steps(self, name: str) -> Ragged:
         """A column with one value per step.
