@@ -121,7 +121,7 @@ def _run(job: _Job, word: str) -> int:
 
     machines = job.machines
     fabric = launch(machines.devices, machines.nodes, machines.precision)
-    model = apart(job.task.part("estimator"), estimator.Training, job.parameters)
+    model = apart(job.task.part("estimator"), estimator.Training, job.parameters | found.options)
     with alone_in(fabric, run_folder.of(job.out)):
         return _train(job, model, found, of_run, fabric, word)
 

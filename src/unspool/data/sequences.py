@@ -17,7 +17,10 @@ _BLOCK = 2**18  # numbers that are converted at a time
 
 @dataclass(frozen=True)
 class Places:
-    """Where sequences came from: sequence i from line `lines[i]`, from 1, of `names[file[i]]`; `unit` may be row."""
+    """Where sequences came from: sequence i from line `lines[i]`, from 1, of `names[file[i]]`.
+
+    `unit` may be row, or sequence; or file, if each has a file of its own.
+    """
 
     names: tuple[str, ...]
     file: np.ndarray
@@ -29,6 +32,11 @@ class Places:
         """The places of sequences from one file."""
         lines = np.asarray(lines)
         return cls((str(name),), np.broadcast_to(np.int32(0), lines.shape), lines, unit)
+
+    @classmethod
+    def of_files(cls, names: Sequence[str]) -> "Places":
+        """The places of sequences that each have a file of their own."""
+        return cls(tuple(names), np.arange(len(names)), np.ones(len(names), np.int64), "file")
 
     @classmethod
     def join(cls, parts: Sequence["Places"]) -> "Places":
@@ -96,7 +104,8 @@ class Sequences:
 
     def place(self, i: int) -> str:
         """Where sequence i begins, in the words of a complaint."""
-        return f"{self.places.names[self.places.file[i]]}, {self.places.unit} {self.places.lines[i]}"
+        name = self.places.names[self.places.file[i]]
+        return name if self.places.unit == "file" else f"{name}, {self.places.unit} {self.places.lines[i]}"
 
     def steps(self, name: str) -> Ragged:
         """A column with one value per step.
@@ -128,11 +137,12 @@ class Sequences:
         return Ragged(values, parts[0].offsets)
 
     def blocks(self, names: Sequence[str]) -> Iterator[np.ndarray]:
-        """The same in float64, some steps at a time, each (n, I)."""
+        """The same in float64, or in float32 if all of them are, some steps at a time, each (n, I)."""
         columns = [part.values.reshape(len(part.values), -1) for part in self._numbers(names)]
         step = max(1, _BLOCK // sum(column.shape[1] for column in columns))
+        dtype = np.float32 if all(column.dtype == np.float32 for column in columns) else np.float64
         for begin in range(0, len(columns[0]), step):
-            yield np.hstack([column[begin : begin + step] for column in columns], dtype=np.float64, casting="unsafe")
+            yield np.hstack([column[begin : begin + step] for column in columns], dtype=dtype, casting="unsafe")
 
     def _numbers(self, names: Sequence[str]) -> list[Ragged]:
         """Columns, of which there is at least one, and which are of numbers, one a step."""

@@ -35,6 +35,7 @@ class Roles:
     sequence, time: the sequence that a row belongs to, and the order of its steps; None: each row is a sequence.
     wide: whether the inputs are the steps of the row, in a table in which each row is a sequence.
     header: whether the first line of a table has the names of its columns.
+    rate: of sound, in samples a second; None: it is none.
     """
 
     label: str | None = None
@@ -43,6 +44,7 @@ class Roles:
     time: str | None = None
     wide: bool = False
     header: bool = True
+    rate: int | None = None
 
     @classmethod
     def of(cls, saved: dict[str, Any]) -> "Roles":
@@ -51,7 +53,14 @@ class Roles:
         names = [n for n in (roles.label, roles.sequence, roles.time, *roles.inputs) if n is not None]
         if not all(isinstance(n, str) for n in names):
             raise ValueError("the columns of the data must have names")
+        if not isinstance(roles.rate, int | None):
+            raise ValueError("the rate of sound must be an integer")
         return roles
+
+    @classmethod
+    def of_sound(cls, rate: int, label: str | None = "label") -> "Roles":
+        """Those of all files of sound, but that there may be no label."""
+        return cls(label, ("value",), rate=rate)
 
     def saved(self) -> dict[str, Any]:
         """The inverse of `of`."""
@@ -96,10 +105,15 @@ def digest(file: str) -> str | None:
     """The SHA-256 of a file, or of the files of a folder, by which it is recognised; None for standard input."""
     if file == STDIN:
         return None
+    from ..data.readers.sound import in_folder
+
     path, total = Path(file), hashlib.sha256()
-    for one in sorted(path.iterdir()) if path.is_dir() else [path]:
+    files = [path]
+    if path.is_dir():
+        files = [one for sounds in in_folder(path).values() for one in sounds] or sorted(path.iterdir())
+    for one in files:
         if one.is_file():
-            total.update(one.name.encode() if path.is_dir() else b"")
+            total.update(one.relative_to(path).as_posix().encode() if path.is_dir() else b"")
             with open(one, "rb") as opened:
                 while block := opened.read(_PART):
                     total.update(block)
@@ -133,10 +147,11 @@ class Source:
     @classmethod
     def of(cls, file: str, target: str, delimiter: str | None, header: bool | None = None) -> "Source":
         """What a file is, by its name or by its first lines."""
+        from ..data.readers.sound import in_folder
         from ..data.readers.source import suffix
 
         if Path(file).is_dir():
-            return cls(file, "folder", file, target)
+            return cls(file, "sound" if any(in_folder(file).values()) else "folder", file, target)
         if suffix(file) in _BINARY:
             return cls(file, _BINARY[suffix(file)], file, target)
         begin = _begin_of_stdin() if file == STDIN else b""
@@ -156,9 +171,14 @@ class Source:
         return self.kind in ("table", "parquet")
 
     @property
+    def rate(self) -> int | None:
+        """Of sound that was seen, in samples a second; None of all else."""
+        return None if self.kind != "sound" or self.all is None else int(self.all["rate"][0])
+
+    @property
     def in_parts(self) -> bool:
         """Whether the file can be read a part at a time."""
-        return self.kind not in ("parquet", "npz", "npy", "folder") and ".conllup" not in self.file
+        return self.kind not in ("parquet", "npz", "npy", "folder", "sound") and ".conllup" not in self.file
 
     def excerpt(self, data: bytes, line: int) -> "Source":
         """Some lines of this file, without the names of columns."""
@@ -220,7 +240,7 @@ class Source:
         return replace(roles, label=label, sequence=sequence, time=time, inputs=tuple(map(find, roles.inputs)))
 
     def read(self, roles: Roles, skip_bad: int) -> Sequences:
-        """The sequences, with the columns that have a role."""
+        """The sequences, with the columns that have a role; raise DataError if they are sound of another rate."""
         from ..data.readers.rows import Differs
 
         try:
@@ -237,6 +257,11 @@ class Source:
 
             return read_parquet(self.path, columns=columns, skip_bad=skip_bad, **self._steps(roles))
         found = self._whole(skip_bad, columns) if self.all is None else self.all
+        if self.kind == "sound" and found["rate"][0] != roles.rate:
+            what = "no sound in .wav files" if roles.rate is None else f"sound of {roles.rate:,}"
+            raise DataError(
+                f"{self.file}: has sound of {found['rate'][0]:,} samples a second; the network was trained on {what}"
+            )
         if not roles.wide:
             return found
         values = np.stack([np.asarray(found[n], np.float64) for n in roles.inputs], axis=1)
@@ -271,6 +296,10 @@ class Source:
         """All columns of a file that is no table of text, or of JSON lines those that are wanted and there."""
         if self.kind == "folder":
             return _folder(self.file, skip_bad)
+        if self.kind == "sound":
+            from ..data.readers.sound import read_sounds
+
+            return read_sounds(self.file, skip_bad=skip_bad)
         module, function, options = _WHOLE[self.kind]
         if self.kind == "jsonl" and wanted:
             first = _text(self.path.data if self.is_part else _head(self.file)).lstrip().partition("\n")[0]
@@ -283,7 +312,7 @@ class Source:
         return getattr(import_module(f"unspool.data.readers.{module}"), function)(self.path, **options)
 
 
-_BINARY = {".parquet": "parquet", ".npz": "npz", ".npy": "npy"}
+_BINARY = {".parquet": "parquet", ".npz": "npz", ".npy": "npy", ".wav": "sound"}
 _TEXT = {
     **dict.fromkeys((".csv", ".tsv", ".tab"), "table"),
     **dict.fromkeys((".jsonl", ".ndjson"), "jsonl"),
@@ -337,6 +366,11 @@ def _is_header(rows: list[list[str]]) -> bool:
         return False
     below = [{row[j].strip() for row in rows[1:] if j < len(row)} for j in range(len(first))]
     return not any(cell in known for cell, known in zip(first, below, strict=True) if cell)
+
+
+def numbers(cells: np.ndarray) -> np.ndarray:
+    """The texts as numbers, if all of them are, else as they are."""
+    return cells.astype(np.float64) if all(map(_is_number, cells.tolist())) else cells
 
 
 def _is_number(cell: str) -> bool:
@@ -461,7 +495,10 @@ def _folder(folder: str, skip_bad: int) -> Sequences:
 
     files = sorted(p for p in Path(folder).iterdir() if p.suffix == ".txt")
     if len(files) < 2:
-        raise DataError(f"{folder}: must have at least two .txt files, one for each label; got {len(files)}")
+        raise DataError(
+            f"{folder}: must have at least two .txt files, one for each label, or for each a folder of .wav files; "
+            f"got {len(files)} .txt files"
+        )
     parts = []
     for file in files:
         found = read_lines(file, skip_bad=skip_bad)

@@ -44,6 +44,7 @@ _READERS = {
     ".txt": ("plain", "read_lines"),
     ".npy": ("arrays", "read_npy"),
     ".npz": ("arrays", "read_npz"),
+    ".wav": ("sound", "read_wav"),
 }
 
 

@@ -107,6 +107,8 @@ def blocks(path: str | Path) -> Iterator[bytes]:
 
 def whole(path: str | Path) -> bytes:
     """The bytes of a file, as `blocks` gives them, but at once."""
+    if isinstance(path, Excerpt):
+        return path.data
     with ordinary(path) as (file, size):
         return file.read() if _module(file) is None else b"".join(blocks_of(file, size, path))
 
