@@ -329,6 +329,8 @@ def test_a_divergence_is_told_and_the_best_weights_are_kept():
         ({}, [], [], 0.1, "X must have at least one sequence; got none"),
         ({}, [*X[:-1], X[-1] + np.inf], Y, 0.1, "got infinity, or a number too large for float32, in sequence 59"),
         ({"level": "word"}, X, Y, 0.1, "level is for texts, and X has numbers"),
+        ({}, X, [["a"] * len(x) for x in X], 0.1, "got several for each: Tagger learns a label a step"),
+        ({}, X, np.ones((len(X), 5)), 0.1, "got several for each: Tagger learns a label a step"),
         ({"tbptt": 4}, X, Y, 0.1, "tbptt needs a recurrent cell, bidirectional=False, pooling='last' and no stride"),
         ({"pooling": "max"}, X, Y, 0.1, "pooling must be one of last, mean; got 'max'"),
         ({"bidirectional": 1}, X, Y, 0.1, "bidirectional must be a bool; got 1"),

@@ -91,7 +91,7 @@ class LanguageModelOptions(Options):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class SequenceOptions(Options):
-    """The options of the tasks whose target is one for each sequence."""
+    """The options of classifiers and regressors."""
 
     own_training: ClassVar[TrainingOptions] = TrainingOptions(patience=0)
 

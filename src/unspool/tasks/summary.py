@@ -31,11 +31,11 @@ def summaries(inputs: Ragged, tokens: int) -> Any:
     return np.hstack([mean, np.sqrt(square), least, most, x[begins], x[begins + lengths - 1], lengths[:, None]])
 
 
-def evenly(n: int, most: int) -> tuple[np.ndarray, str]:
+def evenly(n: int, most: int, what: str = "sequences") -> tuple[np.ndarray, str]:
     """At most so many of n sequences, from first to last at equal distances, and how a baseline's name says so."""
     if n <= most:
         return np.arange(n), ""
-    return np.arange(most) * n // most, f", of {most:,} sequences"
+    return np.arange(most) * n // most, f", of {most:,} {what}"
 
 
 def scaled(model: Any, tokens: int) -> Any:

@@ -1,4 +1,4 @@
-"""What the estimators with one target for each sequence share, for training; `readout` has the rest."""
+"""What classifiers and regressors share, for training; `readout` has the rest."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -32,22 +32,26 @@ _WINDOW = 100  # the most steps that an mlp sees of sequences of unequal lengths
 
 
 class Part(NamedTuple):
-    """Sequences as the network reads them, and their targets: numbers of classes (n,), or numbers (n, O)."""
+    """Sequences as the network reads them, and their targets.
+
+    These are numbers of classes, (n,); or numbers, (n, O), or at each step, (N, O).
+    """
 
     inputs: Ragged
-    y: np.ndarray
+    y: Any
 
 
 class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SequenceOptions, Estimator):
-    """The base class of estimators with one target for each sequence.
+    """The base class of estimators with one target for each sequence, or one for each step.
 
-    A task has of its own: `_checked` makes an array of targets; `_learn` sets what it learns of the targets to train
-    on, and returns the number of outputs; `_coded` makes of them what the loss takes; `_error` is the loss; `_model` is
-    the saved half; `_measure` is the metrics.
+    A task has of its own: `_checked` makes an array of targets, or those of each step, Ragged; `_learn` sets what it
+    learns of the targets to train on, and returns the number of outputs; `_coded` makes of them what the loss takes;
+    `_error` is the loss; `_model` is the saved half; `_measure` is the metrics.
     """
 
     may_have: ClassVar[tuple[str, ...]] = readout.MAY_HAVE
     unit: ClassVar[str] = "sequence"
+    per_step_: bool = False  # whether there is a target for each step
 
     def transform(self, X: Any) -> np.ndarray:
         """See `SequenceModel.transform`."""
@@ -76,7 +80,7 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
 
     @property
     def _readout(self) -> Readout:
-        return Readout(self.pooling, directions(self))
+        return Readout(self.pooling, directions(self), self.per_step_)
 
     def _given(self, X: Any, *, fit: bool = False) -> Given:
         """The sequences of X. A table is checked as scikit-learn checks it; in `fit` its names and width are kept."""
@@ -96,16 +100,16 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
                 f"X must have numbers whose differences float32 can tell; got less than a millionth of their size in "
                 f"feature {given.coarse}: subtract an offset"
             )
-        targets = self._checked(y, len(given))
+        targets = self._checked(y, given)
         if isinstance(validation, tuple | list) and len(validation) == 2:
             other = as_sequences(validation[0], given.names)
-            parts = (given, targets), (other, self._checked(validation[1], len(other)))
-            source = {"sha256": _digest(given, y, other, validation[1]), "validation": None}
+            parts = (given, targets), (other, self._checked(validation[1], other))
+            source = {"sha256": _digest(given, targets, other, parts[1][1]), "validation": None}
         else:
             part = _part(validation)
             mine = readout.held_out(len(given), part, self.random_state, self._strata(targets))
-            parts = tuple((given.take(np.flatnonzero(of)), targets[of]) for of in (~mine, mine))
-            source = {"sha256": _digest(given, y), "validation": part}
+            parts = tuple((given.take(at), _take(targets, at)) for at in map(np.flatnonzero, (~mine, mine)))
+            source = {"sha256": _digest(given, targets), "validation": part}
         self.encoder_ = Encoder.of(parts[0][0], self.level)
         self._keep_names()
         outputs = self._learn(*(y for _, y in parts))
@@ -114,6 +118,8 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
         size = training_of(self)["batch_size"] or size
         network = self._network(outputs, train.inputs.lengths)
         stride = parse(network).stride
+        if self.per_step_ and (self.pooling == "mean" or stride > 1):
+            raise UnspoolError("a value a step needs pooling='last', and no sound_rate nor stride of convolution")
         marked = Bucketed(valid.inputs, _at_ends(valid), size, shuffle=False)
         return Work(
             network=network,
@@ -191,7 +197,8 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
         if tbptt is None:
             batches = Bucketed(train.inputs, targets, size, seed=self.random_state)
             return Thinned(batches, stride) if stride > 1 else batches
-        if not self._readout.last_alone or self.cell not in RECURRENT or stride > 1:
+        one_way = self._readout.last_alone or (self.per_step_ and not self._readout.bidirectional)
+        if not one_way or self.cell not in RECURRENT or stride > 1:
             raise UnspoolError(
                 "tbptt needs a recurrent cell, bidirectional=False, pooling='last' and no stride, as all else needs "
                 "whole sequences"
@@ -224,16 +231,16 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
     def _title(self) -> str:
         return f"{type(self).__name__} of sequences, {self.cell} {self.hidden_size}"
 
-    def _strata(self, y: np.ndarray) -> np.ndarray | None:
+    def _strata(self, y: Any) -> np.ndarray | None:
         """The classes whose parts are to be alike in what is held out."""
         return None
 
     @abstractmethod
-    def _checked(self, y: Any, n: int) -> np.ndarray: ...
+    def _checked(self, y: Any, given: Given) -> np.ndarray | Ragged: ...
     @abstractmethod
-    def _learn(self, y: np.ndarray, held_out: np.ndarray) -> int: ...
+    def _learn(self, y: Any, held_out: Any) -> int: ...
     @abstractmethod
-    def _coded(self, y: np.ndarray) -> np.ndarray: ...
+    def _coded(self, y: Any) -> np.ndarray | Ragged: ...
     @abstractmethod
     def _error(self, outputs: Tensor, targets: Tensor) -> Tensor: ...
     @abstractmethod
@@ -245,7 +252,7 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
 
 
 class SequenceLoss:
-    """The sum of the losses of all sequences that end in a batch; a sequence's target stands at its last step.
+    """The sum of the losses of all targets in a batch; that of a sequence stands at its last step.
 
     Args:
         how: what is read off the head's sums s, (T, B, width).
@@ -261,7 +268,7 @@ class SequenceLoss:
         return self.error(self._read(s, t, b), targets[t, b])
 
     def _read(self, s: Tensor, t: Tensor, b: Tensor) -> Tensor:
-        """The outputs, (n, O), of the sequences in the columns b that end at the steps t."""
+        """The outputs, (n, O), of the sequences in the columns b that end, or have a target, at the steps t."""
         if self.how.pooling == "mean":
             within = torch.arange(len(s), device=s.device)[:, None] <= t
             return (s[:, b] * within[..., None]).sum(0) / (t + 1)[:, None]
@@ -272,11 +279,17 @@ class SequenceLoss:
 
 
 def _at_ends(part: Part) -> Ragged:
-    """A target for each step: that of the sequence at its last one, and none before."""
+    """A target for each step: if there is one for the sequence, at its last step, and none before."""
+    if isinstance(part.y, Ragged):
+        return part.y
     shape = (len(part.inputs.values), *part.y.shape[1:])
     values = np.full(shape, NO_TARGET if part.y.dtype.kind == "i" else np.nan, part.y.dtype)
     values[part.inputs.offsets[1:] - 1] = part.y
     return Ragged(values, part.inputs.offsets)
+
+
+def _take(targets: Any, at: np.ndarray) -> Any:
+    return targets.take(at) if isinstance(targets, Ragged) else targets[at]
 
 
 def _scale(x: np.ndarray) -> dict[str, np.ndarray]:
@@ -296,7 +309,10 @@ def _digest(*data: Any) -> str:
     """What identifies sequences and targets."""
     found = sha256()
     for one in data:
-        if not isinstance(one, Given):
+        if isinstance(one, Ragged):
+            found.update(one.offsets.tobytes())
+            found.update(one.values.tobytes())
+        elif not isinstance(one, Given):
             found.update(repr(np.asarray(one).tolist()).encode("utf-8", "surrogatepass"))
         elif one.values is None or one.kind == "tokens":
             texts = one.texts if one.values is None else [list(tokens) for tokens in one.values]
