@@ -42,6 +42,15 @@ def test_predictions_are_the_same_bits_in_any_batch_and_order_and_on_any_threads
     np.testing.assert_array_equal(states[0], model.transform([X[order[0]]])[0])
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_cell_tells_a_value_at_each_step(cell):
+    model = fitted(Regressor, y=[x[:, 0].cumsum() for x in X], cell=cell)
+    together = model.predict(X)
+    for x, one in zip(X, together, strict=True):
+        assert one.shape == (len(x),)
+        np.testing.assert_array_equal(model.predict([x])[0], one)
+
+
 @pytest.mark.parametrize("cell", ["tdnn", "mlp"])
 def test_cells_with_a_window_can_be_streamed_and_see_no_further(cell):
     model = fitted(Classifier, cell=cell, window=3, pooling="last")

@@ -27,7 +27,7 @@ from unspool.tasks.classifier.calibration import calibration
 from unspool.tasks.options import POOLINGS, apart, by_number, flat
 from unspool.tasks.readout import Readout, held_out
 from unspool.tasks.sequence_network import SequenceNetwork
-from unspool.tasks.supervised import LossAtEnds, Part, _at_ends
+from unspool.tasks.supervised import LossOfTargets, Part, _at_ends
 from unspool.train.through_time import forward
 
 SMALL = {"hidden_size": 8, "epochs": 15, "learning_rate": 0.03, "dropout": 0.0}
@@ -151,7 +151,7 @@ def test_the_outputs_are_what_a_readout_reads_off_the_sums(layout):
         np.testing.assert_allclose(network.how.sums(s[:length, b].numpy()), outputs[b], rtol=0, atol=1e-6)
     if network.how.last_alone:  # then windows of parts of sequences have the same loss
         (windows,) = Bucketed(part.inputs, _at_ends(part), 6, max_padding=0.9, shuffle=False)
-        values = [forward(*pair)[0] for pair in ((plain, LossAtEnds(error), windows), (network, error, batch))]
+        values = [forward(*pair)[0] for pair in ((plain, LossOfTargets(error), windows), (network, error, batch))]
         torch.testing.assert_close(*values)
 
 
@@ -402,6 +402,8 @@ def test_a_divergence_is_told_and_the_best_weights_are_kept():
         ({}, [], [], 0.1, "X must have at least one sequence; got none"),
         ({}, [*X[:-1], X[-1] + np.inf], Y, 0.1, "got infinity, or a number too large for float32, in sequence 59"),
         ({"level": "word"}, X, Y, 0.1, "level is for texts, and X has numbers"),
+        ({}, X, [["a"] * len(x) for x in X], 0.1, "got several for each: Tagger learns a label a step"),
+        ({}, X, np.ones((len(X), 5)), 0.1, "got several for each: Tagger learns a label a step"),
         ({"tbptt": 4}, X, Y, 0.1, "tbptt needs a recurrent cell, bidirectional=False, pooling='last' and no stride"),
         ({"pooling": "max"}, X, Y, 0.1, "pooling must be one of last, mean, both; got 'max'"),
         ({"bidirectional": 1}, X, Y, 0.1, "bidirectional must be a bool; got 1"),

@@ -289,6 +289,43 @@ def test_evaluate_the_own_file_and_another(networks, capsys, tmp_path):
     assert f"network    {metrics['validation']['rmse']:.4g} root mean squared error" in out and "mean       " in out
 
 
+def test_numbers_of_steps_are_fitted_predicted_and_evaluated(capsys, tmp_path):
+    rows = [(i, t, (i * t) % 3 - 1, i % 2 + t) for i in range(20) for t in range(1, 3 + i % 4)]
+    (tmp_path / "n.csv").write_text("id,t,x,target\n" + "".join("{},{},{},{}\n".format(*row) for row in rows))
+    path, network = tmp_path / "n.csv", tmp_path / "m"
+    assert run("fit", "numbers", path, "--out", network, *SMALL, "--no-bidirectional") == 0
+    assert "steps of 2 sequences held out" in capsys.readouterr().out
+    metrics = json.loads((network / "metrics.json").read_bytes())
+    assert run("evaluate", network, path) == 0
+    out = capsys.readouterr().out
+    assert "2 sequences, held out" in out and f"network    {metrics['validation']['rmse']:.4g} root mean" in out
+    assert run("predict", network, path) == 0
+    written = [line.split(",") for line in capsys.readouterr().out.splitlines()]
+    found, _ = labelled(NumbersFile, path)
+    wanted = Regressor.load(network).predict(found.X)
+    assert written[0] == ["id", "step", "prediction"] and len(written) == len(rows) + 1
+    assert [float(row[2]) for row in written[1:]] == np.concatenate(list(wanted)).tolist()
+    assert run("pack", network, "--weights", "bf16", "--out", tmp_path / "small", "--file", path) == 0
+    assert capsys.readouterr().out.count("network    ") == 2
+    # Targets that are all alike in each sequence are those of steps still.
+    (tmp_path / "o.csv").write_text(
+        "id,t,x,target\n" + "".join(f"{i},{t},{i},{i}\n" for i in range(4) for t in range(3))
+    )
+    assert run("evaluate", network, tmp_path / "o.csv") == 0
+    assert run("predict", network, tmp_path / "o.csv", "--out", tmp_path / "p.jsonl") == 0
+    assert [len(json.loads(line)["prediction"]) for line in (tmp_path / "p.jsonl").read_text().splitlines()] == [3] * 4
+
+
+def test_several_numbers_of_a_sequence_are_no_numbers_of_steps(capsys, tmp_path):
+    lines = [{"x": [i, i + 1.0], "target": [[i, 1], [1, i]][i % 2]} for i in range(12)]
+    (tmp_path / "n.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    Regressor(hidden_size=8, epochs=1).fit(
+        [line["x"] for line in lines], np.array([line["target"] for line in lines])
+    ).save(tmp_path / "m")
+    assert run("predict", tmp_path / "m", tmp_path / "n.jsonl", "--inputs", "x") == 0
+    assert capsys.readouterr().out.splitlines()[0] == "line,prediction 1,prediction 2"
+
+
 def test_a_run_of_labels_goes_on(networks, tmp_path):
     (tmp_path / "m.run").mkdir()
     arguments = {"file": str(networks / "l.csv"), "hidden_size": 8, "epochs": 2}

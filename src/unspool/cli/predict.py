@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TextIO
 import numpy as np
 
 from ..beside import beside
+from ..data.ragged import Ragged
 from ..errors import DataError, FolderError
 from ..options import check, options_of
 from ..saved import folder
@@ -41,6 +42,11 @@ class Trained(NamedTuple):
                 return Roles.of(self.config["data"]["roles"])
             rate = self.config["parameters"].get("sound_rate")
             return Roles() if rate is None else Roles.of_sound(int(rate))
+
+    @property
+    def per_step(self) -> bool:
+        """Whether it predicts something of each step."""
+        return self.word == "tags" or (self.word == "numbers" and self.model.readout.per_step)
 
     def reader(self, file: str, data: dict[str, Any]) -> SequenceFile:
         """The file as this network reads it."""
@@ -76,7 +82,7 @@ def predict(network: str, file: str, out: str | None, probabilities: bool, force
         if kind == ".conll" and trained.word != "tags":
             raise UsageError("--out with .conll is for tags; write .csv or .jsonl.")
         classes = [str(c) for c in trained.model.classes] if probabilities else []
-        writer = _Writer(stream, kind, classes)
+        writer = _Writer(stream, kind, classes, trained.per_step)
         for part in reader.parts(trained.roles):
             writer.part(part, _predicted(trained, part, probabilities))
             stream.flush()
@@ -119,16 +125,16 @@ class _Writer:
         stream: what to write to.
         kind: the suffix that says how.
         classes: the classes whose probabilities are written; none if they are not.
+        per_step: whether each step has a prediction.
     """
 
-    def __init__(self, stream: TextIO, kind: str, classes: list[str]):
-        self.stream, self.kind, self.classes, self.begun = stream, kind, classes, False
+    def __init__(self, stream: TextIO, kind: str, classes: list[str], per_step: bool):
+        self.stream, self.kind, self.classes, self.per_step, self.begun = stream, kind, classes, per_step, False
         self.rows = csv.writer(stream, delimiter="\t" if kind == ".tsv" else ",", lineterminator="\n")
 
     def part(self, part: Labelled, predicted: list[_Predicted]) -> None:
         """Write the predictions of a part of a file."""
         name, ids = _identity(part)
-        per_step = part.sequences.per_step != [] and _per_step(predicted, part)
         for i, one in enumerate(predicted):
             if self.kind == ".jsonl":
                 self._object({name: _plain(ids[i])}, one)
@@ -136,7 +142,7 @@ class _Writer:
                 self.stream.writelines(f"{word}\t{tag}\n" for word, tag in zip(part.X[i], one.value, strict=True))
                 self.stream.write("\n")
             else:
-                self._table(name, _plain(ids[i]), one, per_step)
+                self._table(name, _plain(ids[i]), one)
 
     def _object(self, found: dict[str, Any], one: _Predicted) -> None:
         found["prediction"] = _plain(one.value)
@@ -144,28 +150,19 @@ class _Writer:
             found["probabilities"] = dict(zip(self.classes, one.probabilities.T.tolist(), strict=True))
         self.stream.write(json.dumps(found, ensure_ascii=False) + "\n")
 
-    def _table(self, name: str, which: Any, one: _Predicted, per_step: bool) -> None:
-        values = one.value if per_step else [one.value]
+    def _table(self, name: str, which: Any, one: _Predicted) -> None:
+        values = one.value if self.per_step else [one.value]
         p = [[]] * len(values) if one.probabilities is None else np.atleast_2d(one.probabilities).tolist()
         if not self.begun:
             first = _plain(values[0])
             many = len(first) if isinstance(first, list) else 1
             heads = ["prediction"] if many == 1 else [f"prediction {j}" for j in range(1, many + 1)]
-            self.rows.writerow([name, *(["step"] if per_step else []), *heads, *(f"p({c})" for c in self.classes)])
+            self.rows.writerow([name, *(["step"] if self.per_step else []), *heads, *(f"p({c})" for c in self.classes)])
             self.begun = True
         for step, (value, row) in enumerate(zip(values, p, strict=True)):
             value = _plain(value)
             cells = value if isinstance(value, list) else [value]
-            self.rows.writerow([which, *([step] if per_step else []), *cells, *row])
-
-
-def _per_step(predicted: list[_Predicted], part: Labelled) -> bool:
-    """Whether each step of a sequence has a prediction."""
-    lengths = part.sequences.lengths.tolist()
-    sizes = [
-        len(one.value) if isinstance(one.value, list | np.ndarray) and np.ndim(one.value) else 0 for one in predicted
-    ]
-    return sizes == lengths
+            self.rows.writerow([which, *([step] if self.per_step else []), *cells, *row])
 
 
 def _identity(part: Labelled) -> tuple[str, Any]:
@@ -220,7 +217,7 @@ def evaluate(trained: Trained, file: str, **data: Any) -> None:
         for part in reader.parts(trained.roles):
             if part.y is None:
                 raise reader.no_targets(part, trained.roles.label)
-            truth += list(part.y)
+            truth += _truth(trained, part)
             predicted += [one.value for one in _predicted(trained, part)]
         mine = _held_out(trained, file, truth)
         if mine is not None:
@@ -232,6 +229,12 @@ def evaluate(trained: Trained, file: str, **data: Any) -> None:
         say(line)
     if mine is None:
         say(_when_trained(trained))
+
+
+def _truth(trained: Trained, part: Labelled) -> list[Any]:
+    """The targets of a part of a file; of each step, where a network of numbers gives these, though all are alike."""
+    column = part.sequences[part.roles.label or ""]
+    return list(column if trained.word == "numbers" and trained.per_step and isinstance(column, Ragged) else part.y)
 
 
 def _held_out(trained: Trained, file: str, truth: list[Any]) -> np.ndarray | None:

@@ -92,7 +92,7 @@ class LanguageModelOptions(Options):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class SequenceOptions(Options):
-    """The options of the tasks whose target is one for each sequence."""
+    """The options of classifiers and regressors."""
 
     own_training: ClassVar[TrainingOptions] = TrainingOptions()
 

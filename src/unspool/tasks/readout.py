@@ -1,9 +1,11 @@
-"""What tasks with one target for each sequence share, without PyTorch: reading O outputs off a sequence of any length.
+"""What classifiers and regressors share, without PyTorch: reading O outputs off a sequence of any length.
 
     s[t] = head(y[t])
     last    out = s[T-1];  of two directions the head gives a and b, and  out = a[T-1] + b[0]
     mean    out = (s[0] + … + s[T-1]) / T
     both    the head gives the sums of each, and out is those of `last` and those of `mean`, added
+
+Or there are outputs at each step, and  out[t] = s[t].
 
 The head is linear, so reading its sums at the ends is the same as giving it the states at the ends. Many sequences
 share each pass over the weights (`Stream.predict`), and each has the bits that it has alone.
@@ -32,19 +34,23 @@ FILES, MAY_HAVE = ("metrics.json",), ("vocabulary.json",)
 
 
 class Readout(NamedTuple):
-    """How the outputs of a sequence are read off the head's sums; see above."""
+    """How the outputs of a sequence, or of each of its steps, are read off the head's sums; see above."""
 
     pooling: str
     bidirectional: bool
+    per_step: bool = False
 
+    @property
     @property
     def last_alone(self) -> bool:
         """Whether the last step is all that is read."""
-        return self.pooling == "last" and not self.bidirectional
+        return self.pooling == "last" and not self.bidirectional and not self.per_step
 
     @property
     def parts(self) -> int:
         """The parts of the head, each of which gives all outputs: for the last step, the first one, and the mean."""
+        if self.per_step:
+            return 1
         return (self.pooling != "mean") * (1 + self.bidirectional) + (self.pooling != "last")
 
     def width(self, outputs: int) -> int:
@@ -66,7 +72,9 @@ class Readout(NamedTuple):
         return sum(part[..., k * size : (k + 1) * size] for k, part in enumerate(read))
 
     def sums(self, s: np.ndarray) -> np.ndarray:
-        """The outputs, float64 (O,), of the sums of a whole sequence, (T, width)."""
+        """The outputs, float64 (O,), or (T, O) at each step, of the sums of a whole sequence, (T, width)."""
+        if self.per_step:
+            return s.astype(np.float64)
         mean = None if self.pooling == "last" else self._mean(s)
         return self.joined(s[-1].astype(np.float64), s[0].astype(np.float64), mean)
 
@@ -182,33 +190,37 @@ class SequenceModel:
         return self.encoder.encode(self.encoder.given(X))
 
     def results(self, inputs: Ragged) -> np.ndarray:
-        """The result of each sequence that the network is to read, float64 (n, O)."""
-        return self.result(self._read(self.network, inputs, self.readout.sums))
+        """The result of each sequence that the network is to read, float64 (n, O), or of each step of all, (N, O)."""
+        return self.result(self._read(self.network, inputs, self.readout, self.readout.sums))
 
     def transform(self, X: Any) -> np.ndarray:
         """What the head reads of each sequence, float64 (n, F): its state at the end, the mean of its states, or both.
 
         A state has 2·H numbers if the network is bidirectional; that at the end is the one direction's there, and the
-        other's at the beginning.
+        other's at the beginning. This is so, too, where the network gives a value at each step.
         """
-        return self._read(_headless(self.network), self.inputs(X), self.readout.states)
+        how = self.readout._replace(per_step=False)
+        return self._read(_headless(self.network), self.inputs(X), how, how.states)
 
     def stream(self) -> "SequenceStream":
         """A sequence that comes step by step."""
         return SequenceStream(self)
 
-    def _read(self, network: Loaded, inputs: Ragged, read: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    def _read(
+        self, network: Loaded, inputs: Ragged, how: Readout, read: Callable[[np.ndarray], np.ndarray]
+    ) -> np.ndarray:
         """What is read off the outputs of a network over each sequence, which are the last alone where these do."""
         values = inputs.values if inputs.values.dtype.kind == "f" else inputs.values.astype(np.int64)
-        last = self.readout.last_alone
+        last = how.last_alone
         outputs = Stream(network).predict(Ragged(values, inputs.offsets), last, threads())
-        found = np.stack([read(out[None] if last else out) for out in outputs])
+        read_off = [read(out[None] if last else out) for out in outputs]
+        found = np.concatenate(read_off) if how.per_step else np.stack(read_off)
         if not np.isfinite(found).all():
             raise UnspoolError(_DAMAGED)
         return found
 
     def result(self, outputs: np.ndarray) -> np.ndarray:
-        """What the task makes of the outputs of one or more sequences, float64 (..., O)."""
+        """What the task makes of the outputs of one or more sequences or steps, float64 (..., O)."""
         raise NotImplementedError
 
 
@@ -236,8 +248,9 @@ class SequenceStream:
         Args:
             x: I numbers, or a frame; a token; a part of a text; or of one feature, a number or a part of a sound.
         Returns:
-            What `predict` or `predict_proba` would; None where the steps have no output, which is so only with a stride
-            and with sound, whose outputs are 10 ms apart.
+            What `predict` or `predict_proba` would, or the value at this step if the network gives one at each; None
+            where the steps have no output, which is so only with a stride and with sound, whose outputs are 10 ms
+            apart.
         """
         s = self.session.run(self.model.encoder.step(x))
         if not len(s):
@@ -307,6 +320,14 @@ def read(path: str | Path, task: str) -> tuple[folder.Saved, Loaded, dict[str, A
     return found, Loaded(found, path), metrics
 
 
+def readout_of(found: folder.Saved, bidirectional: bool) -> Readout:
+    """The readout in a folder; raise ValueError or KeyError unless it is one."""
+    how = found.config["preprocessing"]
+    if how["pooling"] not in POOLINGS:
+        raise FolderError(f"pooling must be one of {', '.join(POOLINGS)}; got {how['pooling']!r:.20}")
+    return Readout(how["pooling"], bidirectional, bool(how["per_step"]))
+
+
 def parts_of(found: folder.Saved, network: Loaded, outputs: int) -> tuple[Encoder, Readout]:
     """The encoder and the readout in a folder; raise ValueError or KeyError unless they fit the network."""
     described = found.config["preprocessing"]["encoder"]
@@ -318,15 +339,35 @@ def parts_of(found: folder.Saved, network: Loaded, outputs: int) -> tuple[Encode
     frame = None if frame is None else (int(frame[0]), int(frame[1]), int(frame[2]))
     encoder = Encoder(described["kind"], described["features"], described["steps"], names, vocabulary, frame)
     arch = network.architecture
-    readout = Readout(found.config["preprocessing"]["pooling"], arch.bidirectional)
+    readout = readout_of(found, arch.bidirectional)
     images = {"height", "width", "channels"} <= arch.front_options.keys()
     if frame != (tuple(arch.front_options[n] for n in ("height", "width", "channels")) if images else None):
         raise FolderError("the network and the frames that it sees do not fit together")
     if (encoder.features or len(vocabulary or ())) != (arch.tokens or arch.inputs):
         raise FolderError("the network and what it reads do not fit together")
-    if readout.pooling not in POOLINGS or arch.outputs != readout.width(outputs):
+    if arch.outputs != readout.width(outputs):
         raise FolderError(f"the network has {arch.outputs} outputs, which are not those of {outputs}")
     return encoder, readout
+
+
+def by_step(y: Any) -> list[Any] | Ragged | None:
+    """The targets of each sequence, if y has one for each step; None if it has one for each sequence.
+
+    One for each step has a list, a tuple, an array of objects or `Ragged` of lists or arrays, or an array (n, T, O).
+    """
+    if isinstance(y, Ragged):
+        return y
+    if not isinstance(y, list | tuple) and getattr(y, "ndim", 0) not in (1, 3):
+        return None
+    first = next(iter(y), None)
+    return list(y) if isinstance(first, list | tuple) or getattr(first, "ndim", 0) else None
+
+
+def as_objects(values: list[Any]) -> np.ndarray:
+    """An array of objects, (n,)."""
+    out = np.empty(len(values), object)
+    out[:] = values
+    return out
 
 
 def compared(network: str, baselines: Mapping[str, str], better: str | None) -> str:

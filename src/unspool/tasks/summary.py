@@ -34,11 +34,11 @@ def _summaries(inputs: Ragged) -> np.ndarray:
     return np.hstack([mean, np.sqrt(square), least, most, x[begins], x[begins + lengths - 1], lengths[:, None]])
 
 
-def evenly(n: int, most: int) -> tuple[np.ndarray, str]:
+def evenly(n: int, most: int, what: str = "sequences") -> tuple[np.ndarray, str]:
     """At most so many of n sequences, from first to last at equal distances, and how a baseline's name says so."""
     if n <= most:
         return np.arange(n), ""
-    return np.arange(most) * n // most, f", of {most:,} sequences"
+    return np.arange(most) * n // most, f", of {most:,} {what}"
 
 
 def scaled(model: Any, tokens: int) -> Any:

@@ -1,4 +1,4 @@
-"""What the estimators with one target for each sequence share, for training; `readout` has the rest."""
+"""What classifiers and regressors share, for training; `readout` has the rest."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
@@ -39,22 +39,26 @@ _WINDOW = 100
 
 
 class Part(NamedTuple):
-    """Sequences as the network reads them, and their targets: numbers of classes (n,), or numbers (n, O)."""
+    """Sequences as the network reads them, and their targets.
+
+    These are numbers of classes, (n,); or numbers, (n, O), or at each step, (N, O).
+    """
 
     inputs: Ragged
-    y: np.ndarray
+    y: Any
 
 
 class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SequenceOptions, Estimator):
-    """The base class of estimators with one target for each sequence.
+    """The base class of estimators with one target for each sequence, or one for each step.
 
-    A task has of its own: `_checked` makes an array of targets; `_learn` sets what it learns of the targets to train
-    on, and returns the number of outputs; `_coded` makes of them what the loss takes; `_error` is the loss; `_model` is
-    the saved half; `_measure` is the metrics.
+    A task has of its own: `_checked` makes an array of targets, or those of each step, Ragged; `_learn` sets what it
+    learns of the targets to train on, and returns the number of outputs; `_coded` makes of them what the loss takes;
+    `_error` is the loss; `_model` is the saved half; `_measure` is the metrics.
     """
 
     may_have: ClassVar[tuple[str, ...]] = readout.MAY_HAVE
     unit: ClassVar[str] = "sequence"
+    per_step_: bool = False  # whether there is a target for each step
 
     def transform(self, X: Any) -> np.ndarray:
         """See `SequenceModel.transform`."""
@@ -99,31 +103,34 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
                 f"X must have numbers whose differences float32 can tell; got less than a millionth of their size in "
                 f"feature {given.coarse}: subtract an offset"
             )
-        targets = self._checked(y, len(given))
+        targets = self._checked(y, given)
         if isinstance(validation, tuple | list) and len(validation) == 2:
             other = as_sequences(validation[0], given.names)
-            parts = (given, targets), (other, self._checked(validation[1], len(other)))
-            source = {"sha256": _digest(given, y, other, validation[1]), "validation": None}
+            parts = (given, targets), (other, self._checked(validation[1], other))
+            source = {"sha256": _digest(given, targets, other, parts[1][1]), "validation": None}
         else:
             part = _part(validation)
             mine = readout.held_out(len(given), part, self.random_state, self._strata(targets))
-            parts = tuple((given.take(np.flatnonzero(of)), targets[of]) for of in (~mine, mine))
-            source = {"sha256": _digest(given, y), "validation": part}
+            parts = tuple((given.take(at), _take(targets, at)) for at in map(np.flatnonzero, (~mine, mine)))
+            source = {"sha256": _digest(given, targets), "validation": part}
         self.encoder_ = Encoder.of(parts[0][0], self.level)
         self._keep_names()
         outputs = self._learn(*(y for _, y in parts))
         train, valid = (Part(self.encoder_.encode(self.encoder_.given(x)), self._coded(y)) for x, y in parts)
         lengths = train.inputs.lengths
         chosen = settled(self, self.convolution is None and _aligned(self.encoder_, lengths))
-        self.readout_ = Readout(chosen.pooling, chosen.bidirectional)
+        self.readout_ = Readout(chosen.pooling, chosen.bidirectional, self.per_step_)
         amount = by_number(len(train.inputs), chosen.epochs)
         size = training_of(self)["batch_size"] or amount.batch_size
         network = self._network(chosen, outputs, lengths)
+        stride = parse(network).stride
+        if self.per_step_ and (chosen.pooling != "last" or stride > 1):
+            raise UnspoolError("a value a step needs pooling='last', and no sound_rate nor stride of convolution")
         marked = Bucketed(valid.inputs, self._targets(valid), _CHECKED * size, shuffle=False)
         return Work(
             network=network,
-            loss=self._error if self._whole else LossAtEnds(self._error),
-            batches=self._batches(train, size, chosen.cell, parse(network).stride),
+            loss=self._error if self._whole else LossOfTargets(self._error),
+            batches=self._batches(train, size, chosen.cell, stride),
             validation=marked if in_file(valid.inputs.values) else list(marked),
             source=source,
             data=(train, valid, parts[0][0].describe() + self._assumed(chosen.cell)),
@@ -211,29 +218,31 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
 
     @property
     def _whole(self) -> bool:
-        """Whether sequences are trained on as wholes."""
-        return training_of(self)["tbptt"] is None
+        """Whether sequences are trained on as wholes, with a target for each."""
+        return training_of(self)["tbptt"] is None and not self.per_step_
 
     def _made(self, config: Mapping[str, Any]) -> Network:
         return SequenceNetwork(self.readout_, config) if self._whole else Network(config)
 
     def _rebuild(self, found: folder.Saved) -> Network:
-        pooling = str(found.config["preprocessing"]["pooling"])
-        self.readout_ = Readout(pooling, parse(found.config["network"]).bidirectional)
+        self.readout_ = readout.readout_of(found, parse(found.config["network"]).bidirectional)
+        self.per_step_ = self.readout_.per_step
         return super()._rebuild(found)
 
     def _targets(self, part: Part) -> Ragged | np.ndarray:
         return part.y if self._whole else _at_ends(part)
 
     def _batches(self, train: Part, size: int, cell: str, stride: int) -> Batches:
-        if self._whole:
-            return Bucketed(train.inputs, train.y, size, seed=self.random_state)
-        if not self.readout_.last_alone or cell not in RECURRENT or stride > 1:
+        tbptt = training_of(self)["tbptt"]
+        if tbptt is None:
+            return Bucketed(train.inputs, self._targets(train), size, seed=self.random_state)
+        one_way = self.readout_.last_alone or (self.per_step_ and not self.readout_.bidirectional)
+        if not one_way or cell not in RECURRENT or stride > 1:
             raise UnspoolError(
                 "tbptt needs a recurrent cell, bidirectional=False, pooling='last' and no stride, as all else needs "
                 "whole sequences"
             )
-        k1, k2 = k1_k2(training_of(self)["tbptt"])
+        k1, k2 = k1_k2(tbptt)
         rows = Rows(train.inputs, _at_ends(train), size, k1, seed=self.random_state)
         return rows if k1 == k2 else Overlapping(rows, k1, k2)
 
@@ -245,7 +254,8 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
     def _files(self) -> tuple[dict[str, Any], dict[str, str]]:
         vocabulary = self.encoder_.vocabulary
         files = {} if vocabulary is None else {"vocabulary.json": vocabulary.to_json()}
-        return {"encoder": self.encoder_.describe(), "pooling": self.readout_.pooling}, files
+        how = {"pooling": self.readout_.pooling, "per_step": self.per_step_}
+        return {"encoder": self.encoder_.describe(), **how}, files
 
     def _restore(self, found: folder.Saved) -> None:
         model = self._adopt(found, self._core())
@@ -264,16 +274,16 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
         cell = self.cell or (cell if cell in RECURRENT else "mlp")
         return f"{type(self).__name__} of sequences, {cell} {self.hidden_size}"
 
-    def _strata(self, y: np.ndarray) -> np.ndarray | None:
+    def _strata(self, y: Any) -> np.ndarray | None:
         """The classes whose parts are to be alike in what is held out."""
         return None
 
     @abstractmethod
-    def _checked(self, y: Any, n: int) -> np.ndarray: ...
+    def _checked(self, y: Any, given: Given) -> np.ndarray | Ragged: ...
     @abstractmethod
-    def _learn(self, y: np.ndarray, held_out: np.ndarray) -> int: ...
+    def _learn(self, y: Any, held_out: Any) -> int: ...
     @abstractmethod
-    def _coded(self, y: np.ndarray) -> np.ndarray: ...
+    def _coded(self, y: Any) -> np.ndarray | Ragged: ...
     @abstractmethod
     def _error(self, outputs: Tensor, targets: Tensor) -> Tensor: ...
     @abstractmethod
@@ -284,8 +294,8 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
     def _measure(self, train: Part, valid: Part) -> dict[str, Any]: ...
 
 
-class LossAtEnds:
-    """The sum of the losses of all sequences that end in a window; a sequence's target stands at its last step.
+class LossOfTargets:
+    """The sum of the losses of all targets in a window; that of a sequence stands at its last step.
 
     Args:
         error: the summed loss of outputs, (n, O), and targets, (n,) or (n, O).
@@ -305,12 +315,18 @@ def _aligned(encoder: Encoder, lengths: np.ndarray) -> bool:
 
 
 def _at_ends(part: Part) -> Ragged:
-    """A target for each step: that of the sequence at its last one, and none before."""
+    """A target for each step: if there is one for the sequence, at its last step, and none before."""
+    if isinstance(part.y, Ragged):
+        return part.y
     shape = (len(part.inputs.values), *part.y.shape[1:])
     values = empty(shape, part.y.dtype, part.inputs.values)
     values[:] = NO_TARGET if part.y.dtype.kind == "i" else np.nan
     values[part.inputs.offsets[1:] - 1] = part.y
     return Ragged(values, part.inputs.offsets)
+
+
+def _take(targets: Any, at: np.ndarray) -> Any:
+    return targets.take(at) if isinstance(targets, Ragged) else targets[at]
 
 
 def _scale(x: np.ndarray) -> dict[str, np.ndarray]:
@@ -333,7 +349,10 @@ def _digest(*data: Any) -> str:
     """What identifies sequences and targets."""
     found = sha256()
     for one in data:
-        if not isinstance(one, Given):
+        if isinstance(one, Ragged):
+            found.update(one.offsets.tobytes())
+            found.update(one.values.tobytes())
+        elif not isinstance(one, Given):
             found.update(repr(np.asarray(one).tolist()).encode("utf-8", "surrogatepass"))
         elif one.values is None or one.kind == "tokens":
             texts = one.texts if one.values is None else [list(tokens) for tokens in one.values]

@@ -13,12 +13,13 @@ from sklearn.utils.validation import column_or_1d
 from torch import Tensor
 
 from ...arguments import number
+from ...data.given import Given
 from ...errors import DataError, UnspoolError
 from ...options import documented
 from ...saved import folder
 from ...stream import Loaded
 from ..options import ClassifierOptions
-from ..readout import Encoder, Readout
+from ..readout import Encoder, Readout, by_step
 from ..supervised import Part, SequenceEstimator
 from . import saved
 from .baseline import accuracies
@@ -81,17 +82,19 @@ class Classifier(ClassifierMixin, ClassifierOptions, SequenceEstimator):
         """See `ClassifierModel.predict_proba`."""
         return self._fitted().predict_proba(self._given(X))
 
-    def _checked(self, y: Any, n: int) -> np.ndarray:
+    def _checked(self, y: Any, given: Given) -> np.ndarray:
         """The classes, (n,)."""
         if y is None:
             raise DataError("Classifier requires y to be passed, but the target y is None")
+        if by_step(y) is not None or (getattr(y, "ndim", 1) == 2 and y.shape[1] > 1):
+            raise DataError("y must have a class for each sequence; got several for each: Tagger learns a label a step")
         for i, of in enumerate(y) if isinstance(y, list | tuple) else ():
             if of is None or (isinstance(of, float) and np.isnan(of)):
                 raise DataError(f"y must have a class for each sequence; got {of} for sequence {i}")
         y = column_or_1d(check_array(y, dtype=None, ensure_2d=False, input_name="y"), warn=True)  # pyright: ignore[reportArgumentType]
         check_classification_targets(y)
-        if len(y) != n:
-            raise DataError(f"y must have a class for each of {n} sequences; got {len(y)}")
+        if len(y) != len(given):
+            raise DataError(f"y must have a class for each of {len(given)} sequences; got {len(y)}")
         if y.dtype.kind == "O" and not all(isinstance(value, str) for value in y):
             y = np.array(y.tolist())
         return y

@@ -1,4 +1,4 @@
-"""Regressors: a number, or several, of a sequence."""
+"""Regressors: a number, or several, of a sequence, or of each of its steps."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -7,17 +7,20 @@ import numpy as np
 import torch
 from sklearn.base import RegressorMixin
 from sklearn.utils import Tags, check_array
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from ...errors import DataError
+from ...data.given import Given
+from ...data.ragged import Ragged
+from ...errors import DataError, UnspoolError
 from ...options import documented
 from ...saved import folder
 from ...stream import Loaded
 from ..options import RegressorOptions
-from ..readout import Encoder, Readout
+from ..readout import Encoder, Readout, by_step
 from ..supervised import Part, SequenceEstimator
 from . import saved
-from .baseline import predictions
+from .baseline import of_steps, predictions
 from .saved import RegressorModel
 
 _ABOUT = """A recurrent regressor of sequences made with unspool. The errors are those on sequences that were held out;
@@ -39,7 +42,12 @@ class Regressor(RegressorMixin, RegressorOptions, SequenceEstimator):
 
         prediction = mean + std · out;  out = s[T-1], or the mean of all s[t];  s[t] = head(y[t])
 
-    mean and std are those of the targets in the training part. All else is as in `Classifier`; y is (n,) or (n, O).
+    mean and std are those of the targets in the training part. All else is as in `Classifier`; y is an array (n,) or
+    (n, O). Or there is a value for each step, and prediction[t] = mean + std · s[t]: then y is a list, an array of
+    objects or `Ragged` with an array (T,) or (T, O) for each sequence, or it is an array (n, T, O). So a list of lists
+    always has values of steps. `predict` gives an array of such arrays, errors and R² are those over all steps, and a
+    stream tells the value of the step. The loss of a batch is the mean over its targets. pooling is "last" then, and
+    there must be neither a stride nor sound, so that every step has an output.
 
     Args:
         {options}
@@ -70,10 +78,22 @@ class Regressor(RegressorMixin, RegressorOptions, SequenceEstimator):
         """See `RegressorModel.predict`."""
         return self._fitted().predict(self._given(X))
 
-    def _checked(self, y: Any, n: int) -> np.ndarray:
-        """The targets, float64 (n,) or (n, O)."""
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """R², 1 - Σ (y - prediction)² / Σ (y - mean(y))², over all sequences, or all steps; the mean over O outputs."""
+        check_is_fitted(self, "network_")
+        if not self.per_step_:
+            return super().score(X, y, sample_weight)
+        if sample_weight is not None:
+            raise UnspoolError("sample_weight must be None where there is a value for each step")
+        return self._fitted().score(self._given(X), y)
+
+    def _checked(self, y: Any, given: Given) -> np.ndarray | Ragged:
+        """The targets, float64 (n,) or (n, O); or those of each step, (N,) or (N, O)."""
         if y is None:
             raise DataError("Regressor requires y to be passed, but the target y is None")
+        if by_step(y) is not None:
+            return saved.steps_of(y, given)
+        n = len(given)
         y = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y")  # pyright: ignore[reportArgumentType]
         if len(y) != n or not y.size:
             raise DataError(
@@ -81,17 +101,23 @@ class Regressor(RegressorMixin, RegressorOptions, SequenceEstimator):
             )
         return y
 
-    def _learn(self, y: np.ndarray, held_out: np.ndarray) -> int:
-        if y.shape[1:] != held_out.shape[1:]:
-            raise DataError(f"y held out must have the shape {y.shape[1:]} of a target; got {held_out.shape[1:]}")
-        self.flat_ = y.ndim == 1
-        rows = y.reshape(len(y), -1)
+    def _learn(self, y: np.ndarray | Ragged, held_out: np.ndarray | Ragged) -> int:
+        self.per_step_ = isinstance(y, Ragged)
+        if isinstance(held_out, Ragged) != self.per_step_:
+            raise DataError("y held out must have a value a step where y has one, and one a sequence where y has that")
+        wanted, got = (_values(part).shape[1:] for part in (y, held_out))
+        if wanted != got:
+            raise DataError(f"y held out must have the shape {wanted} of a target; got {got}")
+        self.flat_ = not wanted
+        rows = _values(y).reshape(len(_values(y)), -1)
         self.mean_, self.std_ = rows.mean(0), rows.std(0)
         self.std_[self.std_ <= 1e-12 * np.abs(self.mean_)] = 1  # what rounding leaves of a constant
         return rows.shape[1]
 
-    def _coded(self, y: np.ndarray) -> np.ndarray:
-        return ((y.reshape(len(y), -1) - self.mean_) / self.std_).astype(np.float32)
+    def _coded(self, y: np.ndarray | Ragged) -> np.ndarray | Ragged:
+        values = _values(y)
+        coded = ((values.reshape(len(values), -1) - self.mean_) / self.std_).astype(np.float32)
+        return Ragged(coded, y.offsets) if isinstance(y, Ragged) else coded
 
     def _error(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return _LOSSES[self.loss](outputs, targets, reduction="sum")
@@ -106,10 +132,15 @@ class Regressor(RegressorMixin, RegressorOptions, SequenceEstimator):
 
     def _measure(self, train: Part, valid: Part) -> dict[str, Any]:
         model = self._fitted()
-        wanted, y = (model.result(part.y) for part in (valid, train))
-        network = saved.errors(wanted, model.results(valid.inputs)) | {"sequences": len(wanted)}
+        wanted, y = (model.result(_values(part.y)) for part in (valid, train))
+        network = saved.errors(wanted, model.results(valid.inputs)) | {"sequences": len(valid.inputs)}
         inputs, held_out = self._seen(train.inputs), self._seen(valid.inputs)
-        found = predictions(inputs, y, held_out, len(self.encoder_.vocabulary or ()))
+        tokens = len(self.encoder_.vocabulary or ())
+        if self.per_step_:
+            network["steps"] = len(wanted)
+            found = of_steps(inputs.values, y, held_out.values, tokens)
+        else:
+            found = predictions(inputs, y, held_out, tokens)
         return {
             "validation": network,
             "baselines": {name: saved.errors(wanted, predicted) for name, predicted in found.items()},
@@ -119,3 +150,8 @@ class Regressor(RegressorMixin, RegressorOptions, SequenceEstimator):
         preprocessing, files = super()._files()
         targets = {"mean": self.mean_.tolist(), "std": self.std_.tolist(), "flat": self.flat_}
         return preprocessing | {"targets": targets}, files
+
+
+def _values(y: np.ndarray | Ragged) -> np.ndarray:
+    """The targets of all sequences, or of all steps."""
+    return y.values if isinstance(y, Ragged) else y

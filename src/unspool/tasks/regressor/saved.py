@@ -1,4 +1,4 @@
-"""What a trained regressor does: it tells a number, or several, of a sequence. This needs no PyTorch."""
+"""What a trained regressor does: it tells a number, or several, of a sequence or a step. This needs no PyTorch."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import FolderError
+from ...data.given import Given
+from ...data.ragged import Ragged, ends
+from ...errors import DataError, FolderError
 from ...saved import folder
 from ...stream import Loaded
 from .. import readout
-from ..readout import SequenceModel
+from ..readout import SequenceModel, as_objects, by_step
 
 TASK = "regressor"
 
@@ -20,7 +22,7 @@ class RegressorModel(SequenceModel):
     """A trained regressor.
 
     mean, std: of the targets that it was trained on, (O,), with which the network's outputs are scaled back.
-    flat: whether the targets were (n,) rather than (n, O).
+    flat: whether the targets were (n,) rather than (n, O), or (T,) rather than (T, O).
     """
 
     mean: np.ndarray = field(default_factory=lambda: np.zeros(0))
@@ -28,13 +30,20 @@ class RegressorModel(SequenceModel):
     flat: bool = True
 
     def predict(self, X: Any) -> np.ndarray:
-        """The numbers of each sequence, float64, (n,) or (n, O) as the targets of `fit` were."""
-        out = self.results(self.inputs(X))
-        return out[:, 0] if self.flat else out
+        """The numbers of each sequence, float64, (n,) or (n, O) as the targets of `fit` were.
+
+        Of a network that gives a value at each step it is an array of n arrays, (T,) or (T, O).
+        """
+        inputs = self.inputs(X)
+        out = self.results(inputs)
+        out = out[:, 0] if self.flat else out
+        return as_objects(list(Ragged(out, inputs.offsets))) if self.readout.per_step else out
 
     def score(self, X: Any, y: Any) -> float:
-        """R², 1 - Σ (y - prediction)² / Σ (y - mean(y))², the mean over the O outputs."""
-        return r2(np.asarray(y, np.float64).reshape(-1, len(self.mean)), self.predict(X).reshape(-1, len(self.mean)))
+        """R², 1 - Σ (y - prediction)² / Σ (y - mean(y))², over all sequences, or all steps; the mean over O outputs."""
+        given = self.encoder.given(X)
+        values = steps_of(y, given).values if self.readout.per_step else np.asarray(y, np.float64)
+        return r2(values.reshape(-1, len(self.mean)), self.results(self.encoder.encode(given)))
 
     def result(self, outputs: np.ndarray) -> np.ndarray:
         """mean + std · outputs, (..., O)"""
@@ -45,9 +54,10 @@ class RegressorModel(SequenceModel):
         network, baselines = self.metrics["validation"], self.metrics["baselines"]
         best = min(baselines, key=lambda name: baselines[name]["rmse"])
         shown = {name: f"{errors['rmse']:.4g}, R² {errors['r2']:.4f}" for name, errors in baselines.items()}
+        steps = f"{network['steps']:,} steps of " if "steps" in network else ""
         return readout.compared(
-            f"{network['rmse']:.4g} root mean squared error, R² {network['r2']:.4f}, on {network['sequences']:,} "
-            f"sequences held out, trained on {self.metrics['data']}",
+            f"{network['rmse']:.4g} root mean squared error, R² {network['r2']:.4f}, on {steps}"
+            f"{network['sequences']:,} sequences held out, trained on {self.metrics['data']}",
             shown,
             best if baselines[best]["rmse"] < network["rmse"] else None,
         )
@@ -74,6 +84,37 @@ def model_of(found: folder.Saved, network: Loaded, metrics: dict[str, Any]) -> R
         raise FolderError("the baselines must have errors, finite numbers")
     parts = readout.parts_of(found, network, len(mean))
     return RegressorModel(*parts, network, metrics, mean, std, bool(targets["flat"]))
+
+
+def steps_of(y: Any, given: Given) -> Ragged:
+    """The targets of each step of sequences, float64 (N,) or (N, O); raise DataError unless y has them."""
+    rows = by_step(y)
+    if given.values is None:
+        raise DataError("X must have numbers or lists of tokens for a value a step; cut each text, as by text.split()")
+    if rows is None or len(rows) != len(given):
+        raise DataError(f"y must have values for the steps of each of {len(given)} sequences")
+    arrays = [_numbers(row, i) for i, row in enumerate(rows)]
+    for i, (array, T) in enumerate(zip(arrays, given.values.lengths, strict=True)):
+        if len(array) != T:
+            raise DataError(
+                f"y must have a value for each step; got {len(array)} for the {T} of sequence {i}: a value a sequence "
+                f"goes as an array (n,) or (n, O)"
+            )
+        if array.shape[1:] != arrays[0].shape[1:]:
+            raise DataError(f"y must have arrays (T,) or (T, O) that differ in T alone; got others in sequence {i}")
+        if not np.isfinite(array).all():
+            raise DataError(f"y must have finite numbers; got NaN or infinity in sequence {i}")
+    return Ragged(np.concatenate(arrays), ends(given.values.lengths))
+
+
+def _numbers(row: Any, i: int) -> np.ndarray:
+    try:
+        array = np.asarray(row, np.float64)
+    except (TypeError, ValueError):
+        raise DataError(f"y must have real numbers; got what is no number in sequence {i}") from None
+    if array.ndim not in (1, 2) or not array.size:
+        raise DataError(f"y must have arrays (T,) or (T, O); got one of shape {array.shape} for sequence {i}")
+    return array
 
 
 def errors(y: np.ndarray, predicted: np.ndarray) -> dict[str, float]:

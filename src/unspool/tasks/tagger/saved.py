@@ -20,7 +20,7 @@ from ...saved import folder
 from ...stream import Loaded, Stream
 from .. import metrics, readout
 from ..classifier.saved import classes_from
-from ..readout import Readout
+from ..readout import Readout, as_objects
 from .words import Words
 
 TASK = "tagger"
@@ -76,7 +76,7 @@ class TaggerModel:
     def predict(self, X: Any) -> np.ndarray:
         """The tags of each sequence, an array of n lists: of a conditional random field the most probable path."""
         out = self._codes(self.given(X))
-        return as_lists([self.classes[codes].tolist() for codes in out])
+        return as_objects([self.classes[codes].tolist() for codes in out])
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """The probability of each tag at each step, float64 (T, K) for each sequence, in an array of n of them.
@@ -84,7 +84,7 @@ class TaggerModel:
         Of a conditional random field these are its marginals, sums over all paths. With feedback they are those after
         the tags that were predicted before.
         """
-        return as_lists(list(self._marginals(self.given(X))))
+        return as_objects(list(self._marginals(self.given(X))))
 
     def predict_spans(self, x: Any) -> list[Span]:
         """The spans of one sequence that are predicted, each with its exact probability: a sum over all paths.
@@ -270,13 +270,6 @@ class TaggerStream:
 def softmax(s: np.ndarray) -> np.ndarray:
     p = np.exp(s.astype(np.float64) - s.max(-1, keepdims=True))
     return p / p.sum(-1, keepdims=True)
-
-
-def as_lists(values: list[Any]) -> np.ndarray:
-    """An array of objects, (n,)."""
-    out = np.empty(len(values), object)
-    out[:] = values
-    return out
 
 
 def sequences_of(X: Any, names: tuple[str, ...] | None = None) -> Given:
