@@ -183,8 +183,8 @@ class Network(torch.nn.Module):
     whole sequences are wanted: `architecture.lengths` says how many.
 
     In training mode, dropout acts on the embedding, or on what a feed-forward network reads of tokens 1-of-k, between
-    the recurrent layers, and before the head, but never through time (Zaremba, Sutskever & Vinyals 2014). The attribute
-    `config` is the configuration.
+    the recurrent layers, and before the head, but never through time (Zaremba, Sutskever & Vinyals 2014), nor on
+    numbers. The attribute `config` is the configuration.
 
     Raises:
         UnspoolError: the configuration does not have that form.
@@ -256,7 +256,8 @@ class Network(torch.nn.Module):
             or dropped
             or x.numel() < self.inputs
         ):
-            return self.recurrent(self.dropout(self.front(x)), state, **options)
+            e = self.front(x)
+            return self.recurrent(self.dropout(e) if self.architecture.tokens else e, state, **options)
         # The vocabulary has fewer tokens than x. So W_ih e is computed once for each token of the vocabulary, and x is
         # given to the layers as tokens of these columns.
         names = ["weight_ih_l0", "weight_ih_l0_reverse"][: 1 + self.architecture.bidirectional]

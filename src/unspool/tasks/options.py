@@ -55,7 +55,8 @@ class Options:
     num_layers: int = option(1, "the recurrent layers, each of which reads the one before", "network", least=1)
     dropout: float | None = option(
         0.0,
-        "the probability that an element is zeroed before each layer and the head, never through time",
+        "the probability that an element is zeroed before each layer and the head, never of numbers that are read, "
+        "and never through time",
         "network",
         least=0,
         below=1,
@@ -167,8 +168,8 @@ class ClassifierOptions(SequenceOptions):
 
     dropout: float | None = option(
         None,
-        "the probability that an element is zeroed before each layer and the head, never through time; without it "
-        "0.3, and 0.5 for an mlp of aligned letters",
+        "the probability that an element is zeroed before each layer and the head, never of numbers that are read, "
+        "and never through time; without it 0.3, and 0.5 for an mlp of aligned letters",
         "network",
         least=0,
         below=1,

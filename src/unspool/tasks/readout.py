@@ -41,7 +41,6 @@ class Readout(NamedTuple):
     per_step: bool = False
 
     @property
-    @property
     def last_alone(self) -> bool:
         """Whether the last step is all that is read."""
         return self.pooling == "last" and not self.bidirectional and not self.per_step
