@@ -530,3 +530,22 @@ def test_real_sequences(data_folder, folder, name, least):
     train, test = (data.read(data_folder / folder / f"{name}_{part}.ts") for part in ("TRAIN", "TEST"))
     model = Classifier().fit(train, train["label"])
     assert model.score(test, test["label"]) >= least
+
+
+@pytest.mark.parametrize("window", [[1], [3], [9], [3, 1], [20, 1, 1]], ids=str)
+@pytest.mark.parametrize("count", [1, 6])
+def test_an_mlp_computes_its_last_step_alone(window, count):
+    torch.manual_seed(0)
+    recurrent = {"cell": "tdnn", "hidden_size": 5, "num_layers": len(window), "window": window}
+    config = {"front": {"kind": "dense", "size": 2}, "recurrent": recurrent, "head": {"kind": "linear", "size": 3}}
+    network = SequenceNetwork(Readout("last", False), config)
+    plain = restore(network.config, {name: p.numpy() for name, p in network.state_dict().items()})
+    (batch,) = Bucketed(Ragged.of([x.astype(np.float32) for x in X[:count]]), np.arange(count), count, max_padding=0.9)
+    x, lengths = torch.from_numpy(batch.inputs), None if count == 1 else torch.from_numpy(batch.lengths)
+    steps = []
+    network.recurrent.register_forward_hook(lambda _, given, out: steps.append(len(out[0])))
+    out = network(x, lengths=lengths)[0]
+    last = (torch.tensor([len(x)]) if lengths is None else lengths) - 1
+    s = plain(x, lengths=lengths)[0][last, torch.arange(count)]
+    torch.testing.assert_close(out, s, rtol=0, atol=1e-6)
+    assert steps == [1]

@@ -243,12 +243,12 @@ class Network(torch.nn.Module):
             e, past = self.convolution(self.dropout(e) if arch.tokens else e, past, **options)
             if "lengths" in options:
                 options["lengths"] = -(-options["lengths"] // self.convolution.stride)
-            y, state = self.recurrent(e, state, **options)
+            y, state = self._run(e, state, options)
             return y, (past, state)
         if self.front is None:
             if not self._takes_tokens:
                 x = self.dropout(functional.one_hot(x, self.inputs).to(self.head.weight.dtype))
-            return self.recurrent(x, state, **options)
+            return self._run(x, state, options)
         dropped = self.training and self.dropout.p > 0
         if (
             not self._takes_tokens
@@ -257,13 +257,17 @@ class Network(torch.nn.Module):
             or x.numel() < self.inputs
         ):
             e = self.front(x)
-            return self.recurrent(self.dropout(e) if self.architecture.tokens else e, state, **options)
+            return self._run(self.dropout(e) if self.architecture.tokens else e, state, options)
         # The vocabulary has fewer tokens than x. So W_ih e is computed once for each token of the vocabulary, and x is
         # given to the layers as tokens of these columns.
         names = ["weight_ih_l0", "weight_ih_l0_reverse"][: 1 + self.architecture.bidirectional]
         dtype = self.front.weight.dtype
         w_ih = {name: (getattr(self.recurrent, name) @ self.front.weight.T).to(dtype) for name in names}
         return functional_call(self.recurrent, w_ih, (x, state), options)
+
+    def _run(self, x: Tensor, state: Any, options: dict[str, Tensor]) -> tuple[Tensor, Any]:
+        """What the recurrent layers make of what comes before them."""
+        return self.recurrent(x, state, **options)
 
 
 def activate(arch: Architecture, s: Tensor) -> Tensor:

@@ -26,7 +26,29 @@ class SequenceNetwork(Network):
         """The outputs of each sequence, (B, O), and the last state; the arguments are those of `Network`."""
         given = {"lengths": lengths, "reset": reset}
         y, state = self._recur(x, state, {name: value for name, value in given.items() if value is not None})
-        return self._out(y, None if lengths is None else self.architecture.lengths(lengths)), state
+        lengths = None if lengths is None or self._window else self.architecture.lengths(lengths)
+        return self._out(y, lengths), state
+
+    @property
+    def _window(self) -> int:
+        """The window of an mlp whose last state alone is read, which needs no other step; else 0."""
+        windows = self.architecture.options.get("window", ())
+        return windows[0] if windows and max(windows[1:], default=1) == 1 and self.how.last_alone else 0
+
+    def _run(self, x: Tensor, state: Any, options: dict[str, Tensor]) -> tuple[Tensor, Any]:
+        if not self._window:
+            return super()._run(x, state, options)
+        T, B, I = x.shape
+        past, lengths = self._window - 1, options.get("lengths")
+        seen = torch.cat([x.new_zeros(past, B, I), x])
+        if lengths is None:
+            seen = seen[T - 1 :]
+        else:
+            steps = lengths - 1 + torch.arange(self._window, device=x.device)[:, None]
+            rows = steps * B + torch.arange(B, device=x.device)
+            seen = seen.reshape(-1, I).index_select(0, rows.reshape(-1)).reshape(-1, B, I)
+        empty = x.new_zeros(0, B, self.architecture.hidden_size)
+        return self.recurrent(seen[past:], (seen[:past], *[empty] * (self.architecture.num_layers - 1)))
 
     def _out(self, y: Tensor, lengths: Tensor | None) -> Tensor:
         """The outputs of states y, (T, B, F), which are 0 after the end of a sequence."""
