@@ -231,7 +231,7 @@ def refusals():
         ),
         "language model": (
             lambda _: LanguageModel(cell="edge").fit("to be, or not to be: " * 20),
-            "cell must be one of elman, jordan, gru, lstm; got 'edge'",
+            "cell must be one of elman, jordan, gru, lstm, tdnn, mlp; got 'edge'",
         ),
     }
 

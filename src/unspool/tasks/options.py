@@ -16,6 +16,7 @@ from ..errors import UnspoolError
 from ..options import check, like, option, options_of
 from ..train.plan import Plan
 
+TDNN_WINDOW, MLP_WINDOW = 3, 8  # the steps that are seen where no window is given
 ALIASES = {"seed": "random_state"}  # earlier names of options, which flags and saved folders may still use
 
 
@@ -49,7 +50,19 @@ class Options:
     # The values for what is None in `training`.
     own_training: ClassVar[TrainingOptions] = TrainingOptions(batch_size=32, patience=5)
 
-    cell: str = option("lstm", "the recurrent cell", "network", choices=RECURRENT)
+    cell: str = option(
+        "lstm",
+        "the recurrent cell; or tdnn, whose only memory is a window; or mlp, whose first layer alone has one",
+        "network",
+        choices=(*RECURRENT, "tdnn", "mlp"),
+    )
+    window: int | None = option(
+        None,
+        f"the steps that each layer of a tdnn sees, or the first of an mlp, this one and those before; without it "
+        f"{TDNN_WINDOW}, and of an mlp {MLP_WINDOW}",
+        "network",
+        least=1,
+    )
     hidden_size: int = option(64, "H, the units of each recurrent layer", "network", least=1)
     num_layers: int = option(1, "the recurrent layers, each of which reads the one before", "network", least=1)
     dropout: float = option(
@@ -125,16 +138,12 @@ class SequenceOptions(Options):
         "network",
         choices=("last", "mean"),
     )
-    cell: str = option(
-        "gru",
-        "the recurrent cell; or tdnn, whose only memory is a window; or mlp, whose first layer alone has one",
-        "network",
-        choices=(*RECURRENT, "tdnn", "mlp"),
-    )
+    cell: str = like(Options, "cell", "gru")
     window: int | None = option(
         None,
-        "the steps that each layer of a tdnn sees, or the first of an mlp; without it 3, and of an mlp all steps of "
-        "the sequences, or of unequal ones the steps of the longest, 100 at most",
+        f"the steps that each layer of a tdnn sees, or the first of an mlp, this one and those before; without it "
+        f"{TDNN_WINDOW}, and of an mlp all steps of the sequences, or of unequal ones the steps of the longest, 100 at "
+        f"most",
         "network",
         least=1,
     )
@@ -193,7 +202,7 @@ class TaggerOptions(Options):
     vectors: str | Mapping[str, Any] | None = option(
         None, "a file with a word and its numbers in each line, as those of GloVe and word2vec; or the mapping", "data"
     )
-    bidirectional: bool = option(True, "read each sequence from its end, too, so that it cannot be streamed", "network")
+    bidirectional: bool | None = like(SequenceOptions, "bidirectional")
     feedback: bool = option(
         False, "let each tag enter the next step; for output='softmax' and bidirectional=False", "network"
     )
@@ -224,12 +233,24 @@ def filters_of(convolution: Any) -> tuple[int, int, int]:
     )
 
 
-def directions(options: SequenceOptions) -> bool:
+def directions(options: SequenceOptions | TaggerOptions) -> bool:
     """Whether the network is bidirectional."""
     recurrent = options.cell in RECURRENT
     if options.bidirectional and not recurrent:
         raise UnspoolError(f"bidirectional must be False for a {options.cell}, which has no direction; got True")
     return recurrent if options.bidirectional is None else bool(options.bidirectional)
+
+
+def layers_of(options: Options, bidirectional: bool = False, mlp: int = MLP_WINDOW) -> dict[str, Any]:
+    """The configuration of the recurrent layers, or of those with a window; `mlp`: that of an mlp if none is given."""
+    sizes = {name: getattr(options, name) for name in ("hidden_size", "num_layers", "dropout")}
+    if options.cell in RECURRENT:
+        if options.window is not None:
+            raise UnspoolError(f"window is for a tdnn or an mlp; leave it out for cell={options.cell!r}")
+        return sizes | {"cell": options.cell, "bidirectional": bidirectional}
+    if options.cell == "tdnn":
+        return sizes | {"cell": "tdnn", "window": options.window or TDNN_WINDOW}
+    return sizes | {"cell": "tdnn", "window": [options.window or mlp] + [1] * (options.num_layers - 1)}
 
 
 def check_all(options: Options) -> None:

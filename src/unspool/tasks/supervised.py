@@ -24,7 +24,7 @@ from ..saved.architecture import parse
 from ..stream import Loaded
 from . import readout
 from .estimator import Estimator, Work
-from .options import SequenceOptions, by_number, directions, filters_of, k1_k2, training_of
+from .options import SequenceOptions, by_number, directions, filters_of, k1_k2, layers_of, training_of
 from .readout import Encoder, Readout, SequenceModel, SequenceStream
 
 _MEL, _WINDOW_OF_SOUND, _HOP = 40, 0.025, 0.01  # the features of sound, and their window and distance in seconds
@@ -181,16 +181,8 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
 
     def _layers(self, lengths: np.ndarray) -> dict[str, Any]:
         """The configuration of the recurrent layers, or of those with a window, for sequences of these lengths."""
-        layers = {name: getattr(self, name) for name in ("hidden_size", "num_layers", "dropout")}
-        if self.cell == "tdnn":
-            return layers | {"cell": "tdnn", "window": self.window or 3}
-        if self.cell == "mlp":
-            most = int(lengths.max())
-            window = self.window or (most if (lengths == most).all() else min(most, _WINDOW))
-            return layers | {"cell": "tdnn", "window": [window] + [1] * (self.num_layers - 1)}
-        if self.window is not None:
-            raise UnspoolError(f"window is for a tdnn or an mlp; leave it out for cell={self.cell!r}")
-        return layers | {"cell": self.cell, "bidirectional": self._readout.bidirectional}
+        most = int(lengths.max())
+        return layers_of(self, self._readout.bidirectional, most if (lengths == most).all() else min(most, _WINDOW))
 
     def _batches(self, train: Part, size: int, stride: int) -> Batches:
         tbptt, targets = training_of(self)["tbptt"], _at_ends(train)
