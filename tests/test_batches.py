@@ -264,7 +264,8 @@ def threads():
     return [t for t in threading.enumerate() if t.name.startswith("ahead")]
 
 
-def test_ahead_gives_the_same_and_prepares_so_many():
+@pytest.mark.parametrize(("seconds", "part"), [(0.0, 1), (60.0, 6)])
+def test_ahead_gives_the_same_and_makes_a_part_in_advance(seconds, part):
     made = []
 
     def items():
@@ -272,25 +273,26 @@ def test_ahead_gives_the_same_and_prepares_so_many():
             made.append(threading.current_thread().name)
             yield i
 
-    source = ahead(items(), depth=3)
+    source = ahead(items(), seconds)
     assert not threads()  # nothing happens before the first item is requested
     assert next(source) == 0
     for _ in range(1000):
-        if len(made) == 4:
+        if len(made) == min(6, 2 * part):
             break
         threading.Event().wait(0.002)
-    assert len(made) == 4 and all(name.startswith("ahead") for name in made)
+    assert len(made) == min(6, 2 * part) and all(name.startswith("ahead") for name in made)
     assert list(source) == [1, 2, 3, 4, 5]
     assert not threads()
-    assert list(ahead([], 1)) == [] and list(ahead(iter("ab"), 5)) == ["a", "b"]
+    assert list(ahead([])) == [] and list(ahead(iter("ab"))) == ["a", "b"]
 
 
-def test_ahead_passes_an_error_on_where_it_came():
+@pytest.mark.parametrize("seconds", [0.0, 60.0])
+def test_ahead_passes_an_error_on_where_it_came(seconds):
     def items():
         yield 1
         raise DataError("here")
 
-    source = ahead(items())
+    source = ahead(items(), seconds)
     assert next(source) == 1
     with pytest.raises(DataError, match="here"):
         next(source)
@@ -299,10 +301,8 @@ def test_ahead_passes_an_error_on_where_it_came():
 
 @pytest.mark.parametrize("close", [lambda s: s.close(), lambda s: None])
 def test_ahead_ends_its_thread_when_it_is_closed_or_forgotten(close):
-    source = ahead(itertools.count(), depth=4)
+    source = ahead(itertools.count())
     assert next(source) == 0 and threads()
     close(source)
     del source
     assert not threads()
-    with pytest.raises(UnspoolError, match="depth must be an integer of at least 1"):
-        next(ahead([1], 0))

@@ -72,7 +72,7 @@ def test_every_cell_writes(cell, tmp_path):
 
 @pytest.mark.parametrize("cell", ["tdnn", "mlp"])
 def test_cells_with_a_window_can_be_streamed_and_see_no_further(cell):
-    model = fitted(Classifier, cell=cell, window=3)
+    model = fitted(Classifier, cell=cell, window=3, pooling="last")
     stream, x = model.stream(), RNG.standard_normal((8, 2))
     for t in range(8):
         np.testing.assert_array_equal(stream.step(x[t]), model.predict_proba([x[: t + 1]])[0])

@@ -19,17 +19,22 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from unspool import Classifier, DataError, DivergedError, FolderError, Training, UnspoolError, data
 from unspool.data.batches import Bucketed
 from unspool.data.ragged import Ragged
-from unspool.network import Network
+from unspool.data.vocabulary import TOKENS
+from unspool.network import restore
 from unspool.saved.small import pack
 from unspool.tasks.classifier import saved
 from unspool.tasks.classifier.calibration import calibration
-from unspool.tasks.options import apart, flat
+from unspool.tasks.options import POOLINGS, apart, by_number, flat
 from unspool.tasks.readout import Readout, held_out
-from unspool.tasks.supervised import Part, SequenceLoss, _at_ends
+from unspool.tasks.sequence_network import SequenceNetwork
+from unspool.tasks.supervised import LossOfTargets, Part, _at_ends
+from unspool.train.through_time import forward
 
 SMALL = {"hidden_size": 8, "epochs": 15, "learning_rate": 0.03, "dropout": 0.0}
 ONE_WAY = {"bidirectional": False}
-LAYOUTS = [{"pooling": pooling, "bidirectional": both} for pooling in ("last", "mean") for both in (True, False)]
+LAYOUTS = [
+    {"pooling": pooling, "bidirectional": both} for pooling in ("last", "mean", "both") for both in (True, False)
+]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -98,46 +103,67 @@ def test_predictions_are_the_same_bits_in_any_batch_and_order(model):
 
 
 def test_predictions_are_those_of_the_trained_network(model):
-    how = Readout(model.pooling, model.network_.architecture.bidirectional)
     for x, p in zip(X[:5], model.predict_proba(X[:5]), strict=True):
         with torch.no_grad():
-            s = model.network_(torch.tensor(x, dtype=torch.float32)[:, None])[0][:, 0]
-        torch.testing.assert_close(torch.tensor(p), torch.tensor(how.sums(s.numpy())).softmax(0), rtol=0, atol=1e-5)
+            out, _ = model.network_(torch.tensor(x, dtype=torch.float32)[:, None])
+        torch.testing.assert_close(torch.tensor(p), out[0].double().softmax(0), rtol=0, atol=1e-5)
 
 
 def test_the_states_at_the_ends_are_what_the_head_reads(model):
     Z = model.transform(X)
-    assert Z.shape == (60, 16 if model.bidirectional else 8) and len(model.get_feature_names_out()) == Z.shape[1]
+    assert (
+        Z.shape == (60, (1 + model.bidirectional) * (16 if model.pooling == "both" else 8))
+        and len(model.get_feature_names_out()) == Z.shape[1]
+    )
     with torch.no_grad():
         y, _ = model.network_.recurrent(model.network_.front(torch.tensor(X[0], dtype=torch.float32)[:, None]))
     forward, backward = y[:, 0, :8].numpy(), y[:, 0, 8:].numpy()
-    wanted = [part.mean(0) for part in (forward, backward)]
-    if model.pooling == "last":
-        wanted = [forward[-1], *([backward[0]] if model.bidirectional else [])]
-    np.testing.assert_allclose(Z[0], np.concatenate(wanted)[: Z.shape[1]], atol=1e-5)
+    ends = [forward[-1], *([backward[0]] if model.bidirectional else [])]
+    means = [y[:, 0].numpy().mean(0)]
+    wanted = {"last": ends, "mean": means, "both": ends + means}[model.pooling]
+    np.testing.assert_allclose(Z[0], np.concatenate(wanted), atol=1e-5)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
 def test_padding_never_counts(layout):
     """The loss of a padded batch, and its gradients, are the sums of those of each sequence alone."""
+    network, part, error = of_three(layout)
+    totals = []
+    for size in (6, 1):
+        network.zero_grad()
+        batches = list(Bucketed(part.inputs, part.y, size, max_padding=0.9))
+        assert len(batches) == 6 // size
+        for batch in batches:
+            forward(network, error, batch)[0].backward()
+        totals.append([p.grad.clone() for p in network.parameters()])
+    torch.testing.assert_close(*totals)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+def test_the_outputs_are_what_a_readout_reads_off_the_sums(layout):
+    network, part, error = of_three(layout)
+    plain = restore(network.config, {name: p.numpy() for name, p in network.float().state_dict().items()})
+    (batch,) = Bucketed(part.inputs, part.y, 6, max_padding=0.9, shuffle=False)
+    x, lengths = torch.from_numpy(batch.inputs).float(), torch.from_numpy(batch.lengths)
+    with torch.no_grad():
+        s, outputs = plain(x, lengths=lengths)[0], network(x, lengths=lengths)[0]
+    for b, length in enumerate(batch.lengths):
+        np.testing.assert_allclose(network.how.sums(s[:length, b].numpy()), outputs[b], rtol=0, atol=1e-6)
+    if network.how.last_alone:  # then windows of parts of sequences have the same loss
+        (windows,) = Bucketed(part.inputs, _at_ends(part), 6, max_padding=0.9, shuffle=False)
+        values = [forward(*pair)[0] for pair in ((plain, LossOfTargets(error), windows), (network, error, batch))]
+        torch.testing.assert_close(*values)
+
+
+def of_three(layout):
+    """A network in double precision for three classes, six sequences, and the loss."""
     torch.manual_seed(0)
     how = Readout(layout["pooling"], layout["bidirectional"])
     recurrent = {"cell": "gru", "hidden_size": 5, "num_layers": 2, "bidirectional": how.bidirectional}
     head = {"kind": "linear", "size": how.width(3)}
-    network = Network({"front": {"kind": "dense", "size": 2}, "recurrent": recurrent, "head": head}).double()
+    network = SequenceNetwork(how, {"front": {"kind": "dense", "size": 2}, "recurrent": recurrent, "head": head})
     part = Part(Ragged.of([x.astype(np.float64) for x in X[:6]]), np.arange(6) % 3)
-    loss = SequenceLoss(how, lambda s, codes: torch.nn.functional.cross_entropy(s, codes, reduction="sum"))
-    totals = []
-    for size in (6, 1):
-        network.zero_grad()
-        batches = list(Bucketed(part.inputs, _at_ends(part), size, max_padding=0.9))
-        assert len(batches) == 6 // size
-        for batch in batches:
-            lengths = None if batch.lengths is None else torch.from_numpy(batch.lengths)
-            s, _ = network(torch.from_numpy(batch.inputs), lengths=lengths)
-            loss(s, torch.from_numpy(batch.targets)).backward()
-        totals.append([p.grad.clone() for p in network.parameters()])
-    torch.testing.assert_close(*totals)
+    return network.double(), part, lambda s, codes: torch.nn.functional.cross_entropy(s, codes, reduction="sum")
 
 
 def test_a_saved_classifier_is_the_same(model, tmp_path):
@@ -168,7 +194,7 @@ def test_predicting_needs_neither_torch_nor_scikit_learn(model, tmp_path):
     assert json.loads(out) == model.predict_proba([np.ones((4, 2))]).tolist()
 
 
-@pytest.mark.parametrize("pooling", ["last", "mean"])
+@pytest.mark.parametrize("pooling", POOLINGS)
 def test_a_stream_tells_what_predict_would_of_the_sequence_so_far(pooling):
     model = classifier(pooling=pooling, **ONE_WAY).fit(X, Y)
     stream = model.stream()
@@ -211,6 +237,42 @@ def test_texts_and_tokens(given, options, tmp_path):
     stream = core.stream()
     parts = given[0] if isinstance(given[0], list) else [given[0]]
     np.testing.assert_array_equal([stream.step(part) for part in parts][-1], model.predict_proba(given[:1])[0])
+
+
+def test_aligned_letters_are_the_inputs_of_an_mlp(tmp_path):
+    given = ["".join(np.random.default_rng(i).permutation(list("aabbcc"))) for i in range(60)]
+    y = [text[2] for text in given]  # a place, which the counts know nothing of
+    model = classifier(dropout=None).fit(given, y)
+    assert model.score(given, y) > 0.9
+    assert "54 texts cut into characters, of one length, whose places are the inputs of an mlp" in model.report()
+    network = model.network_.config
+    assert network["front"] == {"kind": "one-hot", "size": 4}
+    assert network["recurrent"] == {"hidden_size": 8, "num_layers": 1, "dropout": 0.5, "cell": "tdnn", "window": [6]}
+    model.save(tmp_path / "m")
+    loaded = Classifier.load(tmp_path / "m")
+    assert "mlp 8" in (tmp_path / "m" / "README.md").read_text(encoding="utf-8") and loaded.cell is None
+    for X in (given, [text + text for text in given]):
+        np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
+    fits = [(given, {"bidirectional": True}), (given, {"bidirectional": False, "tbptt": 3}), (given, {"cell": "gru"})]
+    fits += [
+        ([*given[:-1], "a"], {}),
+        ([text * 17 for text in given], {}),
+        ([[ord(c) * i for c in x] for i, x in enumerate(given)], {}),
+    ]
+    for X, options in fits:
+        model = classifier(epochs=1, **options).fit(X, y)
+        assert model.network_.architecture.cell == "gru" and "an mlp" not in model.report()
+        assert model.network_.config["front"]["size"] == 64
+
+
+@pytest.mark.parametrize(
+    ("more", "level"), [("", "char"), (" d", "char"), (" b c d e", "word"), ("\nb, c  d e", "word")], ids=str
+)
+def test_texts_of_five_words_are_read_by_words(more, level):
+    model = classifier(epochs=1).fit([f"{name}{more}" for name in NAMES], ENDS)
+    assert model.encoder_.vocabulary.level == level
+    assert f"texts cut into {TOKENS[level]}s" in model.report()
+    assert "cut into" not in classifier(epochs=1, level="char").fit(NAMES, ENDS).report()
 
 
 def test_columns_of_a_file_and_of_a_frame_have_names(tmp_path):
@@ -282,7 +344,8 @@ BASE = {"hidden_size": 4, "epochs": 2, "embedding_size": 4}
     "change",
     [
         {"cell": "lstm"}, {"hidden_size": 5}, {"num_layers": 2}, {"dropout": 0.5}, {"epochs": 3}, {"random_state": 1},
-        {"learning_rate": 0.01}, {"bidirectional": False}, {"pooling": "mean"}, {"level": "word"},
+        {"learning_rate": 0.01}, {"bidirectional": False}, {"pooling": "mean"}, {"pooling": "last"},
+        {"level": "word"},
         {"embedding_size": 5}, {"batch_size": 5}, {"clip_norm": 1e-3}, {"optimiser": "sgd"},
         {"bidirectional": False, "tbptt": 2},
     ],
@@ -293,6 +356,16 @@ def test_no_option_is_ignored(change):
     base = BASE | {name: value for name, value in change.items() if name == "bidirectional" and "tbptt" in change}
     loss = [classifier(**options).fit(texts, ENDS[:8] * 8).history_[-1]["loss"] for options in (base, BASE | change)]
     assert loss[0] != loss[1]
+
+
+def test_epochs_and_patience_are_of_the_number_of_sequences():
+    assert by_number(90) == (8, 100, 0) and by_number(90, 30) == (8, 30, 0) and by_number(1000).patience == 0
+    assert by_number(4000) == (32, 50, 8) and by_number(10**6) == (128, 5, 8)
+    x, y = np.zeros((1200, 1)), np.arange(1200) % 2  # nothing can be learnt
+    for options, patience in (({"patience": 3}, 3), ({}, 8), ({"patience": 0, "epochs": 25}, None)):
+        model = classifier(**{"batch_size": 1000, "epochs": None} | options).fit(x, y)
+        found = [line["validation"] for line in model.history_ if line["validation"] is not None]
+        assert len(found) == 25 if patience is None else len(found) - 1 - np.argmin(found) == patience
 
 
 def test_a_run_is_resumed_to_the_same_bits(tmp_path):
@@ -332,7 +405,7 @@ def test_a_divergence_is_told_and_the_best_weights_are_kept():
         ({}, X, [["a"] * len(x) for x in X], 0.1, "got several for each: Tagger learns a label a step"),
         ({}, X, np.ones((len(X), 5)), 0.1, "got several for each: Tagger learns a label a step"),
         ({"tbptt": 4}, X, Y, 0.1, "tbptt needs a recurrent cell, bidirectional=False, pooling='last' and no stride"),
-        ({"pooling": "max"}, X, Y, 0.1, "pooling must be one of last, mean; got 'max'"),
+        ({"pooling": "max"}, X, Y, 0.1, "pooling must be one of last, mean, both; got 'max'"),
         ({"bidirectional": 1}, X, Y, 0.1, "bidirectional must be a bool; got 1"),
         ({}, [*X[:-1], X[-1] * np.nan], Y, 0.1, "got NaN in sequence 59 at step 0"),
     ],

@@ -1,14 +1,19 @@
 """Files of sequences and their targets: what is read of them, and the verbs fit, predict and evaluate."""
 
+import csv
 import io
 import json
+import os
+import shutil
 import subprocess
 import sys
+import wave
 
 import numpy as np
 import pytest
 
 from unspool import Classifier, Regressor, Tagger
+from unspool import data as readers
 from unspool.cli import main as cli
 from unspool.errors import DataError
 from unspool.tasks import source
@@ -82,7 +87,7 @@ def test_a_value_a_step(file):
     path = file("t.csv", "id,t,x,target\n" + rows)
     found, _ = labelled(NumbersFile, path)
     assert [y.tolist() for y in found.y] == [[0, 1, 2], [1, 2, 3], [2, 3, 4], [3, 4, 5]]
-    with pytest.raises(DataError, match=r"t.csv, line 2: column 'target' must have one label for all rows.*fit tags"):
+    with pytest.raises(DataError, match=r"t.csv, line 3: column 'target' must have one label for all rows.*fit tags"):
         labelled(LabelsFile, path)
 
 
@@ -454,6 +459,249 @@ def test_what_cannot_be_predicted_is_one_line(networks, capsys, words, complaint
     assert complaint in refused(capsys, *places)
 
 
+RATE = 8000
+
+
+def write_wav(path, hertz, seed=0, rate=RATE):
+    """A tone in noise of some 0.2 s."""
+    draw = np.random.default_rng(seed)
+    t = np.arange(draw.integers(1400, 1800)) / rate
+    x = 0.4 * np.sin(2 * np.pi * hertz * t) + 0.05 * draw.standard_normal(len(t))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with wave.open(str(path), "wb") as sound:
+        sound.setparams((1, 2, rate, 0, "NONE", ""))
+        sound.writeframes((x * 2**14).astype("<i2").tobytes())
+
+
+def write_sounds(folder, names=("höher", "300"), n=6):
+    for name, hertz in zip(names, (900, 300), strict=True):
+        for i in range(n):
+            write_wav(folder / name / f"звук {i}.wav", hertz, i)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def heard(tmp_path_factory):
+    """A folder of folders of sounds, and a network of one direction that was trained on it."""
+    folder = tmp_path_factory.mktemp("heard")
+    write_sounds(folder / "sounds")
+    one_way = ["--no-bidirectional", *SMALL]
+    assert run("fit", "labels", folder / "sounds", "--out", folder / "m", *one_way) == 0
+    return folder
+
+
+def test_folders_of_sounds_are_labels(tmp_path):
+    write_sounds(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / ".hidden").mkdir()
+    (tmp_path / "README.txt").write_text("of what is here", encoding="utf-8")
+    (tmp_path / "300" / "._x.wav").write_text("what some systems leave", encoding="utf-8")
+    found, notes = labelled(LabelsFile, tmp_path)
+    assert found.roles == Roles("label", ("value",), rate=RATE)
+    assert found.y.tolist() == ["300"] * 6 + ["höher"] * 6
+    assert [x.tolist() for x in found.X["value"]][7] == readers.read(tmp_path / "höher" / "звук 1.wav")["value"][
+        0
+    ].tolist()
+    assert found.sequences.place(7) == str(tmp_path / "höher" / "звук 1.wav")
+    assert notes == [
+        "label: the folder of each .wav file; input: sound of 8,000 samples a second, of which the network hears "
+        "log-mel features (--sound-rate 8000)",
+        f"skipped: {tmp_path / 'empty'}: has no .wav files",
+    ]
+    assert Roles.of(json.loads(json.dumps(found.roles.saved()))) == found.roles
+
+
+def test_sounds_are_fitted_predicted_and_evaluated(heard, capsys):
+    model = Classifier.load(heard / "m")
+    assert model.sound_rate == RATE
+    found, _ = labelled(LabelsFile, heard / "sounds")
+    p = model.predict_proba(list(found.X["value"]))
+    capsys.readouterr()
+    assert run("predict", heard / "m", heard / "sounds", "--probabilities") == 0
+    rows = list(csv.reader(io.StringIO(capsys.readouterr().out)))
+    assert rows[0] == ["file", "prediction", "p(300)", "p(höher)"]
+    assert [row[0] for row in rows[1:7]] == [str(heard / "sounds" / "300" / f"звук {i}.wav") for i in range(6)]
+    assert [[float(v) for v in row[2:]] for row in rows[1:]] == p.tolist()
+    for path, mine in (
+        (heard / "sounds" / "höher", rows[7:]),
+        (heard / "sounds" / "höher" / "звук 3.wav", rows[10:11]),
+    ):
+        assert run("predict", heard / "m", path, "--probabilities") == 0
+        assert list(csv.reader(io.StringIO(capsys.readouterr().out)))[1:] == mine
+    metrics = json.loads((heard / "m" / "metrics.json").read_bytes())
+    assert run("evaluate", heard / "m", heard / "sounds") == 0
+    out = capsys.readouterr().out
+    assert "1 sequences, held out when it was trained on this file" in out
+    assert f"network    {metrics['validation']['accuracy']:.4f} accuracy" in out
+    assert run("pack", heard / "m", "--weights", "int8", "--file", heard / "sounds", "--out", heard / "small") == 0
+    assert capsys.readouterr().out.count("network    ") == 2
+
+
+@pytest.mark.parametrize("size", [1, 80, 333, 10_000])
+def test_sound_that_is_heard_in_parts(heard, size):
+    model = Classifier.load(heard / "m")
+    x = readers.read(heard / "sounds" / "300" / "звук 2.wav")["value"][0]
+    x = x[: 400 if size == 1 else None]
+    stream = model.stream()
+    said = [stream.step(x[i : i + size]) for i in range(0, len(x), size)]
+    last = [p for p in said if p is not None][-1]
+    assert last.tolist() == model.predict_proba([x])[0].tolist(), "every bit"
+
+
+def test_a_run_of_sounds_goes_on(heard, tmp_path):
+    (tmp_path / "m.run").mkdir()
+    arguments = {"file": str(heard / "sounds"), "hidden_size": 8, "epochs": 2, "bidirectional": False}
+    (tmp_path / "m.run" / "run.json").write_text(json.dumps({"format": 2, "arguments": arguments}), encoding="utf-8")
+    assert run("fit", "labels", "--resume", tmp_path / "m") == 0
+    same = [(path / "model.safetensors").read_bytes() for path in (heard / "m", tmp_path / "m")]
+    assert same[0] == same[1]
+
+
+def test_a_network_of_sound_that_python_trained(heard, capsys, tmp_path):
+    found, _ = labelled(LabelsFile, heard / "sounds")
+    X = list(found.X["value"])
+    model = Classifier(sound_rate=RATE, hidden_size=4, epochs=1).fit(X, found.y)
+    model.save(tmp_path / "m")
+    capsys.readouterr()
+    assert run("predict", tmp_path / "m", heard / "sounds") == 0
+    rows = list(csv.reader(io.StringIO(capsys.readouterr().out)))
+    assert [row[1] for row in rows[1:]] == model.predict(X).tolist()
+
+
+def test_folders_of_sounds_may_be_numbers(capsys, tmp_path):
+    write_sounds(tmp_path / "s", ("2.5", "-1e1"), 3)
+    found, _ = labelled(NumbersFile, tmp_path / "s")
+    assert found.y.tolist() == [-10] * 3 + [2.5] * 3
+    validation = ["--validation", tmp_path / "s"]
+    assert run("fit", "numbers", tmp_path / "s", "--out", tmp_path / "m", *SMALL, *validation) == 0
+    assert run("evaluate", tmp_path / "m", tmp_path / "s") == 0
+    assert "6 sequences, the whole file" in capsys.readouterr().out
+    with pytest.raises(DataError, match="column 'label' has texts, no numbers; try 'unspool fit labels'"):
+        labelled(NumbersFile, write_sounds(tmp_path / "t", n=1))
+
+
+def test_bad_files_of_sound_are_skipped(capsys, tmp_path):
+    write_sounds(tmp_path / "s", n=3)
+    (tmp_path / "s" / "300" / "b.wav").write_bytes(b"RIFF")
+    write_wav(tmp_path / "s" / "300" / "я.wav", 300, rate=16_000)
+    (tmp_path / "s" / "none").mkdir()
+    notes = []
+    found = LabelsFile(str(tmp_path / "s"), skip_bad=2).labelled(report=notes.append)
+    assert found.y.tolist() == ["300"] * 3 + ["höher"] * 3
+    # The first file says what the rate is.
+    assert [note.partition(": ")[2].removeprefix(str(tmp_path / "s")) for note in notes[1:]] == [
+        "/none: has no .wav files",
+        "/300/b.wav: expected a .wav file, which begins with RIFF and WAVE; got b'RIFF'",
+        f"/300/я.wav: has 16,000 samples a second, but {found.sequences.place(0)} has 8,000; resample one of them",
+    ]
+    with pytest.raises(DataError, match=r"я\.wav: has 16,000 samples a second"):
+        LabelsFile(str(tmp_path / "s"), skip_bad=1).labelled(report=notes.append)
+
+
+def _another_rate(folder):
+    write_wav(folder / "s" / "300" / "я.wav", 300, rate=16_000)
+
+
+def _deep(folder):
+    write_wav(folder / "s" / "300" / "day 1" / "a.wav", 300)
+
+
+def _beside(folder):
+    write_wav(folder / "s" / "a.wav", 300)
+
+
+def _flat(folder):
+    for path in (folder / "s" / "höher").iterdir():
+        path.rename(folder / "s" / path.name)
+    shutil.rmtree(folder / "s" / "300")
+
+
+def _pipe(folder):
+    os.mkfifo(folder / "s" / "300" / "a.wav")
+
+
+def _one(folder):
+    shutil.rmtree(folder / "s" / "300")
+
+
+def _neither(folder):
+    _one(folder)
+    shutil.rmtree(folder / "s" / "höher")
+
+
+def _bytes(folder):
+    write_wav(folder / "s" / "300" / os.fsdecode(b"a\xff.wav"), 300)
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "complaint"),
+    [
+        (_another_rate, ["labels"], "я.wav: has 16,000 samples a second, but"),
+        (_deep, ["labels"], "300/day 1/a.wav: lies too deep; expected folders of .wav files in"),
+        (_beside, ["labels"], "s/a.wav: lies beside the folders of the labels; put it into one of them"),
+        (_flat, ["labels"], "s: its sounds have no labels; put the .wav files of each label into a folder of its name"),
+        (_flat, ["numbers"], "s: its sounds have no labels; put"),
+        (_pipe, ["labels"], "a.wav: is not an ordinary file"),
+        (_one, ["labels"], "y must have at least two classes; got one class, höher"),
+        (_neither, ["labels"], "or for each a folder of .wav files; got 0 .txt files"),
+        (_bytes, ["labels"], "a\\udcff.wav: has a name that is not UTF-8; rename it"),
+        (None, ["tags"], "s: is sound, which has no words or rows to tag; try 'unspool fit labels'"),
+        (None, ["labels", "--sound-rate", "16000"], "has sound of 8,000 samples a second; got --sound-rate 16000"),
+        (None, ["labels", "--inputs", "value"], "s: is sound, which has no columns; leave out --inputs"),
+    ],
+)
+def test_sounds_that_are_refused(capsys, tmp_path, change, words, complaint):
+    if change is _pipe and not hasattr(os, "mkfifo"):
+        pytest.skip("needs named pipes")
+    write_sounds(tmp_path / "s", n=2)
+    if change is not None:
+        change(tmp_path)
+    task, *flags = words
+    assert complaint in refused(capsys, "fit", task, tmp_path / "s", "--out", tmp_path / "m", *flags)
+
+
+def test_sounds_that_a_network_cannot_hear(heard, networks, capsys, tmp_path):
+    write_wav(tmp_path / "a.wav", 300, rate=16_000)
+    said = "a.wav: has sound of 16,000 samples a second; the network was trained on sound of 8,000"
+    assert said in refused(capsys, "predict", heard / "m", tmp_path / "a.wav")
+    said = "has sound of 8,000 samples a second; the network was trained on no sound in .wav files"
+    assert said in refused(capsys, "predict", networks / "l", heard / "sounds")
+    assert "l.csv: there is no column 'value'" in refused(capsys, "predict", heard / "m", networks / "l.csv")
+    said = "its sounds have no labels; put the .wav files of each label into a folder of its name"
+    assert said in refused(capsys, "evaluate", heard / "m", heard / "sounds" / "300")
+    said = "nowhere.wav: no such file"
+    assert said in refused(capsys, "predict", heard / "m", tmp_path / "nowhere.wav")
+
+
+@pytest.mark.parametrize("channels", [(), (3,)])
+def test_films_are_fitted_predicted_and_evaluated(capsys, tmp_path, channels):
+    draw = np.random.default_rng(0)
+    X, y = draw.random((20, 4, 6, 5, *channels)), np.array(["a", "b"] * 10)
+    X[::2] += np.linspace(0, 1, 6)[:, None][(..., *[None] * len(channels))]
+    np.savez(tmp_path / "f.npz", X=X, y=y)
+    np.savez(tmp_path / "bare.npz", X=X)
+    np.savez(tmp_path / "other.npz", X=X[:, :, :5], y=y)
+    assert run("fit", "labels", tmp_path / "f.npz", "--out", tmp_path / "m", *SMALL) == 0
+    out, err = capsys.readouterr()
+    assert "frames: 4, each 6 × 5" in out and "label: column 'y'; input: 'X'; a row a sequence" in err
+    model = Classifier.load(tmp_path / "m")
+    assert run("predict", tmp_path / "m", tmp_path / "bare.npz", "--probabilities") == 0
+    rows = [line.split(",") for line in capsys.readouterr().out.splitlines()]
+    assert rows[0] == ["sequence", "prediction", "p(a)", "p(b)"]
+    assert [[float(v) for v in row[2:]] for row in rows[1:]] == model.predict_proba(X).tolist()
+    assert run("evaluate", tmp_path / "m", tmp_path / "f.npz") == 0
+    metrics = json.loads((tmp_path / "m" / "metrics.json").read_bytes())
+    assert f"network    {metrics['validation']['accuracy']:.4f} accuracy" in capsys.readouterr().out
+    shown = f"X must have frames of 6 × 5{' × 3' if channels else ''}, as what the network was trained on; got"
+    assert shown in refused(capsys, "predict", tmp_path / "m", tmp_path / "other.npz")
+    np.savez(tmp_path / "n.npz", X=X, target=np.arange(20.0))
+    assert run("fit", "numbers", tmp_path / "n.npz", "--out", tmp_path / "n", *SMALL) == 0
+    capsys.readouterr()
+    assert run("predict", tmp_path / "n", tmp_path / "n.npz") == 0
+    rows = [line.split(",") for line in capsys.readouterr().out.splitlines()]
+    assert [float(row[1]) for row in rows[1:]] == Regressor.load(tmp_path / "n").predict(X).tolist()
+
+
 REAL = [
     (LabelsFile, "uea-basicmotions/BasicMotions_TRAIN.ts", {}, 40, 4),
     (LabelsFile, "uea-japanesevowels/JapaneseVowels_TRAIN.ts", {}, 270, 9),
@@ -475,15 +723,17 @@ def test_real_files_need_no_flag_but_those_that_name_columns(data_folder, cls, n
     assert (len(found.sequences), len(labels)) == (count, classes)
 
 
-def test_predicting_needs_neither_torch_nor_sklearn(networks):
+def test_predicting_needs_neither_torch_nor_sklearn(networks, heard):
     program = (
         "import sys, unspool.cli.main as cli; folder = sys.argv[1]\n"
         "for n in 'ln':\n"
         "    for verb in ('predict', 'evaluate'):\n"
         "        assert cli.execute([verb, f'{folder}/{n}', f'{folder}/{n}.csv']) == 0\n"
+        "for verb in ('predict', 'evaluate'):\n"
+        "    assert cli.execute([verb, f'{sys.argv[2]}/m', f'{sys.argv[2]}/sounds']) == 0\n"
         "sys.exit(bool({'torch', 'sklearn', 'scipy'} & sys.modules.keys()))"
     )
-    assert subprocess.run([sys.executable, "-c", program, networks], capture_output=True).returncode == 0
+    assert subprocess.run([sys.executable, "-c", program, networks, heard], capture_output=True).returncode == 0
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -492,7 +742,7 @@ def test_columns_that_are_large_lie_in_a_file(file, monkeypatch, order):
     path = file("t.csv", "\n".join(["id,a,b,label", *rows]))
     whole, _ = labelled(LabelsFile, path)
     stacked = whole.sequences.stack(["a", "b"])
-    monkeypatch.setattr("unspool.data.opening.memory", lambda: 2**20)
+    monkeypatch.setattr("unspool.data.opening.IN_MEMORY", 2**15)
     found, _ = labelled(LabelsFile, path)
     mapped = found.sequences.stack(["a", "b"])
     assert [isinstance(x.values, np.memmap) for x in (*found.X.columns.values(), mapped, stacked)] == [True] * 3 + [

@@ -1,7 +1,6 @@
 """Images, sound, and a convolution over time before the recurrent layers: trained, streamed, in C, and as ONNX."""
 
 import copy
-import math
 import pickle
 import subprocess
 from functools import cache
@@ -17,8 +16,6 @@ from saved import DENSE, EMBEDDING, ONE_HOT
 from test_rows import program as program
 
 from unspool import UnspoolError, _native
-from unspool.data.batches import NO_TARGET, Bucketed, Thinned
-from unspool.data.ragged import Ragged
 from unspool.network import Network, Sound
 from unspool.onnx.export import export
 from unspool.saved import folder, small
@@ -225,25 +222,6 @@ def test_a_stride_trains_on_whole_sequences():
     for options in ({"state": net(x)[1]}, {"reset": torch.zeros(4, 1, dtype=torch.bool)}):
         with pytest.raises(UnspoolError, match="trains on whole sequences"):
             net(x, **options)
-
-
-@pytest.mark.parametrize("missing", [NO_TARGET, np.nan])
-def test_the_target_of_the_last_step_goes_to_the_last_output(missing):
-    lengths, stride = [1, 2, 3, 7, 8], 3
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    values = np.full(offsets[-1], missing)
-    values[offsets[1:] - 1] = range(5)
-    targets = Ragged(values if math.isnan(missing) else values.astype(np.int64), offsets)
-    batches = Bucketed(Ragged(np.zeros((offsets[-1], 1), np.float32), offsets), targets, 2, max_padding=0.9)
-    thinned = Thinned(batches, stride)
-    assert len(thinned) == len(batches)
-    seen = {}
-    for batch in thinned.epoch(0):
-        assert len(batch.targets) == -(-len(batch.inputs) // stride)
-        there = ~np.isnan(batch.targets) if math.isnan(missing) else batch.targets != NO_TARGET
-        seen |= {int(batch.targets[t, b]): int(t) for t, b in zip(*there.nonzero(), strict=True)}
-    assert seen == {k: (n - 1) // stride for k, n in enumerate(lengths)}
-    assert sum(b.inputs.shape[1] for b in thinned.shard(0, 2).epoch(0)) == 3
 
 
 def log_mel(x, rate, size, window, hop):

@@ -5,7 +5,7 @@ import torch
 
 from unspool import UnspoolError
 from unspool.data.batches import Chunks
-from unspool.network import CELLS, Network, restore
+from unspool.network import CELLS, Dropout, Network, restore
 
 EMBEDDING = {"kind": "embedding", "tokens": 9, "size": 5}
 ONE_HOT = {"kind": "one-hot", "size": 9}
@@ -65,6 +65,24 @@ def test_dropout_acts_on_embedding_layers_and_head_in_training_only():
     assert not torch.equal(single(x)[0], single(x)[0])
 
 
+@pytest.mark.parametrize("p", [0.0, 0.3, 0.5, 0.999999])
+def test_dropout_zeroes_that_part_and_keeps_the_mean(p):
+    torch.manual_seed(0)
+    dropout, x = Dropout(p), torch.ones(401, 3, 333, dtype=torch.float64, requires_grad=True)
+    y = dropout(x)
+    kept = y != 0
+    n = x.numel()
+    assert abs(n * (1 - p) - kept.sum()) <= 5 * (n * p * (1 - p)) ** 0.5 + n * 2**-16
+    scales = y[kept].unique().tolist()
+    assert all(scale == pytest.approx(1 / (1 - p), rel=2**-16) for scale in scales if p < 0.9) and len(scales) <= 1
+    for near in (kept[1:] & kept[:-1], kept[:, 1:] & kept[:, :-1], kept[..., 1:] & kept[..., :-1]):
+        assert near.double().mean().item() == pytest.approx((1 - p) ** 2, abs=0.01)  # as of independent ones
+    (dx,) = torch.autograd.grad(y.sum(), x)
+    torch.testing.assert_close(dx, y.detach(), rtol=0, atol=0)
+    assert not torch.equal(dropout(x), y) or p == 0 or p > 0.9
+    assert dropout.eval()(x) is x
+
+
 @pytest.mark.parametrize("cell", CELLS)
 def test_restored_network_computes_the_same(cell):
     net = network(cell=cell).float().eval()
@@ -106,3 +124,23 @@ def test_restore_wants_all_weights_in_their_shapes():
 def test_configuration_that_is_none(bad, complaint):
     with pytest.raises(UnspoolError, match=complaint):
         Network(bad)
+
+
+@pytest.mark.parametrize("front", ["one-hot", "dense"])
+def test_dropout_zeroes_letters_that_a_feed_forward_network_reads_and_no_numbers(front):
+    recurrent = {"cell": "tdnn", "hidden_size": 4, "num_layers": 1, "window": 1, "dropout": 0.75}
+    network = Network(
+        {"front": {"kind": front, "size": 4}, "recurrent": recurrent, "head": {"kind": "linear", "size": 4}}
+    )
+    seen = []
+    network.recurrent.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    letters = torch.arange(4000).remainder(4)[:, None]
+    x = letters if front == "one-hot" else torch.eye(4)[letters]
+    network(x)
+    network.eval()(x)
+    trained, run = (found.reshape(4000, 4) for found in seen)
+    assert torch.equal(run, torch.eye(4).repeat(1000, 1))
+    if front == "one-hot":
+        assert set(trained.unique().tolist()) == {0.0, 4.0} and 800 < (trained > 0).sum() < 1200
+    else:
+        assert torch.equal(trained, run)

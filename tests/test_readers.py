@@ -6,8 +6,10 @@ import io
 import json
 import lzma
 import os
+import struct
 import sys
 import time
+import wave
 import zipfile
 from contextlib import suppress
 from datetime import datetime
@@ -862,8 +864,97 @@ def test_npz_that_is_bad(file):
             readers.read(file("t.npz", data))
 
 
+WHOLE = {  # samples of each width that lie at the ends of its range, and what they are read as
+    1: ([-128, -1, 0, 1, 127], 128),
+    2: ([-(2**15), -2, 0, 3, 2**15 - 1], 2**15),
+    3: ([-(2**23), -1, 0, 2**22 + 1, 2**23 - 1], 2**23),
+    4: ([-(2**31), -(2**8), 0, 2**30, 2**31 - 2**8], 2**31),
+}
+
+
+def wav(samples, width=2, rate=8000, channels=1):
+    """A file that the standard library writes; samples of one byte have no sign."""
+    out = io.BytesIO()
+    with wave.open(out, "wb") as sound:
+        sound.setparams((channels, width, rate, 0, "NONE", ""))
+        add = 128 if width == 1 else 0
+        sound.writeframes(b"".join((n + add).to_bytes(width, "little", signed=width > 1) for n in samples))
+    return out.getvalue()
+
+
+def riff(*chunks):
+    """A file of these chunks, each a name and its contents."""
+    body = b"".join(name + len(data).to_bytes(4, "little") + data + b"\0" * (len(data) % 2) for name, data in chunks)
+    return b"RIFF" + (len(body) + 4).to_bytes(4, "little") + b"WAVE" + body
+
+
+def form(kind=1, channels=1, rate=8000, bits=16):
+    return struct.pack("<HHIIHH", kind, channels, rate, rate * channels * bits // 8, channels * bits // 8, bits)
+
+
+@pytest.mark.parametrize("width", WHOLE)
+def test_sound_of_each_width(file, width):
+    samples, half = WHOLE[width]
+    s = readers.read(file("t.wav", wav(samples, width, 11_025)))
+    assert s["value"].values.dtype == np.float32 and s["value"][0].tolist() == [n / half for n in samples]
+    assert s["rate"].tolist() == [11_025] and s.place(0).endswith("t.wav")
+    twice = [n for n in samples for _ in range(2)]
+    assert lists(readers.read(file("c.wav", wav(twice, width, channels=2)))) == {
+        "value": [[n / half for n in samples]],
+        "rate": [8000],
+    }
+
+
+def test_sound_of_several_channels_is_averaged(file):
+    assert lists(readers.read(file("t.WAV", wav([300, 600, 0, -100, 200, 500], channels=3))))["value"] == [
+        pytest.approx([300 / 2**15, 200 / 2**15], abs=1e-8)
+    ]
+
+
+def test_sound_with_other_chunks_or_a_longer_header_or_packed(file):
+    samples = np.array([1, -2, 3], "<i2")
+    expected = [(samples / 2**15).tolist()]
+    tail = bytes.fromhex("000000001000800000aa00389b71")
+    long = form(kind=0xFFFE) + struct.pack("<HHIH", 22, 16, 4, 1) + tail
+    data = samples.tobytes()
+    for contents in (
+        riff((b"LIST", b"odd"), (b"fmt ", form()), (b"fact", b"1234"), (b"data", data), (b"LIST", b"more")),
+        riff((b"fmt ", long), (b"data", data)),
+        riff((b"fmt ", form()), (b"data", data + b"\1")),  # a part of a sample at the end is nobody's
+        riff((b"fmt ", form()), (b"data", data)) + b"padding",
+    ):
+        assert lists(readers.read(file("t.wav", contents)))["value"] == expected
+    assert lists(readers.read(file("t.wav.gz", wav(samples.tolist()))))["value"] == expected
+
+
+@pytest.mark.parametrize(
+    ("contents", "complaint"),
+    [
+        (b"", r"expected a \.wav file, which begins with RIFF and WAVE; got b''"),
+        (b"ID3\x04 a song", "begins with RIFF and WAVE; got b'ID3"),
+        (wav([])[:44], "has no samples"),
+        (wav([1, 2, 3])[:-1], r"is cut short: expected 6 bytes of sound; got 5: copy it again"),
+        (wav([1, 2, 3])[:44], r"is cut short: expected 6 bytes of sound; got 0"),
+        (wav([1, 2, 3])[:30], "is cut short: expected a chunk of samples; got none"),
+        (riff((b"data", b"1234")), "is damaged: it does not say how its sound is written"),
+        (riff((b"fmt ", form()[:10]), (b"data", b"1234")), "is damaged: it does not say how"),
+        (riff((b"fmt ", form(kind=3, bits=32)), (b"data", b"1234")), "got format 3 of 32 bits: convert it"),
+        (riff((b"fmt ", form(kind=2, bits=4)), (b"data", b"1234")), "got format 2 of 4 bits: convert it"),
+        (riff((b"fmt ", form(kind=0xFFFE)), (b"data", b"1234")), "got format 65534 of 16 bits: convert it"),
+        (riff((b"fmt ", form(bits=12)), (b"data", b"1234")), "got format 1 of 12 bits: convert it"),
+        (riff((b"fmt ", form(channels=0)), (b"data", b"1234")), "is damaged: it says that it has 0 channels"),
+        (riff((b"fmt ", form(rate=0)), (b"data", b"1234")), "0 times a second; copy it again"),
+        (riff((b"fmt ", form()[:12] + b"\3\0\x10\0"), (b"data", b"1234")), "1 channels of 16 bits in 3 bytes"),
+    ],
+)
+def test_sound_that_is_bad(file, contents, complaint):
+    with pytest.raises(DataError, match=rf"t\.wav: .*{complaint}") as error:
+        readers.read(file("t.wav", contents))
+    assert "\n" not in str(error.value)
+
+
 def test_files_that_cannot_be_read(tmp_path, file):
-    for name in ("t.csv", "t.parquet", "t.jsonl", "t.conllu", "t.conll", "t.ts", "t.txt", "t.npy", "t.npz"):
+    for name in ("t.csv", "t.parquet", "t.jsonl", "t.conllu", "t.conll", "t.ts", "t.txt", "t.npy", "t.npz", "t.wav"):
         with pytest.raises(DataError, match=rf"no{name}: (no such file|cannot be read .No such file)"):
             readers.read(tmp_path / f"no{name}")
         (tmp_path / name).mkdir()
@@ -882,7 +973,7 @@ def test_files_that_cannot_be_read(tmp_path, file):
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
-    for name in ("csv", "tsv", "parquet", "jsonl", "conllu", "conllup", "conll", "ts", "txt", "npy", "npz"):
+    for name in ("csv", "tsv", "parquet", "jsonl", "conllu", "conllup", "conll", "ts", "txt", "npy", "npz", "wav"):
         os.mkfifo(tmp_path / f"t.{name}")
         with pytest.raises(DataError, match=rf"t\.{name}: is not an ordinary file"):
             readers.read(tmp_path / f"t.{name}")

@@ -9,7 +9,9 @@ import io
 import json
 import re
 import string
+import struct
 import tracemalloc
+import wave
 import zipfile
 import zlib
 from decimal import Decimal
@@ -41,6 +43,7 @@ NAMES = [
     "t.npy",
     "t.npz",
     "t.parquet",
+    "t.wav",
 ]
 
 
@@ -352,6 +355,20 @@ def test_altered_npz_is_refused_or_the_same(folder, data_folder):
     law()
 
 
+@given(st.sampled_from([1, 2, 3, 4]), st.integers(1, 3), st.binary(min_size=12, max_size=60), st.data())
+def test_altered_sound_is_refused_or_within_its_range(folder, width, channels, frames, data):
+    """Sound has no checksums; what is left out at the end is seen."""
+    out = io.BytesIO()
+    with wave.open(out, "wb") as sound:
+        sound.setparams((channels, width, 8000, 0, "NONE", ""))
+        sound.writeframes(frames[: len(frames) // (width * channels) * width * channels])
+    whole = out.getvalue()
+    assert read(folder / "t.wav", whole) is not None
+    assert read(folder / "t.wav", whole[: data.draw(st.integers(0, len(whole) - 1))]) is None
+    s = read(folder / "t.wav", altered(whole, data.draw))
+    assert s is None or (len(s["value"].values) and np.abs(s["value"].values).max() <= 1 and s["rate"][0] > 0)
+
+
 def test_altered_parquet_is_refused_or_of_the_right_size(folder):
     """A Parquet file has no checksums unless its writer added them, so not every altered bit can be detected."""
     pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
@@ -606,7 +623,9 @@ def test_objects_are_the_same_if_each_line_is_read_with_care(folder, data, colum
 # Memory.
 
 N = 20_000
+SOUND = b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0" + struct.pack("<HHIIHH", 1, 1, 8000, 8000, 1, 8)
 GREEDY = {
+    "t.wav": [SOUND + b"data" + N.to_bytes(4, "little") + bytes(N), SOUND + b"LIST\0\0\0\0" * N],
     "t.csv": [
         b"x\n" + b"1\n" * N,
         b"x\n" + b"".join(b"%x\n" % i for i in range(N)),

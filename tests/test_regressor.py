@@ -15,7 +15,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from unspool import DataError, FolderError, Regressor, Training, UnspoolError
 from unspool.data import Ragged
 from unspool.data.batches import Bucketed
-from unspool.tasks.options import apart
+from unspool.tasks.options import POOLINGS, apart
 from unspool.tasks.regressor import saved
 from unspool.train.through_time import forward
 
@@ -126,7 +126,7 @@ def test_a_saved_regressor_is_the_same_in_any_batch_and_order(model, tmp_path):
     assert json.loads(out) == model.predict([np.ones((4, 2))]).tolist()
 
 
-@pytest.mark.parametrize("pooling", ["last", "mean"])
+@pytest.mark.parametrize("pooling", POOLINGS)
 def test_a_stream_tells_what_predict_would_of_the_sequence_so_far(pooling):
     model = regressor(bidirectional=False, pooling=pooling).fit(X, Y)
     stream = model.stream()

@@ -263,7 +263,7 @@ class PlainLayer final : public Layer<W> {
     bool jordan_;
 
   public:
-    PlainLayer(const LayerWeights& w, Activation phi, Activation psi, bool jordan)
+    [[gnu::cold]] PlainLayer(const LayerWeights& w, Activation phi, Activation psi, bool jordan)
         : order_{w.H}, cell_{w.H, phi}, size_(order_.panels() * NV * kVector), jordan_(jordan) {
         input_.pack(w.w_ih, w.I, order_, w.products, w.rows);
         hidden_.pack(w.w_hh, w.R, 1, 0, order_.panels(), order_);
@@ -314,7 +314,7 @@ class LstmLayer final : public Layer<W> {
     bool projects_;
 
   public:
-    explicit LstmLayer(const LayerWeights& w)
+    [[gnu::cold]] explicit LstmLayer(const LayerWeights& w)
         : order_{w.H}, cell_{0, nullptr}, size_(order_.panels() * kVector), projects_(w.w_hr.data != nullptr) {
         input_.pack(w.w_ih, w.I, order_, w.products, w.rows);
         hidden_.pack(w.w_hh, w.R, 1, 0, order_.panels(), order_);
@@ -367,7 +367,7 @@ class GruLayer final : public Layer<W> {
     GruCell<float> cell_;
 
   public:
-    explicit GruLayer(const LayerWeights& w) : order_{w.H}, cell_{order_.panels() * kVector, nullptr} {
+    [[gnu::cold]] explicit GruLayer(const LayerWeights& w) : order_{w.H}, cell_{order_.panels() * kVector, nullptr} {
         input_.pack(w.w_ih, w.I, order_, w.products, w.rows);
         hidden_.pack(w.w_hh, w.R, 1, 0, order_.panels(), order_);
         std::vector<float> start(w.rows);
@@ -415,7 +415,7 @@ class GruResetLayer final : public Layer<W> {
     std::int64_t size_;
 
   public:
-    explicit GruResetLayer(const LayerWeights& w)
+    [[gnu::cold]] explicit GruResetLayer(const LayerWeights& w)
         : order_{w.H}, new_order_{w.H, 2 * w.H}, size_(new_order_.panels() * 2 * kVector) {
         input_.pack(w.w_ih, w.I, order_, w.products, w.rows);
         new_input_.pack(w.w_ih, w.I, new_order_, w.products, w.rows);
@@ -518,7 +518,7 @@ class TimeDelayLayer final : public Layer<W> {
 
   public:
     // w: (H, I, K)
-    TimeDelayLayer(const Tensor& w, const float* bias, Activation phi, std::int64_t dilation)
+    [[gnu::cold]] TimeDelayLayer(const Tensor& w, const float* bias, Activation phi, std::int64_t dilation)
         : order_{w.shape[0]}, taps_(w.shape[2]), activation_(phi), inputs_(padded(w.shape[1])), dilation_(dilation) {
         for (std::size_t k = 0; k < taps_.size(); ++k)
             taps_[k].pack(w, w.shape[1], w.shape[2], std::int64_t(k), order_.panels(), order_);
@@ -560,7 +560,7 @@ class TimeDelayLayer final : public Layer<W> {
 
 // The layer of a cell.
 template <class W>
-std::unique_ptr<Layer<W>> make_layer(Cell cell, const LayerWeights& w, Activation phi, Activation psi) {
+[[gnu::cold]] std::unique_ptr<Layer<W>> make_layer(Cell cell, const LayerWeights& w, Activation phi, Activation psi) {
     switch (cell) {
         case Cell::elman: return std::make_unique<PlainLayer<W>>(w, phi, psi, false);
         case Cell::jordan: return std::make_unique<PlainLayer<W>>(w, phi, psi, true);

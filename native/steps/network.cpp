@@ -144,7 +144,7 @@ class LoadedSessions final : public Sessions {
     std::vector<Room> rooms_;
 
   public:
-    LoadedSessions(const LoadedNetwork<W>& net, std::int64_t count, int threads);
+    [[gnu::cold]] LoadedSessions(const LoadedNetwork<W>& net, std::int64_t count, int threads);
     std::int64_t count() const override { return count_; }
     void reset(std::int64_t session) override;
     std::int64_t phase(std::int64_t session) const override {
@@ -179,7 +179,8 @@ class LoadedSessions final : public Sessions {
     void both_directions(std::vector<Sequence> sequences, bool last);
 };
 
-// The weights of all layers, in panels of one kind of numbers.
+// The weights of all layers, in panels of one kind of numbers. What runs only when a network is loaded is cold, here
+// and in layers.h: the compiler makes it smaller.
 template <class W>
 class LoadedNetwork final : public Network {
     friend class LoadedSessions<W>;
@@ -200,7 +201,7 @@ class LoadedNetwork final : public Network {
     std::int64_t state = 0, width = 0;  // numbers of a session's state; of the widest features
     bool tokens_to_layer = false;       // the first layer has a table
 
-    LoadedNetwork(const Architecture& a, const Reader& reader) {
+    [[gnu::cold]] LoadedNetwork(const Architecture& a, const Reader& reader) {
         architecture = a;
         if (strides()) reserve(kPad);
         const std::vector<float> products = front(reader);
@@ -212,7 +213,7 @@ class LoadedNetwork final : public Network {
         width = std::max({width, padded(a.inputs), padded(a.fed), padded(a.feedback * a.directions())});
         set_fields();
     }
-    std::unique_ptr<Sessions> sessions(std::int64_t count, int threads) const override {
+    [[gnu::cold]] std::unique_ptr<Sessions> sessions(std::int64_t count, int threads) const override {
         return std::make_unique<LoadedSessions<W>>(*this, count, threads);
     }
     void predict(std::vector<Sequence> sequences, bool last, int threads) const override {
@@ -238,7 +239,7 @@ class LoadedNetwork final : public Network {
     static constexpr std::int64_t kTable = 1 << 20, kWork = 1 << 27;
 
     // Reads the front end, and decides on a table for tokens; the embedding, where one is to be made of it.
-    std::vector<float> front(const Reader& reader) {
+    [[gnu::cold]] std::vector<float> front(const Reader& reader) {
         const Architecture& a = architecture;
         switch (a.front) {
             case Front::dense: scaling(reader, a.inputs, a.inputs); return {};
@@ -296,7 +297,7 @@ class LoadedNetwork final : public Network {
         rings_.push_back({samples_, samples_at_});
         names_.push_back("samples");
     }
-    void convolution(const Reader& reader) {
+    [[gnu::cold]] void convolution(const Reader& reader) {
         const Convolution& c = architecture.convolution;
         const std::int64_t I = architecture.front_size;
         const float* w = reader.floats("convolution.weight", {c.size, I, c.kernel});
@@ -358,7 +359,7 @@ class LoadedNetwork final : public Network {
     }
 
     // Of every layer and direction: its weights by their names, its panels, and its place in a session's state.
-    void make_layers(const Reader& reader, const std::vector<float>* embedding) {
+    [[gnu::cold]] void make_layers(const Reader& reader, const std::vector<float>* embedding) {
         const Architecture& a = architecture;
         const std::int64_t G = gates(), H = a.hidden, R = a.feedback;
         const bool jordan = a.cell == Cell::jordan;
@@ -392,7 +393,7 @@ class LoadedNetwork final : public Network {
                 }
             }
     }
-    void make_delays(const Reader& reader) {
+    [[gnu::cold]] void make_delays(const Reader& reader) {
         const Architecture& a = architecture;
         for (std::int64_t l = 0; l < a.layers; ++l) {
             const std::string name = "recurrent.layers." + std::to_string(l);
@@ -412,7 +413,7 @@ class LoadedNetwork final : public Network {
         layers_.push_back(std::move(layer));
     }
     // What a session's state is for others.
-    void set_fields() {
+    [[gnu::cold]] void set_fields() {
         const Architecture& a = architecture;
         if (a.bidirectional) return;
         for (std::size_t k = 0; k < rings_.size(); ++k)

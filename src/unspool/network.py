@@ -129,6 +129,21 @@ class Convolution(torch.nn.Module):
         return self.activation(s), torch.where((of[rows] == last)[..., None], seen[rows], 0)
 
 
+class Dropout(torch.nn.Dropout):
+    """As `torch.nn.Dropout`, but a few times as fast on a CPU, where 64 random bits decide on four elements.
+
+    y = x ∘ m / (1 - p);  m is 0 with probability p, a multiple of 2⁻¹⁶, else 1
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        x, zeros = input, min(round(self.p * 2**16), 2**16 - 1)
+        if not self.training or not zeros or not x.is_cpu or torch.compiler.is_compiling():
+            return super().forward(x)
+        bits = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+        m = (bits.view(torch.int16)[: x.numel()] >= zeros - 2**15).view(x.shape)
+        return x * (m.to(x.dtype) * (2**16 / (2**16 - zeros)))
+
+
 def _location_and_scale(s: Tensor) -> Tensor:
     location, scale = s.chunk(2, -1)
     return torch.cat([location, _positive(scale)], -1)
@@ -165,11 +180,11 @@ class Network(torch.nn.Module):
         e = convolution(front(x));  y, state = recurrent(e, state);  s = head(y)
 
     Only some configurations have a convolution. With a stride (`architecture.stride`) T steps have fewer outputs, and
-    whole sequences are wanted: `architecture.lengths` says how many, and `unspool.data.batches.Thinned` puts the
-    targets there.
+    whole sequences are wanted: `architecture.lengths` says how many.
 
-    In training mode, dropout acts on the embedding, between the recurrent layers, and before the head, but never
-    through time (Zaremba, Sutskever & Vinyals 2014). The attribute `config` is the configuration.
+    In training mode, dropout acts on the embedding, or on what a feed-forward network reads of tokens 1-of-k, between
+    the recurrent layers, and before the head, but never through time (Zaremba, Sutskever & Vinyals 2014), nor on
+    numbers. The attribute `config` is the configuration.
 
     Raises:
         UnspoolError: the configuration does not have that form.
@@ -187,7 +202,7 @@ class Network(torch.nn.Module):
             self.convolution = Convolution(arch.front_size, **arch.convolution)
         self.recurrent = layer(arch.fed, arch.hidden_size, num_layers=arch.num_layers, **options)
         self._takes_tokens = arch.cell in RECURRENT
-        self.dropout = torch.nn.Dropout(arch.dropout)
+        self.dropout = Dropout(arch.dropout)
         self.head = torch.nn.Linear(arch.features, arch.outputs)
 
     def forward(
@@ -206,10 +221,6 @@ class Network(torch.nn.Module):
         Raises:
             UnspoolError: the network has a stride, or reads sound, and a state or resets are given.
         """
-        arch = self.architecture
-        part = state is not None or reset is not None
-        if part and (arch.front == "sound" or arch.stride > 1):
-            raise UnspoolError("a network with a stride or sound trains on whole sequences; got a part of one")
         given = {"lengths": lengths, "reset": reset}
         y, state = self._recur(x, state, {name: value for name, value in given.items() if value is not None})
         return self.head(self.dropout(y)), state
@@ -221,6 +232,9 @@ class Network(torch.nn.Module):
 
     def _recur(self, x: Tensor, state: Any, options: dict[str, Tensor]) -> tuple[Tensor, Any]:
         arch = self.architecture
+        part = state is not None or "reset" in options
+        if part and (arch.front == "sound" or arch.stride > 1):
+            raise UnspoolError("a network with a stride or sound trains on whole sequences; got a part of one")
         if "lengths" in options and arch.front == "sound":
             options["lengths"] = -(-options["lengths"] // arch.front_options["hop"])
         if arch.convolution is not None:
@@ -233,7 +247,7 @@ class Network(torch.nn.Module):
             return y, (past, state)
         if self.front is None:
             if not self._takes_tokens:
-                x = functional.one_hot(x, self.inputs).to(self.head.weight.dtype)
+                x = self.dropout(functional.one_hot(x, self.inputs).to(self.head.weight.dtype))
             return self.recurrent(x, state, **options)
         dropped = self.training and self.dropout.p > 0
         if (
@@ -242,7 +256,8 @@ class Network(torch.nn.Module):
             or dropped
             or x.numel() < self.inputs
         ):
-            return self.recurrent(self.dropout(self.front(x)), state, **options)
+            e = self.front(x)
+            return self.recurrent(self.dropout(e) if self.architecture.tokens else e, state, **options)
         # The vocabulary has fewer tokens than x. So W_ih e is computed once for each token of the vocabulary, and x is
         # given to the layers as tokens of these columns.
         names = ["weight_ih_l0", "weight_ih_l0_reverse"][: 1 + self.architecture.bidirectional]

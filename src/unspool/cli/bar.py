@@ -1,9 +1,14 @@
-"""The progress of a training run on standard error."""
+"""The progress of reading and of training on standard error."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Columns
 
+from ..errors import printable
 from ..train.plan import Progress
 
 
@@ -18,17 +23,7 @@ class Bar:
 
     def __init__(self, loss: str, token: str, shown: bool):
         self.loss, self.token = loss, token
-        console = Console(stderr=True, soft_wrap=True)
-        self.bar = Columns(
-            BarColumn(),
-            TextColumn("{task.percentage:3.0f} %"),
-            TextColumn("{task.description}"),
-            TimeRemainingColumn(),
-            TextColumn("left"),
-            console=console,
-            transient=True,
-            disable=not (shown and console.is_terminal),
-        )
+        self.bar = _columns(shown)
         self.task = self.bar.add_task("", total=1.0)
 
     def __enter__(self) -> "Bar":
@@ -48,3 +43,25 @@ class Bar:
                 f"validation {progress.validation:.3f} {self.loss}  {speed}",
                 highlight=False,
             )
+
+
+@contextmanager
+def reading(file: str) -> Iterator[Callable[[float], None]]:
+    """A progress bar for a file that is being read, from the first time that the part read is known."""
+    with _columns(os.environ.get("LOCAL_RANK", "0") == "0") as bar:
+        task = bar.add_task(f"reading {printable(os.path.basename(file))}", total=1.0, visible=False)
+        yield lambda part: bar.update(task, completed=part, visible=True)
+
+
+def _columns(shown: bool) -> Columns:
+    console = Console(stderr=True, soft_wrap=True)
+    return Columns(
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"),
+        TextColumn("{task.description}", markup=False),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+        console=console,
+        transient=True,
+        disable=not (shown and console.is_terminal),
+    )

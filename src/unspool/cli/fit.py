@@ -111,14 +111,17 @@ def _run(job: _Job, word: str) -> int:
     check(of_run)
     data = job.task.part("data")(**job.part(job.task.part("data")))
     check(data)
-    found = data.training_data(options, of_run.validation)
+    from .bar import reading
+
+    with reading(data.file) as watch:
+        found = data.training_data(options, of_run.validation, watch)
     from ..tasks import estimator
     from ..train.loop import alone_in
     from ..train.ranks import launch
 
     machines = job.machines
     fabric = launch(machines.devices, machines.nodes, machines.precision)
-    model = apart(job.task.part("estimator"), estimator.Training, job.parameters)
+    model = apart(job.task.part("estimator"), estimator.Training, job.parameters | found.options)
     with alone_in(fabric, run_folder.of(job.out)):
         return _train(job, model, found, of_run, fabric, word)
 

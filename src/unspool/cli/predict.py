@@ -38,7 +38,10 @@ class Trained(NamedTuple):
     def roles(self) -> Roles:
         """What the columns were that it was trained on."""
         with folder.read_as("config.json", self.task.folder):
-            return Roles.of(self.config["data"]["roles"]) if "data" in self.config else Roles()
+            if "data" in self.config:
+                return Roles.of(self.config["data"]["roles"])
+            rate = self.config["parameters"].get("sound_rate")
+            return Roles() if rate is None else Roles.of_sound(int(rate))
 
     @property
     def per_step(self) -> bool:
@@ -166,7 +169,8 @@ def _identity(part: Labelled) -> tuple[str, Any]:
     """What tells the sequences of a file apart: its name, and what each has."""
     if part.roles.sequence is not None:
         return part.roles.sequence, part.sequences[part.roles.sequence]
-    return part.sequences.places.unit, part.sequences.places.lines
+    places = part.sequences.places
+    return places.unit, places.lines if places.unit != "file" else [places.names[k] for k in places.file]
 
 
 def _plain(value: Any) -> Any:
@@ -212,10 +216,7 @@ def evaluate(trained: Trained, file: str, **data: Any) -> None:
     with _explained(file):
         for part in reader.parts(trained.roles):
             if part.y is None:
-                raise DataError(
-                    f"{file}: there is no column {part.roles.label or trained.roles.label!r} with the targets to "
-                    f"compare with; name it in --label: there are {', '.join(part.sequences.columns):.400}"
-                )
+                raise reader.no_targets(part, trained.roles.label)
             truth += _truth(trained, part)
             predicted += [one.value for one in _predicted(trained, part)]
         mine = _held_out(trained, file, truth)

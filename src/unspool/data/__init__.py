@@ -8,6 +8,7 @@
     read_ts                       UEA and UCR archives: one line per sequence
     read_lines                    plain text: one line per sequence
     read_npy, read_npz            NumPy's arrays
+    read_wav                      sound
     load_set, fetch               data sets by name: built in, or fetched once
     time_last                     arrays (n, I, T) of other libraries, with time before features
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from .readers.frames import read_parquet as read_parquet
     from .readers.jsonl import read_jsonl as read_jsonl
     from .readers.plain import read_lines as read_lines
+    from .readers.sound import read_wav as read_wav
     from .readers.tables import read_csv as read_csv
     from .readers.ts import read_ts as read_ts
     from .sequences import Sequences as Sequences
@@ -54,6 +56,7 @@ __getattr__, __dir__ = attributes(
         "read_npz": "readers.arrays",
         "read_parquet": "readers.frames",
         "read_ts": "readers.ts",
+        "read_wav": "readers.sound",
         "time_last": "given",
     },
 )

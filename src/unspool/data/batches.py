@@ -14,11 +14,12 @@ shorter, its `lengths` are None.
 import copy
 import heapq
 import math
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
-from itertools import islice, pairwise
+from itertools import pairwise
 from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -350,65 +351,38 @@ class Overlapping:
         return Batch(inputs, targets, context[0].fresh and begin == 0, lengths, reset, carry)
 
 
-class Thinned:
-    """The same batches, with targets for a network that has an output at every `stride`-th step only.
-
-    The target of the output at step k·stride is the first one that is there among the steps k·stride to
-    (k + 1)·stride - 1, so that the one target at a sequence's last step goes to its last output.
-
-    Args:
-        batches: of whole sequences, with a target per step.
-        stride: of the network.
-    """
-
-    def __init__(self, batches: Batches, stride: int):
-        self.batches, self.stride = batches, stride
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def shard(self, rank: int, ranks: int) -> "Thinned":
-        return Thinned(self.batches.shard(rank, ranks), self.stride)
-
-    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
-        for batch in self.batches.epoch(number, start):
-            yield batch._replace(targets=_thinned(batch.targets, self.stride))
-
-
-def _thinned(targets: np.ndarray, stride: int) -> np.ndarray:
-    """(T, B, ...) to (ceil(T / stride), B, ...): the first target that is there of each `stride` steps."""
-    mark = np.nan if targets.dtype.kind == "f" else NO_TARGET
-    more = np.full((-len(targets) % stride, *targets.shape[1:]), mark, targets.dtype)
-    groups = np.concatenate([targets, more]).reshape(-1, stride, *targets.shape[1:])
-    there = ~np.isnan(groups) if targets.dtype.kind == "f" else groups != NO_TARGET
-    return np.take_along_axis(groups, there.argmax(1)[:, None], 1)[:, 0]
-
-
 def _reset(batch: Batch) -> np.ndarray:
     return np.zeros(batch.inputs.shape[:2], bool) if batch.reset is None else batch.reset
 
 
-def ahead(items: Iterable[Item], depth: int = 2) -> Iterator[Item]:
-    """The same items, up to `depth` of them made in advance by a thread while earlier ones are used.
+def ahead(items: Iterable[Item], seconds: float = 0.002) -> Iterator[Item]:
+    """The same items, made in advance by a thread while earlier ones are used.
 
-    An error is raised where its item would have come. The thread ends when the items end, at an error, or when this
-    generator is closed.
+    Whenever it is asked to, the thread makes items for so many seconds, and at least one: a thread that is woken for
+    each of many small batches costs more than it saves. An error is raised where its item would have come. The thread
+    ends when the items end, at an error, or when this generator is closed.
     """
-    integer("depth", depth, 1)
-    items = iter(items)
+    items, made = iter(items), deque[Item]()
 
-    def make() -> list[Item]:
-        return list(islice(items, 1))
+    def make() -> bool:
+        """Make some items; return whether there may be more."""
+        until = time.perf_counter() + seconds
+        for item in items:
+            made.append(item)
+            if time.perf_counter() >= until:
+                return True
+        return False
 
     with ThreadPoolExecutor(1, thread_name_prefix="ahead") as thread:
-        coming = deque(thread.submit(make) for _ in range(depth))
-        try:
-            while made := coming.popleft().result():
-                coming.append(thread.submit(make))
-                yield from made
-        finally:
-            for future in coming:
-                future.cancel()
+        coming = thread.submit(make)
+        while coming is not None:
+            done, coming = coming, None
+            failed = done.exception()
+            mine = [made.popleft() for _ in range(len(made))]
+            if failed is None and done.result():
+                coming = thread.submit(make)
+            yield from mine
+            done.result()
 
 
 def _deal(lengths: np.ndarray, rows: int) -> tuple[np.ndarray, int]:

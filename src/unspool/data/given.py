@@ -1,13 +1,14 @@
 """Sequences as they are given in Python, of any kind that an estimator takes, in one form."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ..errors import DataError
+from .opening import empty
 from .ragged import Ragged, ends
 from .sequences import Sequences
 
@@ -16,6 +17,7 @@ _WANTED = (
     "lists of tokens, Ragged or Sequences"
 )
 
+_BLOCK = 2**20  # numbers that are converted at a time
 _EMPTY = "X must have sequences of at least one step; got none in sequence {}"
 
 
@@ -119,9 +121,8 @@ def as_sequences(X: Any, names: Sequence[str] | None = None) -> Given:
     if 2 <= array.ndim <= 5 and 0 not in array.shape[1:]:
         n, steps, *frame = array.shape
         values = _numbers(array.reshape(n * steps, math.prod(frame)))
-        lengths = np.full(n, steps)
-        given = Given(Ragged(values, ends(lengths)), steps=None if frame else steps, frame=_frame(frame))
-        return _finite(given)
+        given = _finite(values, ends(np.full(n, steps)))
+        return replace(given, steps=None if frame else steps, frame=_frame(frame))
     more = ". Reshape your data: X[None] is one sequence" if array.ndim == 1 else ""
     raise DataError(f"X must be {_WANTED}; got an array of shape {array.shape}{more}")
 
@@ -146,11 +147,14 @@ def _of_columns(X: Sequences, names: Sequence[str] | None) -> Given:
     numeric = [name for name in X.per_step if X.steps(name).values.dtype.kind in "biuf"]
     if names or numeric:
         chosen = tuple(names or numeric)
-        if len(chosen) == 1 and X.steps(chosen[0]).values.ndim > 2:
-            return _of_ragged(X.steps(chosen[0]))
-        given = _of_ragged(X.stack(chosen, np.float64))
-        wide = given.values.values.shape[1]  # pyright: ignore[reportOptionalMemberAccess]
-        return replace(given, names=chosen if len(chosen) == wide else None)
+        first = X.steps(chosen[0])
+        if len(chosen) == 1 and first.values.ndim > 2:
+            return _of_ragged(first)
+        _not_empty(first.lengths)
+        wide = sum(X.steps(name).values[:1].size for name in chosen)
+        values = empty((len(first.values), wide), np.dtype(np.float32), first.values)
+        names = chosen if len(chosen) == wide else None
+        return replace(_filled(values, first.offsets, X.blocks(chosen)), names=names)
     texts = [name for name in (X.per_step or X.per_sequence) if is_text(name)]
     if len(texts) != 1:
         raise DataError(f"X must have columns of numbers, or one of text; got {', '.join(X.columns) or 'no columns'}")
@@ -165,8 +169,8 @@ def _of_ragged(X: Ragged) -> Given:
         return Given(Ragged(tokens, X.offsets))
     if X.values.ndim > 4:
         raise DataError(f"X must have values (N,), (N, I) or frames; got an array of shape {X.values.shape}")
-    values, frame = _numbers(X.values.reshape(len(X.values), -1)), _frame(X.values.shape[1:])
-    return _finite(Given(Ragged(values, X.offsets), frame=frame))
+    given = _finite(_numbers(X.values.reshape(len(X.values), -1)), X.offsets)
+    return replace(given, frame=_frame(X.values.shape[1:]))
 
 
 def _of_list(X: list[Any]) -> Given:
@@ -191,7 +195,8 @@ def _of_list(X: list[Any]) -> Given:
                 f"{_said(array.shape[1:])} in sequence {i}"
             )
     values = np.concatenate(arrays).reshape(-1, math.prod(shape))
-    return _finite(Given(Ragged(values, ends(np.array([len(array) for array in arrays]))), frame=_frame(shape)))
+    given = _finite(values, ends(np.array([len(array) for array in arrays])))
+    return replace(given, frame=_frame(shape))
 
 
 def _frame(shape: Sequence[int]) -> tuple[int, int, int] | None:
@@ -254,27 +259,48 @@ def _not_empty(lengths: np.ndarray) -> None:
         raise DataError(_EMPTY.format(np.argmin(lengths)))
 
 
-def _finite(given: Given) -> Given:
-    """The same in float32, if all numbers are finite there."""
-    wide: Any = given.values
-    with np.errstate(over="ignore"):
-        values = Ragged(np.ascontiguousarray(wide.values, np.float32), wide.offsets)
-    if not len(values):
+def _finite(x: np.ndarray, offsets: np.ndarray) -> Given:
+    """The sequences of numbers (N, I), in float32, if all numbers are finite there."""
+    if not len(x):
         raise DataError("X must have at least one sequence; got none")
-    bad = ~np.isfinite(values.values).all(1)
+    ready = x.dtype == np.float32 and x.flags.c_contiguous
+    values = x if ready else empty(x.shape, np.dtype(np.float32), x)
+    step = max(1, _BLOCK // max(1, x.shape[1]))
+    return _filled(values, offsets, (x[begin : begin + step] for begin in range(0, len(x), step)), ready)
+
+
+def _filled(values: np.ndarray, offsets: np.ndarray, blocks: Iterable[np.ndarray], ready: bool = False) -> Given:
+    """The same, filled with blocks of numbers (n, I), one after the other, unless these are parts of it already."""
+    end, low, high = 0, np.inf, -np.inf
+    for block in blocks:
+        begin, end = end, end + len(block)
+        if not ready:
+            with np.errstate(over="ignore"):
+                values[begin:end] = block
+        _check_finite(values[begin:end], begin, offsets)
+        if block.dtype != np.float32:
+            low = np.minimum(low, block.min(0).astype(np.float64))
+            high = np.maximum(high, block.max(0).astype(np.float64))
+    return Given(Ragged(values, offsets), coarse=_coarse(low, high))
+
+
+def _check_finite(values: np.ndarray, begin: int, offsets: np.ndarray) -> None:
+    """Raise DataError unless values (n, I) are finite, which begin at this step of all."""
+    bad = ~np.isfinite(values).all(1)
     if bad.any():
-        at = int(np.argmax(bad))
-        i = int(np.searchsorted(values.offsets, at, side="right")) - 1
-        what = "NaN" if np.isnan(values.values[at]).any() else "infinity, or a number too large for float32,"
-        raise DataError(f"X must have finite numbers; got {what} in sequence {i} at step {at - values.offsets[i]}")
-    return replace(given, values=values, coarse=_coarse(wide.values))
+        row = int(np.argmax(bad))
+        at = begin + row
+        i = int(np.searchsorted(offsets, at, side="right")) - 1
+        what = "NaN" if np.isnan(values[row]).any() else "infinity, or a number too large for float32,"
+        raise DataError(f"X must have finite numbers; got {what} in sequence {i} at step {at - offsets[i]}")
 
 
-def _coarse(x: np.ndarray) -> int | None:
-    """See `Given`. What rounding leaves of a constant is not meant."""
-    if x.dtype == np.float32:
-        return None
-    low, high = x.min(0).astype(np.float64), x.max(0).astype(np.float64)
+def _coarse(low: Any, high: Any) -> int | None:
+    """See `Given`. What rounding leaves of a constant is not meant.
+
+    Args:
+        low, high: the least and the largest number of each feature, (I,).
+    """
     size, spread = np.maximum(abs(low), abs(high)), high - low
     coarse = np.flatnonzero((spread > 1e-12 * size) & (spread < 1e-6 * size))
     return int(coarse[0]) if len(coarse) else None

@@ -1,5 +1,6 @@
 """How a file of data is opened, and how much of the machine's memory it may take."""
 
+import errno
 import math
 import os
 import stat
@@ -7,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from ..errors import DataError, UnspoolError, printable
 
 EXPANSION = 200  # a compressed file may unpack to this many times its size,
 _SHARE = 64  # and always to the machine's memory divided by this, which leaves room for the columns
-_IN_MEMORY = 32  # an array of more bytes than the machine's memory divided by this lies in a file
+IN_MEMORY = 2**26  # bytes of arrays that are read side by side; those that have more together lie in files
 _CONTAINER = "/sys/fs/cgroup/memory.max"
 
 
@@ -59,11 +60,6 @@ def memory() -> int:
     return total
 
 
-def is_large(size: int) -> bool:
-    """Whether an array of so many bytes is to lie in a file."""
-    return size > memory() // _IN_MEMORY
-
-
 class Room:
     """Room for an array that grows, (N, ...), in a file that nobody else can see, and that goes when the array does.
 
@@ -73,6 +69,7 @@ class Room:
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype):
         self.shape, self.dtype = shape, np.dtype(dtype)
         self.file = tempfile.TemporaryFile()  # noqa: SIM115, as it is open as long as the array
+        self.nbytes = 0
 
     def __del__(self) -> None:
         self.file.close()
@@ -82,22 +79,43 @@ class Room:
         nbytes = size * math.prod(self.shape) * self.dtype.itemsize
         try:
             os.ftruncate(self.file.fileno(), nbytes)
+            _reserve(self.file.fileno(), self.nbytes, nbytes)
         except OSError as error:
             place = tempfile.gettempdir()
             raise DataError(
                 f"{place}: has no room for {nbytes:,} bytes of data ({error.strerror}); set TMPDIR to another place"
             ) from None
+        self.nbytes = nbytes
         if not nbytes:
             return np.empty((size, *self.shape), self.dtype)
         return np.memmap(self.file, self.dtype, "r+", shape=(size, *self.shape))  # pyright: ignore
 
 
-def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """An array whose values are not set, in memory, or in a file if it is large."""
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    if np.dtype(dtype).hasobject or not is_large(size):
+def empty(shape: tuple[int, ...], dtype: np.dtype, source: np.ndarray) -> np.ndarray:
+    """An array whose values are not set: in a file if it is large, and so does its source lie; else in memory."""
+    large = math.prod(shape) * np.dtype(dtype).itemsize > IN_MEMORY
+    if not large or np.dtype(dtype).hasobject or not in_file(source):
         return np.empty(shape, dtype)
     return Room(shape[1:], dtype).resized(shape[0])
+
+
+def in_file(array: Any) -> bool:
+    """Whether the values of an array lie in a file."""
+    while isinstance(array, np.ndarray):
+        if isinstance(array, np.memmap):
+            return True
+        array = array.base
+    return False
+
+
+def _reserve(file: int, begin: int, end: int) -> None:
+    """Take the room on the disk between two bytes of a file, as a process that writes where there is none is killed."""
+    if begin < end and hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(file, begin, end - begin)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # there are file systems that cannot do it
+                raise
 
 
 def _without_waiting(path: str, flags: int) -> int:

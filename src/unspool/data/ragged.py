@@ -4,6 +4,7 @@ import json
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,11 @@ import numpy as np
 from ..beside import beside
 from ..errors import DataError, UnspoolError, printable
 from . import npy
-from .opening import ordinary
+from .opening import empty, ordinary
 
 _VALUES, _OFFSETS, _SUMS = "values.npy", "offsets.npy", "sums.json"
 _BLOCK = 2**20  # bytes that are written or checksummed at a time
+_PART = 2**22  # bytes of values that are copied, or looked at, at a time
 
 
 class Ragged:
@@ -61,12 +63,22 @@ class Ragged:
         return np.diff(self.offsets)
 
     def take(self, indices: Sequence[int] | np.ndarray) -> "Ragged":
-        """These sequences, in this order, copied into memory."""
+        """These sequences, in this order, copied into memory; or into a file, if they are large and lie in one."""
         indices = np.asarray(indices, np.int64)
         lengths = self.lengths[indices]
-        offsets = ends(lengths)
-        steps = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][indices] - offsets[:-1], lengths)
-        return Ragged(np.asarray(self.values[steps]), offsets)
+        taken = ends(lengths)
+        shift = self.offsets[:-1][indices] - taken[:-1]
+        values = empty((int(taken[-1]), *self.values.shape[1:]), self.values.dtype, self.values)
+        for first, last in pairwise(_cuts(taken, self.values)):
+            steps = np.arange(taken[first], taken[last]) + np.repeat(shift[first:last], lengths[first:last])
+            values[taken[first] : taken[last]] = self.values[steps]
+        return Ragged(values, taken)
+
+    def parts(self) -> Iterator["Ragged"]:
+        """All sequences, some MiB of them at a time, as views."""
+        for first, last in pairwise(_cuts(self.offsets, self.values)):
+            begin, end = self.offsets[first], self.offsets[last]
+            yield Ragged(self.values[begin:end], self.offsets[first : last + 1] - begin)
 
     @classmethod
     def of(cls, sequences: Sequence) -> "Ragged":
@@ -145,6 +157,13 @@ class Ragged:
 def ends(lengths: np.ndarray) -> np.ndarray:
     """The offsets of sequences of these lengths."""
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
+
+
+def _cuts(offsets: np.ndarray, values: np.ndarray) -> list[int]:
+    """Numbers of sequences, from the first to one after the last, with some MiB of such values between them."""
+    steps = max(1, _PART // max(1, values[:1].nbytes))
+    cuts = np.searchsorted(offsets, np.arange(0, offsets[-1], steps), "left")
+    return np.unique([0, *cuts, len(offsets) - 1]).tolist()
 
 
 class _Writer:

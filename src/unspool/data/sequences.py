@@ -1,7 +1,7 @@
 """What every reader returns: sequences with named columns, and the place that each came from."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, overload
 
@@ -12,12 +12,15 @@ from .opening import empty
 from .ragged import Ragged, ends
 
 Column = Ragged | np.ndarray
-_BLOCK = 2**18  # steps that are converted at a time
+_BLOCK = 2**18  # numbers that are converted at a time
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where sequences came from: sequence i from line `lines[i]`, from 1, of `names[file[i]]`; `unit` may be row."""
+    """Where sequences came from: sequence i from line `lines[i]`, from 1, of `names[file[i]]`.
+
+    `unit` may be row, or sequence; or file, if each has a file of its own.
+    """
 
     names: tuple[str, ...]
     file: np.ndarray
@@ -29,6 +32,11 @@ class Places:
         """The places of sequences from one file."""
         lines = np.asarray(lines)
         return cls((str(name),), np.broadcast_to(np.int32(0), lines.shape), lines, unit)
+
+    @classmethod
+    def of_files(cls, names: Sequence[str]) -> "Places":
+        """The places of sequences that each have a file of their own."""
+        return cls(tuple(names), np.arange(len(names)), np.ones(len(names), np.int64), "file")
 
     @classmethod
     def join(cls, parts: Sequence["Places"]) -> "Places":
@@ -96,7 +104,8 @@ class Sequences:
 
     def place(self, i: int) -> str:
         """Where sequence i begins, in the words of a complaint."""
-        return f"{self.places.names[self.places.file[i]]}, {self.places.unit} {self.places.lines[i]}"
+        name = self.places.names[self.places.file[i]]
+        return name if self.places.unit == "file" else f"{name}, {self.places.unit} {self.places.lines[i]}"
 
     def steps(self, name: str) -> Ragged:
         """A column with one value per step.
@@ -119,18 +128,31 @@ class Sequences:
             DataError: a column is missing, is not of numbers, or has one value per sequence; or a number is beyond
                 `dtype`.
         """
+        parts = self._numbers(names)
+        widths = [math.prod(part.values.shape[1:]) for part in parts]
+        values = empty((len(parts[0].values), sum(widths)), np.dtype(dtype), parts[0].values)
+        for name, part, end, width in zip(names, parts, np.cumsum(widths), widths, strict=True):
+            for begin in range(0, len(values), _BLOCK):
+                self._cast(name, part, begin, values[begin : begin + _BLOCK, end - width : end])
+        return Ragged(values, parts[0].offsets)
+
+    def blocks(self, names: Sequence[str]) -> Iterator[np.ndarray]:
+        """The same in float64, or in float32 if all of them are, some steps at a time, each (n, I)."""
+        columns = [part.values.reshape(len(part.values), -1) for part in self._numbers(names)]
+        step = max(1, _BLOCK // sum(column.shape[1] for column in columns))
+        dtype = np.float32 if all(column.dtype == np.float32 for column in columns) else np.float64
+        for begin in range(0, len(columns[0]), step):
+            yield np.hstack([column[begin : begin + step] for column in columns], dtype=dtype, casting="unsafe")
+
+    def _numbers(self, names: Sequence[str]) -> list[Ragged]:
+        """Columns, of which there is at least one, and which are of numbers, one a step."""
         parts = [self.steps(name) for name in names]
         if not parts:
             raise DataError(f"{self.places.names[0]}: no column was named; there are {', '.join(self.columns)}")
         for name, part in zip(names, parts, strict=True):
             if part.values.dtype.kind not in "biuf":
                 raise DataError(f"{self.places.names[0]}: column {name!r} is {_kind(part.values)}; numbers are needed")
-        widths = [math.prod(part.values.shape[1:]) for part in parts]
-        values = empty((len(parts[0].values), sum(widths)), np.dtype(dtype))
-        for name, part, end, width in zip(names, parts, np.cumsum(widths), widths, strict=True):
-            for begin in range(0, len(values), _BLOCK):
-                self._cast(name, part, begin, values[begin : begin + _BLOCK, end - width : end])
-        return Ragged(values, parts[0].offsets)
+        return parts
 
     def _cast(self, name: str, column: Ragged, begin: int, values: np.ndarray) -> None:
         """Fill (n, ...) with the values of a column from this step on; raise DataError if one is beyond their type."""

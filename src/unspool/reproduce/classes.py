@@ -84,8 +84,8 @@ def folds(X: list[str], y: np.ndarray, seed: int) -> Iterator[tuple[np.ndarray, 
 
 def _apart(found: Set, seed: int, **options: Any) -> Figures:
     """What is right in the official test part, beside the baselines on what was held out."""
-    held_out = {} if found.validation is None else {"validation": found.validation}
-    classifier = whole(Classifier(random_state=seed, **options).fit(*found.train, **held_out))
+    classifier = Classifier(random_state=seed, **options).fit(*found.train, validation=found.validation or 0.1)
+    whole(classifier)
     baselines = {name: 100 * part for name, part in classifier.metrics_["baselines"].items()}
     return {"right": _right(classifier, *_whole(found.test)), **{f"held out, {n}": b for n, b in baselines.items()}}
 

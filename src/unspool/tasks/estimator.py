@@ -50,7 +50,7 @@ class Work(NamedTuple):
     source: what identifies the data, by name; `sha256` of it.
     data: whatever the task needs for `_finish`, when the network is trained.
     constants: what the network has besides trained weights, by name, as the mean and the std of its inputs.
-    epochs: where the option leaves them to the data.
+    plan: what the data decide of the plan, by name, as the epochs where the option leaves them open.
     """
 
     network: dict[str, Any]
@@ -60,7 +60,7 @@ class Work(NamedTuple):
     source: dict[str, Any]
     data: Any
     constants: Mapping[str, np.ndarray] = MappingProxyType({})
-    epochs: int | None = None
+    plan: Mapping[str, Any] = MappingProxyType({})
 
 
 class Estimator(Options, BaseEstimator):
@@ -110,8 +110,7 @@ class Estimator(Options, BaseEstimator):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.random_state)
             self.network_ = self._build(work)
-            if self.epochs is None:
-                plan = replace(plan, epochs=work.epochs)
+            plan = replace(plan, **work.plan)
             try:
                 outcome = fit(
                     self.network_,
@@ -206,14 +205,18 @@ class Estimator(Options, BaseEstimator):
 
     def _build(self, work: Work) -> Network:
         """The network to train."""
-        network = Network(work.network)
+        network = self._made(work.network)
         for name, value in work.constants.items():
             network.get_buffer(name).copy_(torch.from_numpy(value))
         return network
 
+    def _made(self, config: Mapping[str, Any]) -> Network:
+        """The network of a configuration."""
+        return Network(config)
+
     def _rebuild(self, found: folder.Saved) -> Network:
         """The network in a folder."""
-        return restore(found.config["network"], found.weights)
+        return restore(found.config["network"], found.weights, self._made)
 
     def _networks(self) -> dict[str, Any]:
         """What config.json says of the network, and of its parts if it has any."""

@@ -6,14 +6,16 @@
     one line a token     CoNLL and CoNLL-U
     arrays               .npz and .npy
     a folder             of .txt files: the name of each is the label of its lines
+    sound                a .wav file; a folder of them; or a folder of such folders, whose names are the labels
 
 What the flags do not say is taken from the names and the kinds of the columns if that leaves no doubt.
 """
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -23,8 +25,9 @@ from ..data.sequences import Sequences
 from ..data.text import STDIN
 from ..errors import DataError, printable
 from ..options import option
-from .source import Parts, Roles, Seen, Source, digest, from_line, named
+from .source import Parts, Roles, Seen, Source, digest, from_line, named, numbers, several_labels
 
+Watch = Callable[[float], object]
 _LONG = 2_000  # tokens that few sentences have
 # Names that say what a column is, the surest first.
 _LABELS = {
@@ -59,12 +62,16 @@ class Labelled(NamedTuple):
 
 
 class Training(NamedTuple):
-    """What `unspool fit` trains on: X, y and `validation` for an estimator, and what its folder keeps of the file."""
+    """What `unspool fit` trains on: X, y and `validation` for an estimator, and what its folder keeps of the file.
+
+    `options` are those of the task that the file decides.
+    """
 
     X: Any
     y: Any
     validation: Any
     data: dict[str, Any] | None = None
+    options: Mapping[str, Any] = MappingProxyType({})
 
 
 def note(message: str) -> None:
@@ -77,8 +84,8 @@ class SequenceFile:
     """A file of sequences with their targets."""
 
     what: ClassVar[str] = (
-        "sequences with their targets: a table in CSV, TSV or Parquet, JSON lines, .ts, CoNLL, .npz, or a folder of "
-        ".txt files, one a class"
+        "sequences with their targets: a table in CSV, TSV or Parquet, JSON lines, .ts, CoNLL, .npz (films, too), or a "
+        "folder of .txt files, one a class, or of folders of .wav files, one a class"
     )
     target: ClassVar[str] = "labels"
 
@@ -97,35 +104,64 @@ class SequenceFile:
         """The name of the file, which is also valid in another working directory."""
         return file if file == STDIN else str(Path(file).absolute())
 
-    def training_data(self, options: Any, validation: float | str) -> Training:
+    def training_data(self, options: Any, validation: float | str, watch: Watch | None = None) -> Training:
         """What a task is to be trained on; `validation`: the part to hold out, or the name of another such file."""
-        found = self.labelled()
+        found = self.labelled(watch=watch)
         held_out: Any = validation
         if isinstance(validation, str):
             other = replace(self, file=validation).labelled(found.roles)
             held_out = (other.X, other.y)
         part = None if isinstance(validation, str) else validation
         data = {"roles": found.roles.saved(), "sha256": digest(self.file), "validation": part}
-        return Training(found.X, found.y, held_out, data)
+        return Training(found.X, found.y, held_out, data, self._decided(found.roles, options))
 
-    def labelled(self, roles: Roles | None = None, report: Callable[[str], object] = note) -> Labelled:
+    def _decided(self, roles: Roles, options: Any) -> dict[str, Any]:
+        """The options that the file decides; raise DataError if another value is given."""
+        if roles.rate is None:
+            return {}
+        if options.sound_rate not in (None, roles.rate):
+            raise DataError(
+                f"{self.file}: has sound of {roles.rate:,} samples a second; got --sound-rate {options.sound_rate}: "
+                f"leave it out"
+            )
+        return {"sound_rate": roles.rate}
+
+    def labelled(
+        self, roles: Roles | None = None, report: Callable[[str], object] = note, watch: Watch | None = None
+    ) -> Labelled:
         """The sequences of the file with their targets.
 
         Args:
-            report: receives what was assumed, and what was skipped.
             roles: of the file's columns; None: as the flags say, or as the file leaves no doubt.
+            report: receives what was assumed, and what was skipped.
+            watch: receives which part of the file, 0 to 1, has been read.
         Raises:
             DataError: the file cannot be read, or leaves a doubt.
         """
-        found = self._read(Source.of(self.file, self.target, self.delimiter), roles, report)
+        source = Source.of(self.file, self.target, self.delimiter)
+        if watch is not None:
+            source.watched_by(watch)
+        found = self._read(source, roles, report)
         if found.y is None:
-            raise DataError(f"{self.file}: there is no column {roles.label if roles else None!r} with the targets")
+            raise self.no_targets(found)
         self._check_targets(found)
         longest = int(found.sequences.lengths.max())
         if self.target == "tags" and longest > _LONG:
             place = found.sequences.place(int(found.sequences.lengths.argmax()))
             report(f"{place}: a sentence of {longest:,} tokens; is there no empty line after each sentence?")
         return found
+
+    def no_targets(self, found: Labelled, label: str | None = None) -> DataError:
+        """What is wrong with a file without targets; `label` is the column that was looked for."""
+        if found.roles.rate is not None:
+            return DataError(
+                f"{self.file}: its sounds have no labels; put the .wav files of each label into a folder of its name"
+            )
+        there = ", ".join(found.sequences.columns)
+        return DataError(
+            f"{self.file}: there is no column {found.roles.label or label!r} with the targets; name it in --label: "
+            f"there are {there:.400}"
+        )
 
     def parts(self, roles: Roles, report: Callable[[str], object] = note) -> Iterator[Labelled]:
         """The sequences of the file, a part at a time, so that it may be larger than memory if it is one of lines.
@@ -178,8 +214,14 @@ class SequenceFile:
             known.add(which)
 
     def _read(self, source: "Source", roles: Roles | None, report: Callable[[str], object]) -> Labelled:
+        if source.kind == "sound":
+            self._check_sound()
         if roles is None:
-            roles = self._roles(source.seen(self.skip_bad), source.is_table)
+            seen = source.seen(self.skip_bad)
+            if source.rate is None:
+                roles = self._roles(seen, source.is_table)
+            else:
+                roles = Roles.of_sound(source.rate, next((c.name for c in seen if c.text), None))
             roles = replace(roles, header=source.header)
             self._say(roles, source, report)
         else:
@@ -189,14 +231,28 @@ class SequenceFile:
             report(f"skipped: {complaint}")
         return Labelled(self._inputs(found, roles), self._targets(found, roles), found, roles)
 
+    def _check_sound(self) -> None:
+        """Raise DataError unless the task and the flags are for sound."""
+        if self.target == "tags":
+            raise DataError(f"{self.file}: is sound, which has no words or rows to tag; try 'unspool fit labels'")
+        flags = [n for n in ("label", "inputs", "sequence", "time", "delimiter") if getattr(self, n) is not None]
+        if flags:
+            raise DataError(f"{self.file}: is sound, which has no columns; leave out --{flags[0]}")
+
     def _say(self, roles: Roles, source: "Source", report: Callable[[str], object]) -> None:
         """Report what was assumed."""
+        if roles.rate is not None:
+            label = "" if roles.label is None else "label: the folder of each .wav file; "
+            report(
+                f"{label}input: sound of {roles.rate:,} samples a second, of which the network hears log-mel features "
+                f"(--sound-rate {roles.rate})"
+            )
         if (self.label and self.inputs) or source.kind not in ("table", "parquet", "jsonl", "npz"):
             return
         many = len(roles.inputs)
         inputs = ", ".join(map(repr, roles.inputs[:3])) + (f" and {many - 3} more" if many > 3 else "")
         how = f"a row a step, sequences by {roles.sequence!r}" if roles.sequence else "a row a sequence"
-        how = how if source.is_table else "a line a sequence"
+        how = how if source.is_table or source.kind == "npz" else "a line a sequence"
         if roles.wide:
             how += f", its steps in {many} columns"
         no_header = "" if source.header else "; the first line is data, no names of columns"
@@ -318,6 +374,8 @@ class SequenceFile:
             stripped[:] = [value.strip() for value in values]
             values = stripped
             self._check_there(found, column, roles.label, values)
+            if roles.rate is not None and self.target == "numbers":
+                values = numbers(values)
         if isinstance(column, Ragged):
             return self._per_step(found, roles.label, Ragged(values, column.offsets))
         if self.target == "tags":
@@ -339,17 +397,18 @@ class SequenceFile:
         """One target for each step, or one a sequence if all of its steps have the same."""
         if self.target == "tags":
             return [[str(tag) for tag in tags] for tags in column]
-        first = column.values[column.offsets[:-1]]
-        same = column.values == np.repeat(first, column.lengths)
-        if same.all():
-            return first
+        i = 0
+        for part in column.parts():
+            same = part.values == np.repeat(part.values[part.offsets[:-1]], part.lengths)
+            if not same.all():
+                break
+            i += len(part)
+        else:
+            return column.values[column.offsets[:-1]]
         if self.target == "numbers":
             return list(column)
-        i = int(np.searchsorted(column.offsets, int(np.argmin(same)), side="right")) - 1
-        raise DataError(
-            f"{found.place(i)}: column {name!r} must have one label for all rows of a sequence; got "
-            f"{', '.join(map(str, dict.fromkeys(column[i].tolist())))!s:.60}: for a tag a step, try 'unspool fit tags'"
-        )
+        i += int(np.searchsorted(part.offsets, int(np.argmin(same)), side="right")) - 1
+        raise DataError(several_labels(found.place(i), name, list(dict.fromkeys(column[i].tolist()))))
 
     def _check_targets(self, found: Labelled) -> None:
         """Raise DataError unless the targets are ones of this task."""

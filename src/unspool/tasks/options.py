@@ -7,7 +7,7 @@ fields of these classes, which need neither PyTorch nor scikit-learn, so that `-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from ..arguments import integer
 from ..cells import RECURRENT
@@ -17,6 +17,7 @@ from ..options import check, like, option, options_of
 from ..train.plan import Plan
 
 TDNN_WINDOW, MLP_WINDOW = 3, 8  # the steps that are seen where no window is given
+POOLINGS = ("last", "mean", "both")
 ALIASES = {"seed": "random_state"}  # earlier names of options, which flags and saved folders may still use
 
 
@@ -50,7 +51,7 @@ class Options:
     # The values for what is None in `training`.
     own_training: ClassVar[TrainingOptions] = TrainingOptions(batch_size=32, patience=5)
 
-    cell: str = option(
+    cell: str | None = option(
         "lstm",
         "the recurrent cell; or tdnn, whose only memory is a window; or mlp, whose first layer alone has one",
         "network",
@@ -65,9 +66,10 @@ class Options:
     )
     hidden_size: int = option(64, "H, the units of each recurrent layer", "network", least=1)
     num_layers: int = option(1, "the recurrent layers, each of which reads the one before", "network", least=1)
-    dropout: float = option(
+    dropout: float | None = option(
         0.0,
-        "the probability that an element is zeroed before each layer and the head, never through time",
+        "the probability that an element is zeroed before each layer and the head, never of numbers that are read, "
+        "and never through time",
         "network",
         least=0,
         below=1,
@@ -96,7 +98,7 @@ class LanguageModelOptions(Options):
     embedding_size: int = option(
         128, "the features of a token; 0: no embedding, the tokens go 1-of-k into the first layer", "network", least=0
     )
-    cell: str = like(Options, "cell", "gru")
+    cell: str | None = like(Options, "cell", "gru")
     hidden_size: int = like(Options, "hidden_size", 256)
     epochs: int | None = like(Options, "epochs", 10)
     learning_rate: float = like(Options, "learning_rate", 4e-3)
@@ -106,11 +108,21 @@ class LanguageModelOptions(Options):
 class SequenceOptions(Options):
     """The options of classifiers and regressors."""
 
-    own_training: ClassVar[TrainingOptions] = TrainingOptions(patience=0)
+    own_training: ClassVar[TrainingOptions] = TrainingOptions()
 
-    level: str | None = option(None, "what a token of a text is; without it a character", "data", choices=LEVELS)
-    embedding_size: int = option(
-        64, "the features of a token; 0: no embedding, the tokens go 1-of-k into the first layer", "network", least=0
+    level: str | None = option(
+        None,
+        "what a token of a text is; without it a word if half of the texts have five words or more, or else a "
+        "character",
+        "data",
+        choices=LEVELS,
+    )
+    embedding_size: int | None = option(
+        None,
+        "the features of a token; without it 64, and none for an mlp of aligned letters; 0: no embedding, the tokens "
+        "go 1-of-k into the first layer",
+        "network",
+        least=0,
     )
     convolution: Sequence[int] | None = option(
         None,
@@ -131,14 +143,21 @@ class SequenceOptions(Options):
         "read each sequence from its end, too, so that it cannot be streamed; without it every recurrent cell does",
         "network",
     )
-    pooling: str = option(
-        "last",
+    pooling: str | None = option(
+        None,
         "what is read off the states: the last, of each direction the one that has read the whole sequence; or the "
-        "mean over all steps",
+        "mean over all steps; or both; without it both, but the last of an mlp and for tbptt",
         "network",
-        choices=("last", "mean"),
+        choices=POOLINGS,
     )
-    cell: str = like(Options, "cell", "gru")
+    cell: str | None = option(
+        None,
+        "the recurrent cell; or tdnn, whose only memory is a window; or mlp, whose first layer alone has one; without "
+        "it a gru, but an mlp for aligned letters: texts or lists of tokens of one length, 100 at most, with 100 "
+        "different tokens at most",
+        "network",
+        choices=(*RECURRENT, "tdnn", "mlp"),
+    )
     window: int | None = option(
         None,
         f"the steps that each layer of a tdnn sees, or the first of an mlp, this one and those before; without it "
@@ -150,7 +169,7 @@ class SequenceOptions(Options):
     epochs: int | None = option(
         None,
         "how often the training data is read, unless minutes are given; without it 100 times for up to 1,000 "
-        "sequences, and for n more 100 √(1000/n), 5 at least",
+        "sequences, and for n more 100 √(1000/n), 5 at least; and an mlp of aligned letters 30 instead of 100",
         "training",
         least=1,
     )
@@ -161,7 +180,14 @@ class SequenceOptions(Options):
 class ClassifierOptions(SequenceOptions):
     """The options of `Classifier`."""
 
-    dropout: float = like(Options, "dropout", 0.3)
+    dropout: float | None = option(
+        None,
+        "the probability that an element is zeroed before each layer and the head, never of numbers that are read, "
+        "and never through time; without it 0.3, and 0.5 for an mlp of aligned letters",
+        "network",
+        least=0,
+        below=1,
+    )
     class_weight: str | Mapping[Any, float] | None = option(
         None,
         "the factors of the losses of classes: balanced, so that all classes count alike however rare they are; in "
@@ -175,6 +201,8 @@ class ClassifierOptions(SequenceOptions):
 class RegressorOptions(SequenceOptions):
     """The options of `Regressor`."""
 
+    pooling: str | None = like(SequenceOptions, "pooling", "last")
+    dropout: float | None = like(Options, "dropout", 0.0)
     loss: str = option(
         "squared",
         "what is minimised, the squared error of standardised targets, or the absolute one, which is led astray less "
@@ -207,18 +235,27 @@ class TaggerOptions(Options):
         False, "let each tag enter the next step; for output='softmax' and bidirectional=False", "network"
     )
     hidden_size: int = like(Options, "hidden_size", 128)
-    dropout: float = like(Options, "dropout", 0.5)
+    dropout: float | None = like(Options, "dropout", 0.5)
     epochs: int | None = like(Options, "epochs", 20)
     learning_rate: float = like(Options, "learning_rate", 3e-3)
 
 
-def by_number(n: int) -> tuple[int, int]:
-    """The batch size and the epochs for n sequences, where none are given: some thousand steps for any n.
+class Amount(NamedTuple):
+    """How much is trained, where it is not given."""
 
-    The batch size is the power of two next to n/100, from 8 to 128.
+    batch_size: int
+    epochs: int
+    patience: int
+
+
+def by_number(n: int, most: int = 100) -> Amount:
+    """For n sequences, of which `most` epochs are enough if they are few: some thousand steps for any n.
+
+    The batch size is the power of two next to n/100, from 8 to 128. There is patience where n is more than 1,000, so
+    that a held-out part is large enough to tell whether the network gets better.
     """
     size = 2 ** min(max(round(math.log2(n / 100)), 3), 7)
-    return size, max(5, round(100 * min(1, math.sqrt(1000 / n))))
+    return Amount(size, max(5, round(most * min(1, math.sqrt(1000 / n)))), 8 if n > 1000 else 0)
 
 
 def filters_of(convolution: Any) -> tuple[int, int, int]:
@@ -233,24 +270,59 @@ def filters_of(convolution: Any) -> tuple[int, int, int]:
     )
 
 
-def directions(options: SequenceOptions | TaggerOptions) -> bool:
-    """Whether the network is bidirectional."""
-    recurrent = options.cell in RECURRENT
+def directions(options: SequenceOptions | TaggerOptions, cell: str | None) -> bool:
+    """Whether a network of this cell is bidirectional."""
+    recurrent = cell in RECURRENT
     if options.bidirectional and not recurrent:
-        raise UnspoolError(f"bidirectional must be False for a {options.cell}, which has no direction; got True")
+        raise UnspoolError(f"bidirectional must be False for a {cell}, which has no direction; got True")
     return recurrent if options.bidirectional is None else bool(options.bidirectional)
 
 
-def layers_of(options: Options, bidirectional: bool = False, mlp: int = MLP_WINDOW) -> dict[str, Any]:
-    """The configuration of the recurrent layers, or of those with a window; `mlp`: that of an mlp if none is given."""
-    sizes = {name: getattr(options, name) for name in ("hidden_size", "num_layers", "dropout")}
-    if options.cell in RECURRENT:
-        if options.window is not None:
-            raise UnspoolError(f"window is for a tdnn or an mlp; leave it out for cell={options.cell!r}")
-        return sizes | {"cell": options.cell, "bidirectional": bidirectional}
-    if options.cell == "tdnn":
-        return sizes | {"cell": "tdnn", "window": options.window or TDNN_WINDOW}
-    return sizes | {"cell": "tdnn", "window": [options.window or mlp] + [1] * (options.num_layers - 1)}
+class Settled(NamedTuple):
+    """The options of a task with one target for each sequence that depend on the sequences, unless they are given."""
+
+    cell: str
+    pooling: str
+    embedding_size: int
+    dropout: float
+    bidirectional: bool
+    epochs: int  # enough for few sequences
+
+
+def settled(options: SequenceOptions, aligned: bool) -> Settled:
+    """What the options are for these sequences, which may be aligned letters; see the option `cell`."""
+    tbptt = training_of(options)["tbptt"] is not None
+    cell = options.cell or ("mlp" if aligned and not options.bidirectional and not tbptt else "gru")
+    side_by_side = aligned and cell == "mlp"
+    size, dropout = options.embedding_size, options.dropout
+    return Settled(
+        cell=cell,
+        pooling=options.pooling or ("last" if cell == "mlp" or tbptt else "both"),
+        embedding_size=(0 if side_by_side else 64) if size is None else size,
+        dropout=(0.5 if side_by_side else 0.3) if dropout is None else dropout,
+        bidirectional=directions(options, cell),
+        epochs=30 if side_by_side else 100,
+    )
+
+
+def layers_of(options: Options, bidirectional: bool = False, mlp: int = MLP_WINDOW, **chosen: Any) -> dict[str, Any]:
+    """The configuration of the recurrent layers, or of those with a window.
+
+    Args:
+        options: of the task.
+        bidirectional: whether recurrent layers are.
+        mlp: the window of an mlp, if none is given.
+        chosen: what takes the place of options.
+    """
+    layers = {name: getattr(options, name) for name in ("cell", "hidden_size", "num_layers", "dropout")} | chosen
+    cell, window = layers["cell"], options.window
+    if cell in RECURRENT:
+        if window is not None:
+            raise UnspoolError(f"window is for a tdnn or an mlp; leave it out for cell={cell!r}")
+        return layers | {"bidirectional": bidirectional}
+    if cell == "tdnn":
+        return layers | {"window": window or TDNN_WINDOW}
+    return layers | {"cell": "tdnn", "window": [window or mlp] + [1] * (options.num_layers - 1)}
 
 
 def check_all(options: Options) -> None:

@@ -3,6 +3,7 @@
     s[t] = head(y[t])
     last    out = s[T-1];  of two directions the head gives a and b, and  out = a[T-1] + b[0]
     mean    out = (s[0] + … + s[T-1]) / T
+    both    the head gives the sums of each, and out is those of `last` and those of `mean`, added
 
 Or there are outputs at each step, and  out[t] = s[t].
 
@@ -11,7 +12,7 @@ share each pass over the weights (`Stream.predict`), and each has the bits that 
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +27,7 @@ from ..errors import DataError, FolderError, UnspoolError
 from ..saved import folder
 from ..saved.small import float32
 from ..stream import Loaded, Stream
+from .options import POOLINGS
 
 _DAMAGED = "the network's outputs are not finite: its weights are damaged, or X is far from what it was trained on"
 FILES, MAY_HAVE = ("metrics.json",), ("vocabulary.json",)
@@ -39,36 +41,50 @@ class Readout(NamedTuple):
     per_step: bool = False
 
     @property
-    def both_ends(self) -> bool:
-        """Whether the head gives two parts, one for each end."""
-        return self.bidirectional and self.pooling == "last" and not self.per_step
-
-    @property
     def last_alone(self) -> bool:
         """Whether the last step is all that is read."""
         return self.pooling == "last" and not self.bidirectional and not self.per_step
 
+    @property
+    def parts(self) -> int:
+        """The parts of the head, each of which gives all outputs: for the last step, the first one, and the mean."""
+        if self.per_step:
+            return 1
+        return (self.pooling != "mean") * (1 + self.bidirectional) + (self.pooling != "last")
+
     def width(self, outputs: int) -> int:
         """The sums that the head gives for so many outputs."""
-        return outputs * (1 + self.both_ends)
+        return outputs * self.parts
+
+    def features(self, states: int) -> int:
+        """The numbers that the head reads of a sequence whose states have so many."""
+        return states * (1 + (self.pooling == "both"))
+
+    def joined(self, last: Any, first: Any, mean: Any) -> Any:
+        """The outputs, (…, O), of the sums at the last and at the first step, and of their mean, each (…, width).
+
+        What is not read may be None.
+        """
+        ends = [last, first] if self.bidirectional else [last]
+        read = [*(ends if self.pooling != "mean" else ()), *([mean] if self.pooling != "last" else ())]
+        size = read[0].shape[-1] // len(read)
+        return sum(part[..., k * size : (k + 1) * size] for k, part in enumerate(read))
 
     def sums(self, s: np.ndarray) -> np.ndarray:
         """The outputs, float64 (O,), or (T, O) at each step, of the sums of a whole sequence, (T, width)."""
         if self.per_step:
             return s.astype(np.float64)
-        if self.pooling == "mean":
-            return np.cumsum(s, 0, np.float64)[-1] / len(s)  # in the order of the steps, as a stream adds them
-        if not self.both_ends:
-            return s[-1].astype(np.float64)
-        a, b = np.split(s[[-1, 0]].astype(np.float64), 2, axis=1)
-        return a[0] + b[1]
+        mean = None if self.pooling == "last" else self._mean(s)
+        return self.joined(s[-1].astype(np.float64), s[0].astype(np.float64), mean)
 
     def states(self, y: np.ndarray) -> np.ndarray:
-        """What the head reads, float64 (F,), of the states of a whole sequence, (T, F)."""
-        if not self.both_ends:
-            return self.sums(y)
-        half = y.shape[1] // 2
-        return np.concatenate([y[-1, :half], y[0, half:]]).astype(np.float64)
+        """What the head reads, float64 (F,), of the states of a whole sequence, (T, F) or, for `both`, (T, F/2)."""
+        half = y.shape[1] // (1 + self.bidirectional)
+        ends = [] if self.pooling == "mean" else [y[-1, :half], y[0, half:]]
+        return np.concatenate([*ends, *([] if self.pooling == "last" else [self._mean(y)])], dtype=np.float64)
+
+    def _mean(self, s: np.ndarray) -> np.ndarray:
+        return np.cumsum(s, 0, np.float64)[-1] / len(s)  # in the order of the steps, as a stream adds them
 
 
 @dataclass(frozen=True)
@@ -96,7 +112,7 @@ class Encoder:
         if given.kind != "texts" and level is not None:
             raise UnspoolError(f"level is for texts, and X has {given.kind}; leave out level={level!r:.20}")
         if given.values is None:
-            level = level or "char"
+            level = level or _level(given.texts or ())
             text = ("" if level == "char" else "\n").join(given.texts or ())
             return cls(given.kind, vocabulary=vocabularies.from_text(text, level))
         if given.kind == "tokens":
@@ -131,7 +147,10 @@ class Encoder:
             return given.values  # pyright: ignore[reportReturnType]
         if given.values is not None:
             return Ragged(vocabulary.numbers(given.values.values), given.values.offsets)
-        parts = [vocabulary.encode(text) for text in given.texts or ()]
+        texts = given.texts or ()
+        if vocabulary.level == "char":
+            return Ragged(vocabulary.encode("".join(texts)), ends(np.array([len(text) for text in texts])))
+        parts = [vocabulary.encode(text) for text in texts]
         return Ragged(np.concatenate(parts), ends(np.array([len(part) for part in parts])))
 
     def step(self, x: Any) -> np.ndarray:
@@ -171,35 +190,36 @@ class SequenceModel:
 
     def results(self, inputs: Ragged) -> np.ndarray:
         """The result of each sequence that the network is to read, float64 (n, O), or of each step of all, (N, O)."""
-        found = [self.result(out) for out in self._read(self.network, inputs, self.readout)]
-        return np.concatenate(found) if self.readout.per_step else np.stack(found)
+        return self.result(self._read(self.network, inputs, self.readout, self.readout.sums))
 
     def transform(self, X: Any) -> np.ndarray:
-        """What the head reads of each sequence, float64 (n, F): its state at the end, or the mean of its states.
+        """What the head reads of each sequence, float64 (n, F): its state at the end, the mean of its states, or both.
 
-        F is 2·H if the network is bidirectional: the state of the one direction at the end, and of the other at the
-        beginning. This is so, too, where the network gives a value at each step.
+        A state has 2·H numbers if the network is bidirectional; that at the end is the one direction's there, and the
+        other's at the beginning. This is so, too, where the network gives a value at each step.
         """
         how = self.readout._replace(per_step=False)
-        return np.stack(list(self._read(_headless(self.network), self.inputs(X), how, how.states)))
+        return self._read(_headless(self.network), self.inputs(X), how, how.states)
 
     def stream(self) -> "SequenceStream":
         """A sequence that comes step by step."""
         return SequenceStream(self)
 
     def _read(
-        self, network: Loaded, inputs: Ragged, how: Readout, read: Callable[[np.ndarray], np.ndarray] | None = None
-    ) -> Iterator[np.ndarray]:
+        self, network: Loaded, inputs: Ragged, how: Readout, read: Callable[[np.ndarray], np.ndarray]
+    ) -> np.ndarray:
         """What is read off the outputs of a network over each sequence, which are the last alone where these do."""
         values = inputs.values if inputs.values.dtype.kind == "f" else inputs.values.astype(np.int64)
-        read, last = read or how.sums, how.last_alone
-        for out in Stream(network).predict(Ragged(values, inputs.offsets), last, threads()):
-            if not np.isfinite(out).all():
-                raise UnspoolError(_DAMAGED)
-            yield read(out[None] if last else out)
+        last = how.last_alone
+        outputs = Stream(network).predict(Ragged(values, inputs.offsets), last, threads())
+        read_off = [read(out[None] if last else out) for out in outputs]
+        found = np.concatenate(read_off) if how.per_step else np.stack(read_off)
+        if not np.isfinite(found).all():
+            raise UnspoolError(_DAMAGED)
+        return found
 
     def result(self, outputs: np.ndarray) -> np.ndarray:
-        """What the task makes of the outputs of a sequence, float64 (O,), or of its steps, (T, O)."""
+        """What the task makes of the outputs of one or more sequences or steps, float64 (..., O)."""
         raise NotImplementedError
 
 
@@ -235,16 +255,19 @@ class SequenceStream:
         if not len(s):
             return None
         self.steps += len(s)
-        if self.model.readout.pooling == "last":
-            return self.model.result(s[-1].astype(np.float64))
         for row in s:
             self.total = self.total + row
-        return self.model.result(self.total / self.steps)
+        return self.model.result(self.model.readout.joined(s[-1].astype(np.float64), None, self.total / self.steps))
 
     def reset(self) -> None:
         """Begin a new sequence."""
         self.session.reset()
         self.total, self.steps = np.zeros(self.model.network.architecture.outputs), 0
+
+
+def _level(texts: Sequence[str]) -> str:
+    """What a token is, unless it is said: a word of sentences, or else a character."""
+    return "word" if np.median([len(text.split(None, 4)) for text in texts]) >= 5 else "char"
 
 
 def threads() -> int:
@@ -296,7 +319,15 @@ def read(path: str | Path, task: str) -> tuple[folder.Saved, Loaded, dict[str, A
     return found, Loaded(found, path), metrics
 
 
-def parts_of(found: folder.Saved, network: Loaded, outputs: int, per_step: bool = False) -> tuple[Encoder, Readout]:
+def readout_of(found: folder.Saved, bidirectional: bool) -> Readout:
+    """The readout in a folder; raise ValueError or KeyError unless it is one."""
+    how = found.config["preprocessing"]
+    if how["pooling"] not in POOLINGS:
+        raise FolderError(f"pooling must be one of {', '.join(POOLINGS)}; got {how['pooling']!r:.20}")
+    return Readout(how["pooling"], bidirectional, bool(how["per_step"]))
+
+
+def parts_of(found: folder.Saved, network: Loaded, outputs: int) -> tuple[Encoder, Readout]:
     """The encoder and the readout in a folder; raise ValueError or KeyError unless they fit the network."""
     described = found.config["preprocessing"]["encoder"]
     vocabulary = None
@@ -307,13 +338,13 @@ def parts_of(found: folder.Saved, network: Loaded, outputs: int, per_step: bool 
     frame = None if frame is None else (int(frame[0]), int(frame[1]), int(frame[2]))
     encoder = Encoder(described["kind"], described["features"], described["steps"], names, vocabulary, frame)
     arch = network.architecture
-    readout = Readout(found.config["parameters"]["pooling"], arch.bidirectional, per_step)
+    readout = readout_of(found, arch.bidirectional)
     images = {"height", "width", "channels"} <= arch.front_options.keys()
     if frame != (tuple(arch.front_options[n] for n in ("height", "width", "channels")) if images else None):
         raise FolderError("the network and the frames that it sees do not fit together")
     if (encoder.features or len(vocabulary or ())) != (arch.tokens or arch.inputs):
         raise FolderError("the network and what it reads do not fit together")
-    if readout.pooling not in ("last", "mean") or arch.outputs != readout.width(outputs):
+    if arch.outputs != readout.width(outputs):
         raise FolderError(f"the network has {arch.outputs} outputs, which are not those of {outputs}")
     return encoder, readout
 

@@ -5,7 +5,7 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -35,6 +35,7 @@ class Roles:
     sequence, time: the sequence that a row belongs to, and the order of its steps; None: each row is a sequence.
     wide: whether the inputs are the steps of the row, in a table in which each row is a sequence.
     header: whether the first line of a table has the names of its columns.
+    rate: of sound, in samples a second; None: it is none.
     """
 
     label: str | None = None
@@ -43,6 +44,7 @@ class Roles:
     time: str | None = None
     wide: bool = False
     header: bool = True
+    rate: int | None = None
 
     @classmethod
     def of(cls, saved: dict[str, Any]) -> "Roles":
@@ -51,7 +53,14 @@ class Roles:
         names = [n for n in (roles.label, roles.sequence, roles.time, *roles.inputs) if n is not None]
         if not all(isinstance(n, str) for n in names):
             raise ValueError("the columns of the data must have names")
+        if not isinstance(roles.rate, int | None):
+            raise ValueError("the rate of sound must be an integer")
         return roles
+
+    @classmethod
+    def of_sound(cls, rate: int, label: str | None = "label") -> "Roles":
+        """Those of all files of sound, but that there may be no label."""
+        return cls(label, ("value",), rate=rate)
 
     def saved(self) -> dict[str, Any]:
         """The inverse of `of`."""
@@ -84,14 +93,27 @@ class Seen(NamedTuple):
         return 2 * len(set(self.values.tolist())) <= len(self.values)
 
 
+def several_labels(place: str, name: str | None, labels: Sequence[Any]) -> str:
+    """The complaint about a sequence whose steps have not all the same label."""
+    return (
+        f"{place}: column {name!r} must have one label for all rows of a sequence; got "
+        f"{', '.join(map(str, labels))!s:.60}: for a tag a step, try 'unspool fit tags'"
+    )
+
+
 def digest(file: str) -> str | None:
     """The SHA-256 of a file, or of the files of a folder, by which it is recognised; None for standard input."""
     if file == STDIN:
         return None
+    from ..data.readers.sound import in_folder
+
     path, total = Path(file), hashlib.sha256()
-    for one in sorted(path.iterdir()) if path.is_dir() else [path]:
+    files = [path]
+    if path.is_dir():
+        files = [one for sounds in in_folder(path).values() for one in sounds] or sorted(path.iterdir())
+    for one in files:
         if one.is_file():
-            total.update(one.name.encode() if path.is_dir() else b"")
+            total.update(one.relative_to(path).as_posix().encode() if path.is_dir() else b"")
             with open(one, "rb") as opened:
                 while block := opened.read(_PART):
                     total.update(block)
@@ -111,31 +133,33 @@ def named(file: str, names: Sequence[str], given: str) -> str:
 class Source:
     """A file, or an excerpt of one, how it is written, and the reader for it."""
 
-    def __init__(self, file: str, kind: str, name: str, delimiter: str = ","):
+    def __init__(self, file: str, kind: str, name: str, target: str, delimiter: str = ","):
         self.file, self.kind, self.name, self.delimiter = file, kind, name, delimiter
         self.path: Any = file  # what a reader is to open
         self.header = True  # whether the first line of a table has the names of the columns
         self.names: list[str] = []  # of the columns of a table of text
         self.all: Sequences | None = None  # all of the file, where it was read to see its columns
-        self.rows: list[list[str]] = []  # of a table, as far as they were seen
+        self.cells: list[Seen] = []  # of the columns of a table of text, as far as they were seen
         self.begin = b""  # what standard input has brought
         self.is_part = False
+        self.one_label = target == "labels"  # whether a sequence has one, and not one a step
 
     @classmethod
     def of(cls, file: str, target: str, delimiter: str | None, header: bool | None = None) -> "Source":
         """What a file is, by its name or by its first lines."""
+        from ..data.readers.sound import in_folder
         from ..data.readers.source import suffix
 
         if Path(file).is_dir():
-            return cls(file, "folder", file)
+            return cls(file, "sound" if any(in_folder(file).values()) else "folder", file, target)
         if suffix(file) in _BINARY:
-            return cls(file, _BINARY[suffix(file)], file)
+            return cls(file, _BINARY[suffix(file)], file, target)
         begin = _begin_of_stdin() if file == STDIN else b""
         head = begin or _head(file)
         given = delimiter.replace("\\t", "\t") if delimiter else None
         found = given or _delimiter(head)
         kind = _TEXT.get(suffix(file)) or _guessed(head, target, found)
-        made = cls(file, kind, "standard input" if file == STDIN else file)
+        made = cls(file, kind, "standard input" if file == STDIN else file, target)
         made.begin = begin
         if kind == "table":
             made.delimiter = found or ("\t" if suffix(file) in (".tsv", ".tab") else ",")
@@ -147,9 +171,14 @@ class Source:
         return self.kind in ("table", "parquet")
 
     @property
+    def rate(self) -> int | None:
+        """Of sound that was seen, in samples a second; None of all else."""
+        return None if self.kind != "sound" or self.all is None else int(self.all["rate"][0])
+
+    @property
     def in_parts(self) -> bool:
         """Whether the file can be read a part at a time."""
-        return self.kind not in ("parquet", "npz", "npy", "folder") and ".conllup" not in self.file
+        return self.kind not in ("parquet", "npz", "npy", "folder", "sound") and ".conllup" not in self.file
 
     def excerpt(self, data: bytes, line: int) -> "Source":
         """Some lines of this file, without the names of columns."""
@@ -158,6 +187,13 @@ class Source:
         made = copy(self)
         made.path, made.is_part = Excerpt(self.name, data, line), True
         return made
+
+    def watched_by(self, watch: Callable[[float], object]) -> None:
+        """Report which part of the file's bytes, 0 to 1, has been read, if it is a file of text."""
+        from ..data.readers.source import Watched
+
+        if self.kind not in ("folder", *_BINARY.values()):
+            self.path = Watched(self.file, watch)
 
     def blocks(self) -> Iterator[bytes]:
         """The bytes of the file, unpacked."""
@@ -177,21 +213,19 @@ class Source:
         self.names = [n or f"column {j}" for j, n in enumerate(rows[0], 1)]
         if not self.header:
             self.names = [f"column {j}" for j in range(1, len(rows[0]) + 1)]
-        self.rows = [r for r in rows[self.header :] if len(r) == len(self.names)]
+        there = [r for r in rows[self.header :] if len(r) == len(self.names)]
+        columns = zip(*there, strict=True) if there else [()] * len(self.names)
+        self.cells = [Seen(name, *_typed(cells)) for name, cells in zip(self.names, columns, strict=True)]
 
     def seen(self, skip_bad: int) -> list[Seen]:
         """The columns, with the values that the roles are taken from."""
         if self.kind == "table":
-            return self._seen_rows()
+            return self.cells
         self.all = self._whole(skip_bad)
         return [
             Seen(name, column.values, True) if isinstance(column, Ragged) else Seen(name, column, False)
             for name, column in self.all.columns.items()
         ]
-
-    def _seen_rows(self) -> list[Seen]:
-        columns = zip(*self.rows, strict=True) if self.rows else [()] * len(self.names)
-        return [Seen(name, *_typed(cells)) for name, cells in zip(self.names, columns, strict=True)]
 
     def there(self, roles: Roles) -> Roles:
         """The roles with the file's own names, and without the label if the file has no such column."""
@@ -206,15 +240,28 @@ class Source:
         return replace(roles, label=label, sequence=sequence, time=time, inputs=tuple(map(find, roles.inputs)))
 
     def read(self, roles: Roles, skip_bad: int) -> Sequences:
-        """The sequences, with the columns that have a role."""
+        """The sequences, with the columns that have a role; raise DataError if they are sound of another rate."""
+        from ..data.readers.rows import Differs
+
+        try:
+            return self._read(roles, skip_bad)
+        except Differs as error:
+            raise DataError(several_labels(error.place, roles.label, error.values)) from None
+
+    def _read(self, roles: Roles, skip_bad: int) -> Sequences:
         columns = [*roles.inputs, *([roles.label] if roles.label else [])]
         if self.kind == "table":
             return self._table(roles, columns, skip_bad)
         if self.kind == "parquet" and roles.sequence is not None:
             from ..data.readers.frames import read_parquet
 
-            return read_parquet(self.path, columns=columns, sequence=roles.sequence, time=roles.time, skip_bad=skip_bad)
+            return read_parquet(self.path, columns=columns, skip_bad=skip_bad, **self._steps(roles))
         found = self._whole(skip_bad, columns) if self.all is None else self.all
+        if self.kind == "sound" and found["rate"][0] != roles.rate:
+            what = "no sound in .wav files" if roles.rate is None else f"sound of {roles.rate:,}"
+            raise DataError(
+                f"{self.file}: has sound of {found['rate'][0]:,} samples a second; the network was trained on {what}"
+            )
         if not roles.wide:
             return found
         values = np.stack([np.asarray(found[n], np.float64) for n in roles.inputs], axis=1)
@@ -235,15 +282,24 @@ class Source:
         elif roles.sequence is None:
             how |= {"wide": True}
         else:
-            how |= {"sequence": roles.sequence, "time": roles.time}
-        seen = [c for c in self._seen_rows() if c.name in columns]
+            how |= self._steps(roles)
+        seen = [c for c in self.cells if c.name in columns]
         texts = [c.name for c in seen if c.text or (c.mixed and c.name == roles.label)]
         return read_csv(path, columns=columns, text=texts, **how)
+
+    def _steps(self, roles: Roles) -> dict[str, Any]:
+        """How the rows of a table become steps of sequences."""
+        once = [roles.label] if roles.label and self.one_label and roles.label not in roles.inputs else []
+        return {"sequence": roles.sequence, "time": roles.time, "per_sequence": once}
 
     def _whole(self, skip_bad: int, wanted: Sequence[str] = ()) -> Sequences:
         """All columns of a file that is no table of text, or of JSON lines those that are wanted and there."""
         if self.kind == "folder":
             return _folder(self.file, skip_bad)
+        if self.kind == "sound":
+            from ..data.readers.sound import read_sounds
+
+            return read_sounds(self.file, skip_bad=skip_bad)
         module, function, options = _WHOLE[self.kind]
         if self.kind == "jsonl" and wanted:
             first = _text(self.path.data if self.is_part else _head(self.file)).lstrip().partition("\n")[0]
@@ -256,7 +312,7 @@ class Source:
         return getattr(import_module(f"unspool.data.readers.{module}"), function)(self.path, **options)
 
 
-_BINARY = {".parquet": "parquet", ".npz": "npz", ".npy": "npy"}
+_BINARY = {".parquet": "parquet", ".npz": "npz", ".npy": "npy", ".wav": "sound"}
 _TEXT = {
     **dict.fromkeys((".csv", ".tsv", ".tab"), "table"),
     **dict.fromkeys((".jsonl", ".ndjson"), "jsonl"),
@@ -310,6 +366,11 @@ def _is_header(rows: list[list[str]]) -> bool:
         return False
     below = [{row[j].strip() for row in rows[1:] if j < len(row)} for j in range(len(first))]
     return not any(cell in known for cell, known in zip(first, below, strict=True) if cell)
+
+
+def numbers(cells: np.ndarray) -> np.ndarray:
+    """The texts as numbers, if all of them are, else as they are."""
+    return cells.astype(np.float64) if all(map(_is_number, cells.tolist())) else cells
 
 
 def _is_number(cell: str) -> bool:
@@ -434,7 +495,10 @@ def _folder(folder: str, skip_bad: int) -> Sequences:
 
     files = sorted(p for p in Path(folder).iterdir() if p.suffix == ".txt")
     if len(files) < 2:
-        raise DataError(f"{folder}: must have at least two .txt files, one for each label; got {len(files)}")
+        raise DataError(
+            f"{folder}: must have at least two .txt files, one for each label, or for each a folder of .wav files; "
+            f"got {len(files)} .txt files"
+        )
     parts = []
     for file in files:
         found = read_lines(file, skip_bad=skip_bad)

@@ -16,15 +16,18 @@ def summaries(inputs: Ragged, tokens: int) -> Any:
         inputs: what a network reads, (N, I) or tokens (N,).
         tokens: the size of the vocabulary; 0 for numbers.
     """
-    begins, lengths = inputs.offsets[:-1], inputs.lengths
     if tokens:
         from scipy.sparse import csr_matrix
 
-        rows = np.repeat(np.arange(len(inputs)), lengths)
+        rows = np.repeat(np.arange(len(inputs)), inputs.lengths)
         counts = csr_matrix((np.ones(len(rows)), (rows, inputs.values)), (len(inputs), tokens))
         counts.data = np.log1p(counts.data)
         return counts
-    x = inputs.values.astype(np.float64)
+    return np.vstack([_summaries(part) for part in inputs.parts()])
+
+
+def _summaries(inputs: Ragged) -> np.ndarray:
+    begins, lengths, x = inputs.offsets[:-1], inputs.lengths, inputs.values.astype(np.float64)
     mean = np.add.reduceat(x, begins) / lengths[:, None]
     square = np.add.reduceat((x - np.repeat(mean, lengths, 0)) ** 2, begins) / lengths[:, None]
     least, most = np.minimum.reduceat(x, begins), np.maximum.reduceat(x, begins)

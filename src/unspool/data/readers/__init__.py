@@ -12,6 +12,11 @@ than 200 times its size, unless that is less than a 64th of the machine's memory
 the file's size: up to 3 times for text, and for numbers of several digits; 4 to 10 times where each line or cell has
 one character; and never more than 100 times plus 4 MiB. Each column takes some 600 bytes more.
 
+Columns of numbers that together have more than 64 MiB lie in temporary files, which the system deletes when they are
+not needed; TMPDIR says where. So a table whose rows are in order, with numbers for each row and with a column that
+names its sequence, takes some 100 MiB and 200 bytes a sequence, and the file may be larger than memory. Texts of each
+row, and rows that are in another order, take 8 to 16 bytes a row besides; Parquet files are read whole.
+
 A table is read in blocks of rows, and JSON lines in blocks of lines. A block in which all is plain is converted at
 once; any other is read again with care, cell by cell or line by line, which finds the bad one and names it.
 """
@@ -39,6 +44,7 @@ _READERS = {
     ".txt": ("plain", "read_lines"),
     ".npy": ("arrays", "read_npy"),
     ".npz": ("arrays", "read_npz"),
+    ".wav": ("sound", "read_wav"),
 }
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...errors import DataError, UnspoolError, shown
-from .growing import Growing
+from .growing import Coder, Growing, Texts
 
 # A `+` after a repetition forbids to try a shorter one, so that no cell takes longer than its length.
 _NUMBER = r"[ \t]*+[+-]?(?:{whole}(?:{point}[0-9]*+)?|{point}[0-9]++)(?:[eE][+-]?[0-9]++)?[ \t]*+"
@@ -300,13 +300,24 @@ class CellColumn:
 
     kind: `number`, `text`, `name` (text that is not empty), `time`, or `auto`: numbers if the first cell that is
         neither empty nor missing is a number, else text. Until there is one, the cells are kept as they are.
+    coder: numbers the texts of a column in which many rows have the same, so that each is kept once; or None.
+    beside: the number of columns that grow at the same time.
     """
 
-    def __init__(self, name: str, kind: str, notation: Notation = PLAIN, time_format: str | None = None):
+    def __init__(
+        self,
+        name: str,
+        kind: str,
+        notation: Notation = PLAIN,
+        time_format: str | None = None,
+        coder: Coder | None = None,
+        beside: int = 1,
+    ):
         self.name, self.kind, self.notation, self.time_format = name, kind, notation, time_format
+        self.coder, self.beside = coder, beside
         self.in_doubt = kind == "auto"
         self.zoned: bool | None = None
-        self.grown = Growing()
+        self.grown = Growing(beside)
         self.types = Types()
         self.like_numbers = self.foreign = self.there = 0
 
@@ -355,17 +366,18 @@ class CellColumn:
             odd = [(v, n) for v, n in odd if not (v[:1].isalpha() or self._empty(v))]  # no number begins with a letter
             self.like_numbers += sum(n for v, n in odd if self.notation.pattern.fullmatch(v))
             self.foreign += sum(n for v, n in odd if _FOREIGN.fullmatch(v))
-        self._add(values if codes is None else values[codes])
+        self._add(values, codes)
 
-    def finish(self, file: str) -> np.ndarray:
+    def finish(self, file: str) -> np.ndarray | Texts:
         """The whole column.
 
         Raises:
             DataError: the cells of the column are not all of one kind.
         """
         values = self.grown.finish()
-        if self.kind == "auto" and all(map(self.notation.absent, values)):
-            values = np.full(len(values), np.nan)
+        texts = None if self.coder is None or not self.coder.known else Texts(self.coder.words, values)
+        if self.kind == "auto" and all(map(self.notation.absent, values if texts is None else texts.words)):
+            values, texts = np.full(len(values), np.nan), None
         name = f"{file}: column {shown(self.name)}"
         if len(self.types.kinds) > 1 and self.kind == "time":
             raise DataError(f"{name} has both numbers and dates; expected one of them")
@@ -381,22 +393,27 @@ class CellColumn:
             )
         if not self.types.exact:
             raise DataError(f"{name} has {INEXACT}; name it in text")
-        return values
+        return values if texts is None else texts
 
     def _settle(self) -> None:
         """Make a column that was undecided one of numbers."""
         if self.kind == "auto" and self.grown.size:
             try:
-                values = self._numbers(self.grown.values.tolist())
+                cells = self.grown.values
+                values = self._numbers((cells if self.coder is None else self.coder.words[cells]).tolist())
             except BadCells as bad:
                 raise EarlierCells(bad.cells) from None
-            self.kind, self.grown, self.types = "number", Growing(), Types()
+            self.kind, self.grown, self.types, self.coder = "number", Growing(self.beside), Types(), None
             self._add(values)
 
-    def _add(self, values: np.ndarray) -> None:
+    def _add(self, values: np.ndarray, codes: np.ndarray | None = None) -> None:
+        """Add values, or `values[codes]`."""
         self.types.add(values)
-        if self.kind != "time" or len(self.types.kinds) == 1:
-            self.grown.add(values)
+        if self.kind == "time" and len(self.types.kinds) > 1:
+            return
+        if self.coder is not None and values.dtype.kind == "O":
+            values = self.coder(values)
+        self.grown.add(values if codes is None else values[codes])
 
     def _numbers(self, cells: Sequence[str]) -> np.ndarray:
         try:

@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..opening import Room, is_large
+from .. import opening
+from ..opening import Room
 from ..ragged import Ragged, ends
 
 _BLOCK = 2**20  # values that are converted at a time
@@ -40,11 +42,14 @@ class Growing:
     """Values of one type, collected from many lists or arrays.
 
     The array has room for more, and is moved by the system where it is large, so that there are never two of it. Where
-    it takes much of the machine's memory it goes on in a file.
+    it and those that grow beside it would take more than `opening.IN_MEMORY` bytes, it goes on in a file.
+
+    Args:
+        beside: how many such arrays grow at the same time, of about the same size.
     """
 
-    def __init__(self) -> None:
-        self.size = 0
+    def __init__(self, beside: int = 1) -> None:
+        self.size, self.beside = 0, beside
         self.shared = Shared()
         self._cells: list = []
         self._values = np.empty(0)
@@ -105,7 +110,8 @@ class Growing:
 
     def _resize(self, size: int) -> None:
         shape, dtype = self._values.shape[1:], self._values.dtype
-        if self._room is None and not dtype.hasobject and is_large(size * dtype.itemsize * math.prod(shape)):
+        large = size * dtype.itemsize * math.prod(shape) * self.beside > opening.IN_MEMORY
+        if self._room is None and not dtype.hasobject and large:
             self._room, old = Room(shape, dtype), self._values
             self._values = self._room.resized(size)
             self._values[: len(old)] = old[:size]
@@ -113,6 +119,41 @@ class Growing:
             self._values = self._room.resized(size)
         else:
             self._values.resize((size, *shape), refcheck=False)
+
+
+class Texts(NamedTuple):
+    """The texts of rows: the different ones, (K,), in the order in which they appear, and which each row has, (N,)."""
+
+    words: np.ndarray
+    codes: np.ndarray
+
+    @classmethod
+    def of(cls, cells: "np.ndarray | Texts") -> "Texts":
+        """The same of any cells."""
+        if isinstance(cells, Texts):
+            return cells
+        coder = Coder()
+        codes = coder(cells.tolist())
+        return cls(coder.words, codes)
+
+
+class Coder:
+    """Numbers texts, or other values, in the order in which they appear first."""
+
+    def __init__(self) -> None:
+        self.known: dict[Any, int] = {}
+
+    def __call__(self, values: Sequence | np.ndarray) -> np.ndarray:
+        """The number of each."""
+        known = self.known
+        return np.fromiter((known.setdefault(value, len(known)) for value in values), np.int32, len(values))
+
+    @property
+    def words(self) -> np.ndarray:
+        """The values by their numbers, (K,)."""
+        found = np.empty(len(self.known), object)
+        found[:] = list(self.known)
+        return found
 
 
 def numbered(lines: np.ndarray) -> np.ndarray:

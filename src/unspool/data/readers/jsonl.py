@@ -113,7 +113,7 @@ class _Objects:
             return
         if not self.types:
             self.wanted = wanted
-            self.grown = {name: Growing() for name in found}
+            self.grown = {name: Growing(len(found)) for name in found}
         if not self.types or any(self.types[name].absent for name in found):
             self.types = {name: kind for name, (kind, _) in found.items()}
         steps = [len(v) for kind, v in found.values() if kind.listed][:1]

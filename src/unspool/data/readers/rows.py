@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,10 @@ from ..opening import empty
 from ..ragged import Ragged, ends
 from ..sequences import Column, Places, Sequences
 from .fields import check_time_format
+from .growing import Texts
 from .source import Complaints
+
+_BLOCK = 2**18  # rows that are looked at together
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,11 @@ class Shape:
         """All columns that are named."""
         return [c for c in (self.sequence, self.time, *self.per_sequence, *self.steps) if c is not None]
 
+    @property
+    def once(self) -> list[str]:
+        """The columns that are kept once a sequence."""
+        return [*self.per_sequence, *([self.sequence] if self.sequence is not None else [])]
+
     def check(self, name: str, there: Collection[str], others: Collection[str], kept: Collection[str]) -> None:
         """Raise DataError unless all columns that are named exist, and each argument has a use."""
         check_time_format(self.time_format)
@@ -59,8 +68,23 @@ class Shape:
             raise DataError(f"{name}: the steps become the column 'value', but there is one already; rename it")
 
 
+class Differs(DataError):
+    """A column that is kept once has different values in the rows of a sequence.
+
+    place: of the first row that differs from the one before it.
+    values: of these two rows.
+    """
+
+    def __init__(self, place: str, name: str, values: Sequence[Any]):
+        before, value = map(shown, values)
+        super().__init__(
+            f"{place}, column {name!r}: expected {before}, as in the first step of the same sequence; got {value}"
+        )
+        self.place, self.values = place, values
+
+
 def gather(
-    columns: dict[str, np.ndarray],
+    columns: dict[str, Any],
     lines: np.ndarray,
     shape: Shape,
     complaints: Complaints,
@@ -70,6 +94,7 @@ def gather(
 
     Args:
         columns: the columns by name, each (N, ...); they are taken out of it, so that one is there twice at a time.
+            Only those that are kept once may be `Texts`.
         lines: (N,), the line of each row.
         shape: how the rows become sequences.
         complaints: about the rows.
@@ -82,43 +107,68 @@ def gather(
         steps = {} if value is None else {"value": value}
         return Sequences({**columns, **steps}, Places.of(complaints.name, lines, complaints.unit), skipped)
     keys = [] if shape.time is None else [columns[shape.time]]
+    offsets = np.array([0, len(lines)])
     if shape.sequence is not None:
-        cells = columns[shape.sequence].tolist()
-        numbers = {name: i for i, name in enumerate(dict.fromkeys(cells))}
-        keys.append(np.fromiter(map(numbers.__getitem__, cells), np.int32, len(lines)))
-    offsets = ends(np.bincount(keys[-1]) if shape.sequence is not None else np.array([len(lines)]))
+        names = Texts.of(columns[shape.sequence])
+        keys.append(names.codes)
+        offsets = ends(_counts(names))
     order = np.lexsort(keys) if keys and not _in_order(keys) else slice(None)
     lines = lines[order]
-    once = [*shape.per_sequence, *([shape.sequence] if shape.sequence is not None else [])]
     gathered: dict[str, Column] = {}
     for name in list(columns):
-        cells = columns.pop(name)
+        column = columns.pop(name)
+        words, cells = column if isinstance(column, Texts) else (None, column)
         if not isinstance(order, slice):
-            cells = np.take(cells, order, 0, empty(cells.shape, cells.dtype), mode="clip")
-        if name in once:
-            gathered[name] = cells[offsets[:-1]]
-            _check_same(name, cells, offsets, lines, complaints)
+            cells = np.take(cells, order, 0, empty(cells.shape, cells.dtype, cells), mode="clip")
+        if name in shape.once:
+            _check_same(name, cells, words, offsets, lines, complaints)
+            cells = cells[offsets[:-1]]
+            gathered[name] = cells if words is None else words[cells]
         else:
             gathered[name] = Ragged(cells, offsets)
     first = np.minimum.reduceat(lines, offsets[:-1])
     return Sequences(gathered, Places.of(complaints.name, first, complaints.unit), skipped)
 
 
+def _counts(texts: Texts) -> np.ndarray:
+    """How many rows have each text."""
+    counts = np.zeros(len(texts.words), np.int64)
+    for begin in range(0, len(texts.codes), _BLOCK):
+        counts += np.bincount(texts.codes[begin : begin + _BLOCK], minlength=len(counts))
+    return counts
+
+
 def _in_order(keys: Sequence[np.ndarray]) -> bool:
     """Whether rows are sorted by the last key, and where that is equal by the one before."""
+    return all(
+        _are_in_order([key[begin : begin + _BLOCK + 1] for key in keys]) for begin in range(0, len(keys[0]), _BLOCK)
+    )
+
+
+def _are_in_order(keys: Sequence[np.ndarray]) -> bool:
     *others, last = (key[1:] >= key[:-1] for key in keys)
     if not last.all():
         return False
     return not others or bool((others[0] | (keys[-1][1:] > keys[-1][:-1])).all())
 
 
-def _check_same(name: str, cells: np.ndarray, offsets: np.ndarray, lines: np.ndarray, complaints: Complaints) -> None:
-    """Raise DataError unless a column that is kept once has the same value in all rows of each sequence."""
-    first = np.repeat(cells[offsets[:-1]], np.diff(offsets))
-    same = cells == first
-    if cells.dtype.kind == "f":
-        same |= np.isnan(cells) & np.isnan(first)
-    if not same.all():
-        i = int(np.argmin(same))
-        what = f"expected {shown(first[i])}, as in the first step of the same sequence; got {shown(cells[i])}"
-        raise complaints.refuse(int(lines[i]), repr(name), what)
+def _check_same(
+    name: str,
+    cells: np.ndarray,
+    words: np.ndarray | None,
+    offsets: np.ndarray,
+    lines: np.ndarray,
+    complaints: Complaints,
+) -> None:
+    """Raise Differs unless a column that is kept once has the same value in all rows of each sequence."""
+    for begin in range(0, len(cells), _BLOCK):
+        rows = cells[begin : begin + _BLOCK + 1]
+        same = rows[1:] == rows[:-1]
+        if cells.dtype.kind == "f":
+            same |= np.isnan(rows[1:]) & np.isnan(rows[:-1])
+        first = offsets[np.searchsorted(offsets, begin, "right") : np.searchsorted(offsets, begin + len(same), "right")]
+        same[first - begin - 1] = True
+        if not same.all():
+            i = begin + 1 + int(np.argmin(same))
+            values = cells[i - 1 : i + 1] if words is None else words[cells[i - 1 : i + 1]]
+            raise Differs(f"{complaints.name}, {complaints.unit} {lines[i]}", name, values.tolist())

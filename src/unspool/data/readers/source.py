@@ -5,7 +5,7 @@ import re
 import zipfile
 import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from itertools import chain
@@ -45,6 +45,17 @@ class Excerpt(str):
     def __new__(cls, name: str, data: bytes, line: int = 1) -> "Excerpt":
         made = super().__new__(cls, name)
         made.data, made.line = data, line
+        return made
+
+
+class Watched(str):
+    """The name of a file; `watch` receives which part of its bytes, 0 to 1, has been read."""
+
+    watch: Callable[[float], object]
+
+    def __new__(cls, name: str, watch: Callable[[float], object]) -> "Watched":
+        made = super().__new__(cls, name)
+        made.watch = watch
         return made
 
 
@@ -88,11 +99,16 @@ def blocks(path: str | Path) -> Iterator[bytes]:
         yield path.data
         return
     with ordinary(path) as (file, size):
-        yield from blocks_of(file, size, path)
+        for block in blocks_of(file, size, path):
+            yield block
+            if isinstance(path, Watched):
+                path.watch(file.tell() / size)
 
 
 def whole(path: str | Path) -> bytes:
     """The bytes of a file, as `blocks` gives them, but at once."""
+    if isinstance(path, Excerpt):
+        return path.data
     with ordinary(path) as (file, size):
         return file.read() if _module(file) is None else b"".join(blocks_of(file, size, path))
 

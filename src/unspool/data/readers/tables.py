@@ -17,7 +17,7 @@ from ..opening import most
 from ..ragged import ends
 from ..sequences import Sequences
 from .fields import INEXACT, PLAIN, BadCells, CellColumn, EarlierCells, Notation, Part, Types, numbers
-from .growing import Growing, numbered
+from .growing import Coder, Growing, numbered
 from .rows import Shape, gather
 from .source import LONGEST_LINE, Complaints, Lines, blank, suffix
 from .split import Cells, split
@@ -89,7 +89,8 @@ def read_csv(
     how.check(str(path), names, [*wanted, *numbers, *text], kept)
     kinds = dict.fromkeys(numbers, "number") | dict.fromkeys(text, "text")
     kinds |= {c: kind for c, kind in ((how.sequence, "name"), (how.time, "time")) if c is not None}
-    made = [CellColumn(c, kinds.get(c, "auto"), notation, how.time_format) for c in kept]
+    coders = {c: Coder() for c in how.once}
+    made = [CellColumn(c, kinds.get(c, "auto"), notation, how.time_format, coders.get(c), len(kept) + 1) for c in kept]
     block = _Block(complaints, names, made, how.steps, notation, delimiter)
     if header is False and first[1]:
         block.add(*first)
@@ -121,7 +122,7 @@ class _Block:
         self.places = [place[c.name] for c in columns]
         self.steps = [place[s] for s in steps]
         self.rows: list[Row] = []
-        self.lines, self.lengths, self.values, self.types = Growing(), Growing(), Growing(), Types()
+        self.lines, self.lengths, self.values, self.types = Growing(len(columns) + 1), Growing(), Growing(), Types()
 
     def add(self, line: int, fields: list[str]) -> None:
         if len(fields) != len(self.names):

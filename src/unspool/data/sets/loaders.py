@@ -2,7 +2,6 @@
 
 import csv
 import io
-import wave
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ import numpy as np
 from ...errors import DataError
 from ..readers.conll import read_conll, read_conllu
 from ..readers.plain import read_lines
-from ..readers.source import whole
+from ..readers.sound import read_wav
+from ..readers.source import Excerpt, whole
 from ..readers.ts import read_ts
 from ..sequences import Sequences
 from .moving import moving_digits
@@ -102,12 +102,11 @@ def spoken(files: Files) -> Parts:
     test: Pair = ([], [])
     for name, data in recordings(files["recordings.zip"]):
         digit, _, number = RECORDING.fullmatch(name).groups()  # pyright: ignore[reportOptionalMemberAccess]
-        with wave.open(io.BytesIO(data)) as sound:
-            if (sound.getnchannels(), sound.getsampwidth(), sound.getframerate()) != (1, 2, rate):
-                raise DataError(f"{name}: expected one channel of 16 bits at {rate} a second; got {sound.getparams()}")
-            samples = np.frombuffer(sound.readframes(sound.getnframes()), "<i2")
+        sound = read_wav(Excerpt(name, data))
+        if sound["rate"] != rate:
+            raise DataError(f"{name}: expected {rate:,} samples a second; got {sound['rate'][0]:,}")
         X, y = test if int(number) < 5 else train
-        X.append(samples.astype(np.float32) / 2**15)
+        X.append(sound.steps("value")[0])
         y.append(int(digit))
     return _shuffled(train[0], np.array(train[1])), None, (test[0], np.array(test[1]))
 

@@ -1,6 +1,7 @@
 """The baselines of classifiers: the commonest class, the nearest neighbour, and logistic regression without order."""
 
 import warnings
+from functools import partial
 
 import numpy as np
 
@@ -32,11 +33,11 @@ def accuracies(
 
     found = {"commonest class": float((wanted == np.bincount(codes).argmax()).mean())}
     rows, part = evenly(len(inputs), NEIGHBOURS)
-    x, other = (_flat(s) if equal else summaries(s, tokens) for s in (inputs.take(rows), held_out))
-    if not tokens:
-        scale = StandardScaler().fit(x)
-        x, other = scale.transform(x), scale.transform(other)
-    nearest = NearestNeighbors(n_neighbors=1).fit(x).kneighbors(other, return_distance=False)[:, 0]
+    seen = _flat if equal else partial(summaries, tokens=tokens)
+    x, scale = seen(inputs.take(rows)), StandardScaler(with_mean=not tokens, with_std=not tokens)
+    known = NearestNeighbors(n_neighbors=1).fit(scale.fit_transform(x))
+    found_at = [known.kneighbors(scale.transform(seen(part)), return_distance=False) for part in held_out.parts()]
+    nearest = np.concatenate(found_at)[:, 0]
     found[f"1-nearest neighbour by {whole}{part}"] = float((codes[rows][nearest] == wanted).mean())
     rows, part = evenly(len(inputs), ROWS)
     if 2 <= len(np.unique(codes[rows])) <= CLASSES:

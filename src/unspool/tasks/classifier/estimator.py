@@ -42,7 +42,7 @@ classifier.predict(sequences)
 class Classifier(ClassifierMixin, ClassifierOptions, SequenceEstimator):
     """A recurrent network that tells the class of a sequence, of any length.
 
-        p(class | x) = softmax(out);  out = s[T-1], or the mean of all s[t];  s[t] = head(y[t])
+        p(class | x) = softmax(out);  out = s[T-1] + the mean of all r[t], or one of both;  s[t], r[t] = head(y[t])
 
     A bidirectional network has at the end the state of the direction that began at the first step, and at the beginning
     the state of the one that began at the last, and both are read. `fit(X, y)` takes what
@@ -53,11 +53,14 @@ class Classifier(ClassifierMixin, ClassifierOptions, SequenceEstimator):
 
     Args:
         {options}
-        training: a `Training` with all other options; None: its defaults, but patience=0, and a batch size
-            of n/100 for n sequences, from 8 to 128.
+        training: a `Training` with all other options; None: its defaults, but a patience of 8 for more than 1,000
+            sequences, and 0 for fewer; and a batch size of n/100 for n sequences, from 8 to 128.
 
     Baselines are trained on 20,000 sequences at most, a nearest neighbour on 2,000, and logistic regression is left out
     where there are more than 1,000 classes.
+
+    Texts of one length with few different letters, as pieces of DNA often are, are taken to be aligned, so that a place
+    means the same in each, and a feed-forward network reads them, unless `cell` says otherwise; the report says so.
 
     After `fit` it has `classes_`, `network_`, `encoder_`, `metrics_` (the contents of metrics.json) and `history_` (a
     list of dictionaries, the lines of history.jsonl).
@@ -130,10 +133,10 @@ class Classifier(ClassifierMixin, ClassifierOptions, SequenceEstimator):
     def _model(self, encoder: Encoder, how: Readout, network: Loaded) -> ClassifierModel:
         return ClassifierModel(encoder, how, network, self.metrics_, self.classes_)
 
-    def _adopt(self, found: folder.Saved, network: Loaded) -> Encoder:
+    def _adopt(self, found: folder.Saved, network: Loaded) -> ClassifierModel:
         model = saved.model_of(found, network, self.metrics_)
         self.classes_ = model.classes
-        return model.encoder
+        return model
 
     def _measure(self, train: Part, valid: Part) -> dict[str, Any]:
         p = self._fitted().results(valid.inputs)

@@ -34,9 +34,9 @@ class ClassifierModel(SequenceModel):
         return float((self.predict(X) == np.asarray(y)).mean())
 
     def result(self, outputs: np.ndarray) -> np.ndarray:
-        """softmax(outputs), (K,)"""
-        p = np.exp(outputs - outputs.max())
-        return p / p.sum()
+        """softmax(outputs), (..., K)"""
+        p = np.exp(outputs - outputs.max(-1, keepdims=True))
+        return p / p.sum(-1, keepdims=True)
 
     def report(self) -> str:
         """The accuracy on what was held out, beside those of the baselines."""

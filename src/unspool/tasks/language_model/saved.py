@@ -21,7 +21,7 @@ from ...options import documented, option
 from ...saved import folder
 from ...stream import Loaded, Stream, Streams
 from .. import sampling
-from ..files import Training
+from ..files import Training, Watch
 
 if TYPE_CHECKING:  # these take longer to import than a page of text takes to write
     from ...data.batches import Batch, Chunks
@@ -58,8 +58,11 @@ class TextFile:
         """The name of the file, which is also valid in another working directory."""
         return file if file in (STDIN, STDLIB) else str(Path(file).absolute())
 
-    def training_data(self, options: Any, validation: float | str) -> Training:
-        """What a task with these options is trained on; `validation`: the part to hold out, or another text."""
+    def training_data(self, options: Any, validation: float | str, watch: Watch | None = None) -> Training:
+        """What a task with these options is trained on; `validation`: the part to hold out, or another text.
+
+        A text is read at once, so that there is nothing to `watch`.
+        """
         held_out: Any = validation
         if isinstance(validation, str):
             other = replace(self, file=validation).read(options.level)

@@ -51,8 +51,8 @@ class Regressor(RegressorMixin, RegressorOptions, SequenceEstimator):
 
     Args:
         {options}
-        training: a `Training` with all other options; None: its defaults, but patience=0, and a batch size
-            of n/100 for n sequences, from 8 to 128.
+        training: a `Training` with all other options; None: its defaults, but a patience of 8 for more than 1,000
+            sequences, and 0 for fewer; and a batch size of n/100 for n sequences, from 8 to 128.
 
     After `fit` it has `network_`, `encoder_`, `metrics_` (the contents of metrics.json) and `history_` (a list of
     dictionaries, the lines of history.jsonl).
@@ -125,11 +125,10 @@ class Regressor(RegressorMixin, RegressorOptions, SequenceEstimator):
     def _model(self, encoder: Encoder, how: Readout, network: Loaded) -> RegressorModel:
         return RegressorModel(encoder, how, network, self.metrics_, self.mean_, self.std_, self.flat_)
 
-    def _adopt(self, found: folder.Saved, network: Loaded) -> Encoder:
+    def _adopt(self, found: folder.Saved, network: Loaded) -> RegressorModel:
         model = saved.model_of(found, network, self.metrics_)
         self.mean_, self.std_, self.flat_ = model.mean, model.std, model.flat
-        self.per_step_ = model.readout.per_step
-        return model.encoder
+        return model
 
     def _measure(self, train: Part, valid: Part) -> dict[str, Any]:
         model = self._fitted()
@@ -150,7 +149,6 @@ class Regressor(RegressorMixin, RegressorOptions, SequenceEstimator):
     def _files(self) -> tuple[dict[str, Any], dict[str, str]]:
         preprocessing, files = super()._files()
         targets = {"mean": self.mean_.tolist(), "std": self.std_.tolist(), "flat": self.flat_}
-        targets["per_step"] = self.per_step_
         return preprocessing | {"targets": targets}, files
 
 

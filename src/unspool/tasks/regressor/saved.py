@@ -46,7 +46,7 @@ class RegressorModel(SequenceModel):
         return r2(values.reshape(-1, len(self.mean)), self.results(self.encoder.encode(given)))
 
     def result(self, outputs: np.ndarray) -> np.ndarray:
-        """mean + std · outputs, (O,) or (T, O)"""
+        """mean + std · outputs, (..., O)"""
         return self.mean + self.std * outputs
 
     def report(self) -> str:
@@ -82,7 +82,7 @@ def model_of(found: folder.Saved, network: Loaded, metrics: dict[str, Any]) -> R
         raise FolderError("the targets must have means and deviations, finite numbers")
     if not np.isfinite([float(e[name]) for e in metrics["baselines"].values() for name in ("rmse", "r2")]).all():
         raise FolderError("the baselines must have errors, finite numbers")
-    parts = readout.parts_of(found, network, len(mean), bool(targets.get("per_step", False)))
+    parts = readout.parts_of(found, network, len(mean))
     return RegressorModel(*parts, network, metrics, mean, std, bool(targets["flat"]))
 
 

@@ -123,7 +123,7 @@ class Tagger(TaggerOptions, Estimator):
         return saved.model_of(folder.Saved(config, weights, contents, ""), self.metrics_, "the network")
 
     def _work(self, X: Any, y: Any, validation: Any) -> Work:
-        if self.feedback and (directions(self) or self.output != "softmax"):
+        if self.feedback and (directions(self, self.cell) or self.output != "softmax"):
             raise UnspoolError(
                 "feedback needs bidirectional=False and output='softmax', as each tag is chosen before the next step"
             )
@@ -162,9 +162,9 @@ class Tagger(TaggerOptions, Estimator):
         for one, theirs in pairs:
             for values in (values_of(one), theirs):
                 data = values.values
-                found.update(values.offsets.tobytes())
+                found.update(values.offsets.data)
                 found.update(
-                    data.tobytes() if data.dtype.kind == "f" else repr(data.tolist()).encode("utf-8", "replace")
+                    data.reshape(-1).data if data.dtype.kind == "f" else repr(data.tolist()).encode("utf-8", "replace")
                 )
         if pairs[0][0].kind != pairs[1][0].kind or _width(pairs[0][0]) != _width(pairs[1][0]):
             raise DataError("validation must have sequences of the kind and the features of X")
@@ -232,7 +232,7 @@ class Tagger(TaggerOptions, Estimator):
         K = len(self.classes_)
         return {
             "front": {"kind": "dense", "size": sum(sizes) + K * self.feedback},
-            "recurrent": layers_of(self, directions(self)),
+            "recurrent": layers_of(self, directions(self, self.cell)),
             "head": {"kind": "linear", "size": K},
         }
 

@@ -18,6 +18,7 @@ from torch.nn import functional
 from ...network import Network
 from ...nn import ConditionalRandomField
 from ..readout import Readout
+from ..sequence_network import SequenceNetwork
 
 READER = Readout("last", True)  # how the reader's sums are read
 _RARE = 0.25  # a word that occurs n times is unknown with probability RARE / (RARE + n) (Kiperwasser & Goldberg 2016)
@@ -51,7 +52,7 @@ class TaggerNetwork(Network):
     ):
         super().__init__(config)
         self.parts, self.feedback = parts, feedback
-        self.characters = Network(parts["characters"]) if "characters" in parts else None
+        self.characters = SequenceNetwork(READER, parts["characters"]) if "characters" in parts else None
         self.words = torch.nn.Embedding(*shapes["words"]) if "words" in parts else None
         self.vectors = torch.nn.Embedding(*shapes["vectors"]) if "vectors" in parts else None
         self.chain = ConditionalRandomField(self.outputs, allowed) if "chain" in parts else None
@@ -99,7 +100,7 @@ class TaggerNetwork(Network):
             read.append(self.words(rows))
         if self.characters is not None:
             distinct, inverse = x.unique(return_inverse=True)
-            read.append(self._spell(self.characters, distinct)[inverse])
+            read.append(functional.embedding(inverse, self._spell(self.characters, distinct)))
         if self.vectors is not None:
             read.append(self.vectors(self.of_numbers[x]))
         return read
@@ -107,7 +108,4 @@ class TaggerNetwork(Network):
     def _spell(self, reader: Network, distinct: Tensor) -> Tensor:
         """The reader's features of these words, (n, F)."""
         lengths = self.of_spelled[distinct]
-        s, _ = reader(self.of_spellings[distinct, : int(lengths.max())].T.contiguous(), lengths=lengths)
-        last = torch.arange(len(distinct), device=s.device)
-        half = s.shape[-1] // 2
-        return s[lengths - 1, last, :half] + s[0, :, half:]
+        return reader(self.of_spellings[distinct, : int(lengths.max())].T.contiguous(), lengths=lengths)[0]
