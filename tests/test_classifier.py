@@ -89,7 +89,7 @@ def test_what_came_first_is_learnt_where_the_baselines_know_nothing():
 
 
 def test_the_report_says_so_where_a_baseline_is_better():
-    found = classifier(epochs=1, learning_rate=1e-6).fit([[float(i % 2)] * 3 for i in range(40)], [0, 1] * 20)
+    found = classifier(epochs=1, learning_rate=1e-6).fit([[float(i % 4)] * 3 for i in range(40)], [0, 1, 2, 3] * 10)
     assert "is better: longer training" in found.report()
 
 

@@ -95,7 +95,7 @@ NAN[2, 1], INF[1, 0] = np.nan, np.inf
         ([A, A + 1j], "real numbers; got complex128 in sequence 1"),
         ([A, np.array([{}, {}])], "what is no number in sequence 1"),
         ([A, [[1.0], [2.0, 3.0]]], "sequence 1 is neither"),
-        ([A, np.zeros((2, 2, 2))], "got (2, 2, 2) for sequence 1; make each frame of an image a row of features"),
+        ([A, np.zeros((2, 2, 2))], "number of features; got 2 first, and 2 × 2 in sequence 1"),
         (np.zeros((2, 3, 4, 5, 1, 1)), "got an array of shape (2, 3, 4, 5, 1, 1)"),
         (np.zeros(3), "got an array of shape (3,). Reshape your data: X[None] is one sequence"),
         (np.zeros((2, 0)), "got an array of shape (2, 0)"),

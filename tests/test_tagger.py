@@ -23,6 +23,7 @@ from unspool.stream import Loaded, Stream
 from unspool.tasks import metrics
 from unspool.tasks.options import apart, flat
 from unspool.tasks.tagger import saved
+from unspool.tasks.tagger.network import TaggerNetwork
 from unspool.tasks.tagger.words import LONGEST
 
 SMALL = {"hidden_size": 12, "embedding_size": 8, "epochs": 12, "learning_rate": 0.02, "dropout": 0.0, "batch_size": 8}
@@ -471,3 +472,18 @@ def test_the_same_seed_gives_the_same_bits_and_another_another(tmp_path):
     assert not np.array_equal(one, three)
     with pytest.raises(UnspoolError, match="tbptt must be None"):
         tagger(tbptt=4).fit(X, Y)
+
+
+def test_dropout_acts_on_what_is_read_of_words_and_not_on_numbers():
+    torch.manual_seed(0)
+    recurrent = {"cell": "gru", "hidden_size": 3, "num_layers": 1, "dropout": 0.5}
+    config = {"front": {"kind": "dense", "size": 4}, "recurrent": recurrent, "head": {"kind": "linear", "size": 2}}
+    network = TaggerNetwork(config, {"words": {}}, {"words": (5, 4)}).train()
+    n = torch.arange(5)
+    network.prepare(n, n, torch.full((5,), 10**9), n[:, None], torch.ones(5, dtype=torch.int64))
+    seen = []
+    network.recurrent.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    network(n[:, None])
+    assert (seen[0] == 0).any()
+    network(torch.ones(5, 1, 4))
+    assert (seen[1] == 1).all()

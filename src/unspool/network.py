@@ -240,7 +240,7 @@ class Network(torch.nn.Module):
         if arch.convolution is not None:
             e = functional.one_hot(x, self.inputs).to(self.head.weight.dtype) if self.front is None else self.front(x)
             past, state = (None, None) if state is None else state
-            e, past = self.convolution(self.dropout(e), past, **options)
+            e, past = self.convolution(self.dropout(e) if arch.tokens else e, past, **options)
             if "lengths" in options:
                 options["lengths"] = -(-options["lengths"] // self.convolution.stride)
             y, state = self.recurrent(e, state, **options)

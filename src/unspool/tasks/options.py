@@ -127,8 +127,8 @@ class SequenceOptions(Options):
     convolution: Sequence[int] | None = option(
         None,
         "a convolution before the recurrent layers, its filters, kernel and stride; over time, so that they see every "
-        "stride-th step, 1 if left out; or over the pixels of each frame, where X has images, and there 16,3,2 without "
-        "it",
+        "stride-th step, 1 if left out; or over the pixels of each frame, where X has images, and there without it 32, 8 "
+        "pixels or the whole frame, and an eighth of its smaller side, 2 at least",
         "network",
     )
     sound_rate: int | None = option(

@@ -174,7 +174,8 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
             return {"kind": "sound", **self._sound()}
         if encoder.frame is not None:
             height, width, channels = encoder.frame
-            size, kernel, stride = filters_of(self.convolution or (16, min(3, height, width), 2))
+            side = min(height, width)
+            size, kernel, stride = filters_of(self.convolution or (32, min(8, side), max(2, side // 8)))
             sizes = {"kernel": kernel, "stride": stride, "size": size}
             return {"kind": "image", "height": height, "width": width, "channels": channels, **sizes}
         if encoder.vocabulary is None:

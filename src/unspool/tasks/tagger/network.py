@@ -27,6 +27,8 @@ _RARE = 0.25  # a word that occurs n times is unknown with probability RARE / (R
 class TaggerNetwork(Network):
     """The network that tags, whose names of weights have no prefix, and its parts.
 
+    Dropout acts on what is read of words, as it does on an embedding, but not on numbers.
+
     Args:
         config: of the network that tags.
         parts: `characters`, the configuration of the reader; `words` and `vectors`, empty, for tables of words;
@@ -87,7 +89,7 @@ class TaggerNetwork(Network):
         read = self._read(x[..., 0] if self.feedback else x)
         if self.feedback:
             read.append(functional.one_hot(x[..., 1] + 1, self.feedback + 1)[..., 1:].to(self.head.weight.dtype))
-        return super().forward(torch.cat(read, -1), state, lengths=lengths, reset=reset)
+        return super().forward(self.dropout(torch.cat(read, -1)), state, lengths=lengths, reset=reset)
 
     def _read(self, x: Tensor) -> list[Tensor]:
         """What is read of each word."""
