@@ -1,11 +1,14 @@
 """Every cell in every task of sequences: the window of those that have no state, and predictions that are bits."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unspool import Classifier, Regressor, Training, UnspoolError
+from unspool import Classifier, LanguageModel, Regressor, Tagger, Training, UnspoolError
+from unspool.tasks.language_model.saved import load
 from unspool.tasks.options import apart
 
 CELLS = ("elman", "jordan", "tdnn", "gru", "lstm", "mlp")
@@ -15,7 +18,7 @@ X = [RNG.standard_normal((T, 2)) for T in RNG.integers(1, 9, 40)]
 Y = np.array([len(x) > 4 for x in X])
 
 
-def fitted(task, X=X, y=Y, **options):
+def fitted(task: Any, X: Any = X, y: Any = Y, **options):
     return apart(task, Training, SMALL | options).fit(X, y)
 
 
@@ -49,6 +52,22 @@ def test_every_cell_tells_a_value_at_each_step(cell):
     for x, one in zip(X, together, strict=True):
         assert one.shape == (len(x),)
         np.testing.assert_array_equal(model.predict([x])[0], one)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_cell_tags(cell):
+    model = fitted(Tagger, y=[(x[:, 0] > 0).astype(int).tolist() for x in X], cell=cell)
+    assert model.network_.architecture.bidirectional == (cell not in ("tdnn", "mlp"))
+    for x, one in zip(X, model.predict_proba(X), strict=True):
+        np.testing.assert_array_equal(model.predict_proba([x])[0], one)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_cell_writes(cell, tmp_path):
+    model = fitted(LanguageModel, "to be or not to be " * 20, None, cell=cell, embedding_size=4, tbptt=16)
+    model.save(tmp_path / "m")
+    written = [m.generate("to be", length=12, random_state=1) for m in (model, load(tmp_path / "m"))]
+    assert len(written[0]) == 17 and written[0] == written[1]
 
 
 @pytest.mark.parametrize("cell", ["tdnn", "mlp"])

@@ -143,10 +143,10 @@ def test_a_terminal_gets_no_escape_sequence_of_a_text(capsys, tmp_path, monkeypa
 
 def test_every_flag_of_fit_reaches_the_network(text, tmp_path):
     flags = {
-        "level": "word", "cell": "gru", "hidden_size": 5, "num_layers": 2, "embedding_size": 3, "dropout": 0.125,
-        "tbptt": [7, 9], "batch_size": 3, "learning_rate": 0.0625, "clip_norm": 0.5, "clip_value": 0.25,
-        "optimiser": "rmsprop", "schedule": "linear", "epochs": 2, "patience": 7, "vocabulary_size": 4,
-        "random_state": 9,
+        "level": "word", "cell": "tdnn", "window": 2, "hidden_size": 5, "num_layers": 2, "embedding_size": 3,
+        "dropout": 0.125, "tbptt": [7, 9], "batch_size": 3, "learning_rate": 0.0625, "clip_norm": 0.5,
+        "clip_value": 0.25, "optimiser": "rmsprop", "schedule": "linear", "epochs": 2, "patience": 7,
+        "vocabulary_size": 4, "random_state": 9,
     }  # fmt: skip
     given = flags | {"tbptt": "7,9"}
     words = [w for name, value in given.items() for w in (f"--{name.replace('_', '-')}", value)]

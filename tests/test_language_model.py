@@ -14,6 +14,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 
 from unspool import DataError, DivergedError, FolderError, LanguageModel, Training, UnspoolError
+from unspool.tasks.language_model import saved
 from unspool.tasks.language_model.baseline import NGram
 from unspool.tasks.options import flat
 from unspool.tasks.sampling import sample
@@ -47,9 +48,10 @@ def model():
     return language_model(**SMALL).fit(RHYME)
 
 
-@pytest.mark.parametrize("cell", ["elman", "jordan", "gru", "lstm"])
+@pytest.mark.parametrize("cell", ["elman", "jordan", "gru", "lstm", "tdnn", "mlp"])
 def test_a_small_text_is_learnt(cell):
-    model = language_model(**SMALL | {"cell": cell, "epochs": 12}).fit(RHYME)
+    window = {"window": 6} if cell in ("tdnn", "mlp") else {}
+    model = language_model(**SMALL | {"cell": cell, "epochs": 12} | window).fit(RHYME)
     assert model.metrics_["validation"]["bits"] < 0.5 * entropy(RHYME)
     assert model.generate("the rain", length=20, temperature=0).startswith("the rain in")
 
@@ -98,6 +100,25 @@ def test_memory_beats_the_5_gram_where_it_is_needed():
     assert model.metrics_["baseline"]["name"] == "interpolated 5-gram"
     # Of eight characters one is a new letter of four: 2/8 bits. A model that forgets it needs 4/8.
     assert bits < 0.3 and baseline > 0.48
+
+
+def test_an_mlp_is_a_neural_n_gram(tmp_path):
+    """It sees `window` tokens and no further, across chunks of any length, in PyTorch and in the core."""
+    options = SMALL | {"cell": "mlp", "num_layers": 2, "window": 4, "tbptt": [8, 12], "epochs": 2}
+    model = language_model(**options).fit(RHYME)
+    assert model.network_.config["recurrent"]["window"] == [4, 1]
+    model.save(tmp_path / "m")
+    tokens = model.vocabulary_.encode(RHYME[:40]).astype(np.int64)[:, None]
+    for steps in (model._model.network, saved.load(tmp_path / "m").network):
+        whole, run = steps.begin(1)(tokens), steps.begin(1)
+        parts = [run(tokens[at:end]) for at, end in itertools.pairwise((0, 1, 2, 5, 20, 40))]
+        np.testing.assert_allclose(np.concatenate(parts), whole, rtol=1e-5, atol=1e-6)
+        for t in range(4, 40):
+            np.testing.assert_allclose(steps.begin(1)(tokens[t - 3 : t + 1])[-1], whole[t], rtol=1e-5, atol=1e-6)
+        assert abs(steps.begin(1)(tokens[17:20])[-1] - whole[19]).max() > 1e-3, "it needs all four"
+    assert saved.load(tmp_path / "m").score(RHYME) == pytest.approx(model.score(RHYME), rel=1e-5)
+    text = model.generate("the rain", length=20, random_state=0)
+    assert saved.load(tmp_path / "m").generate("the rain", length=20, random_state=0) == text
 
 
 def test_fit_is_reproducible_and_leaves_torchs_generator_alone(model):
@@ -269,7 +290,8 @@ def test_options_of_generate_are_checked(model, options, complaint):
     ("options", "complaint"),
     [
         ({"level": "line"}, "level must be one of char, byte, word, piece; got 'line'"),
-        ({"cell": "transformer"}, "cell must be one of elman, jordan, gru, lstm; got 'transformer'"),
+        ({"cell": "transformer"}, "cell must be one of elman, jordan, gru, lstm, tdnn, mlp; got 'transformer'"),
+        ({"window": 3}, "window is for a tdnn or an mlp; leave it out for cell='gru'"),
         ({"hidden_size": 0}, "hidden_size must be an integer of at least 1; got 0"),
         ({"num_layers": 1.0}, "num_layers must be an integer of at least 1; got 1.0"),
         ({"tbptt": 0}, "tbptt must be an integer of at least 1; got 0"),

@@ -28,7 +28,16 @@ from unspool.tasks.tagger.words import LONGEST
 
 SMALL = {"hidden_size": 12, "embedding_size": 8, "epochs": 12, "learning_rate": 0.02, "dropout": 0.0, "batch_size": 8}
 ONE_WAY = {"bidirectional": False, "output": "softmax"}
-KINDS = [{}, {"output": "softmax"}, ONE_WAY, ONE_WAY | {"feedback": True}, {"characters": False}, {"embedding_size": 0}]
+WINDOW = {"cell": "tdnn", "num_layers": 2, "characters": False}
+KINDS = [
+    {},
+    WINDOW,
+    {"output": "softmax"},
+    ONE_WAY,
+    ONE_WAY | {"feedback": True},
+    {"characters": False},
+    {"embedding_size": 0},
+]
 CHECKS = (
     "estimator_cloneable estimator_repr estimator_tags_renamed valid_tag_types no_attributes_set_in_init "
     "parameters_default_constructible get_params_invariance set_params do_not_raise_errors_in_init_or_set_params "
@@ -270,6 +279,21 @@ def test_one_direction_is_a_stream():
 def test_what_is_no_stream_says_why(options, said):
     with pytest.raises(UnspoolError, match=said):
         tagger(epochs=1, **options).fit(X, Y).stream()
+
+
+@pytest.mark.parametrize("cell", ["tdnn", "mlp"])
+def test_a_window_of_words_and_those_before(cell):
+    model = tagger(cell=cell, window=2, output="softmax").fit(X, Y)
+    wanted = {"tdnn": 2, "mlp": [2]}[cell]
+    assert model.network_.config["recurrent"]["window"] == wanted
+    stream, words = model.stream(), ["blae", "Mola", "Daro", "gole"]
+    found = model.predict_proba([words])[0]
+    assert_array_equal([stream.step(word) for word in words], found)
+    assert_array_equal(model.predict_proba([["Mola", *words[1:]]])[0][2:], found[2:])
+    assert not np.array_equal(model.predict_proba([["Mola", *words[1:]]])[0][1], found[1])
+    assert model.score(*names(40, 1)) > 0.7
+    with pytest.raises(UnspoolError, match=f"bidirectional must be False for a {cell}, which has no direction"):
+        tagger(cell=cell, bidirectional=True).fit(X, Y)
 
 
 def test_feedback_lets_each_tag_enter_the_next_step():

@@ -231,7 +231,7 @@ def refusals():
         ),
         "language model": (
             lambda _: LanguageModel(cell="edge").fit("to be, or not to be: " * 20),
-            "cell must be one of elman, jordan, gru, lstm; got 'edge'",
+            "cell must be one of elman, jordan, gru, lstm, tdnn, mlp; got 'edge'",
         ),
     }
 
@@ -246,7 +246,8 @@ def test_it_is_refused_by_name(door, tmp_path):
 def test_a_configuration_that_is_known_too_early(monkeypatch):
     """Where the reader of configurations knows a cell, front or head before the others do, they refuse it by name."""
     known = parse(saved.config(cell="elman"))
-    for part, kinds in (("cell", "elman, jordan, gru, lstm, tdnn"), ("front", "one-hot, embedding, dense")):
+    fronts = "one-hot, embedding, dense, image, sound"
+    for part, kinds in (("cell", "elman, jordan, gru, lstm, tdnn"), ("front", fronts)):
         monkeypatch.setattr(network, "parse", lambda _, part=part: known._replace(**{part: "edge"}))
         with pytest.raises(UnspoolError, match=f"^{part} must be one of {kinds}; got 'edge'$"):
             network.Network({})

@@ -16,6 +16,7 @@ from ..errors import UnspoolError
 from ..options import check, like, option, options_of
 from ..train.plan import Plan
 
+TDNN_WINDOW, MLP_WINDOW = 3, 8  # the steps that are seen where no window is given
 POOLINGS = ("last", "mean", "both")
 ALIASES = {"seed": "random_state"}  # earlier names of options, which flags and saved folders may still use
 
@@ -50,7 +51,19 @@ class Options:
     # The values for what is None in `training`.
     own_training: ClassVar[TrainingOptions] = TrainingOptions(batch_size=32, patience=5)
 
-    cell: str | None = option("lstm", "the recurrent cell", "network", choices=RECURRENT)
+    cell: str | None = option(
+        "lstm",
+        "the recurrent cell; or tdnn, whose only memory is a window; or mlp, whose first layer alone has one",
+        "network",
+        choices=(*RECURRENT, "tdnn", "mlp"),
+    )
+    window: int | None = option(
+        None,
+        f"the steps that each layer of a tdnn sees, or the first of an mlp, this one and those before; without it "
+        f"{TDNN_WINDOW}, and of an mlp {MLP_WINDOW}",
+        "network",
+        least=1,
+    )
     hidden_size: int = option(64, "H, the units of each recurrent layer", "network", least=1)
     num_layers: int = option(1, "the recurrent layers, each of which reads the one before", "network", least=1)
     dropout: float | None = option(
@@ -147,8 +160,9 @@ class SequenceOptions(Options):
     )
     window: int | None = option(
         None,
-        "the steps that each layer of a tdnn sees, or the first of an mlp; without it 3, and of an mlp all steps of "
-        "the sequences, or of unequal ones the steps of the longest, 100 at most",
+        f"the steps that each layer of a tdnn sees, or the first of an mlp, this one and those before; without it "
+        f"{TDNN_WINDOW}, and of an mlp all steps of the sequences, or of unequal ones the steps of the longest, 100 at "
+        f"most",
         "network",
         least=1,
     )
@@ -216,7 +230,7 @@ class TaggerOptions(Options):
     vectors: str | Mapping[str, Any] | None = option(
         None, "a file with a word and its numbers in each line, as those of GloVe and word2vec; or the mapping", "data"
     )
-    bidirectional: bool = option(True, "read each sequence from its end, too, so that it cannot be streamed", "network")
+    bidirectional: bool | None = like(SequenceOptions, "bidirectional")
     feedback: bool = option(
         False, "let each tag enter the next step; for output='softmax' and bidirectional=False", "network"
     )
@@ -256,6 +270,14 @@ def filters_of(convolution: Any) -> tuple[int, int, int]:
     )
 
 
+def directions(options: SequenceOptions | TaggerOptions, cell: str | None) -> bool:
+    """Whether a network of this cell is bidirectional."""
+    recurrent = cell in RECURRENT
+    if options.bidirectional and not recurrent:
+        raise UnspoolError(f"bidirectional must be False for a {cell}, which has no direction; got True")
+    return recurrent if options.bidirectional is None else bool(options.bidirectional)
+
+
 class Settled(NamedTuple):
     """The options of a task with one target for each sequence that depend on the sequences, unless they are given."""
 
@@ -271,9 +293,6 @@ def settled(options: SequenceOptions, aligned: bool) -> Settled:
     """What the options are for these sequences, which may be aligned letters; see the option `cell`."""
     tbptt = training_of(options)["tbptt"] is not None
     cell = options.cell or ("mlp" if aligned and not options.bidirectional and not tbptt else "gru")
-    recurrent = cell in RECURRENT
-    if options.bidirectional and not recurrent:
-        raise UnspoolError(f"bidirectional must be False for a {cell}, which has no direction; got True")
     side_by_side = aligned and cell == "mlp"
     size, dropout = options.embedding_size, options.dropout
     return Settled(
@@ -281,9 +300,29 @@ def settled(options: SequenceOptions, aligned: bool) -> Settled:
         pooling=options.pooling or ("last" if cell == "mlp" or tbptt else "both"),
         embedding_size=(0 if side_by_side else 64) if size is None else size,
         dropout=(0.5 if side_by_side else 0.3) if dropout is None else dropout,
-        bidirectional=recurrent if options.bidirectional is None else bool(options.bidirectional),
+        bidirectional=directions(options, cell),
         epochs=30 if side_by_side else 100,
     )
+
+
+def layers_of(options: Options, bidirectional: bool = False, mlp: int = MLP_WINDOW, **chosen: Any) -> dict[str, Any]:
+    """The configuration of the recurrent layers, or of those with a window.
+
+    Args:
+        options: of the task.
+        bidirectional: whether recurrent layers are.
+        mlp: the window of an mlp, if none is given.
+        chosen: what takes the place of options.
+    """
+    layers = {name: getattr(options, name) for name in ("cell", "hidden_size", "num_layers", "dropout")} | chosen
+    cell, window = layers["cell"], options.window
+    if cell in RECURRENT:
+        if window is not None:
+            raise UnspoolError(f"window is for a tdnn or an mlp; leave it out for cell={cell!r}")
+        return layers | {"bidirectional": bidirectional}
+    if cell == "tdnn":
+        return layers | {"window": window or TDNN_WINDOW}
+    return layers | {"cell": "tdnn", "window": [window or mlp] + [1] * (options.num_layers - 1)}
 
 
 def check_all(options: Options) -> None:

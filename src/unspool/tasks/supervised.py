@@ -26,7 +26,7 @@ from ..saved.architecture import parse
 from ..stream import Loaded
 from . import readout
 from .estimator import Estimator, Work
-from .options import Amount, SequenceOptions, Settled, by_number, filters_of, k1_k2, settled, training_of
+from .options import Amount, SequenceOptions, Settled, by_number, filters_of, k1_k2, layers_of, settled, training_of
 from .readout import Encoder, Readout, SequenceModel, SequenceStream
 from .sequence_network import SequenceNetwork
 
@@ -206,16 +206,9 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
 
     def _layers(self, chosen: Settled, lengths: np.ndarray) -> dict[str, Any]:
         """The configuration of the recurrent layers, or of those with a window, for sequences of these lengths."""
-        layers = {"hidden_size": self.hidden_size, "num_layers": self.num_layers, "dropout": chosen.dropout}
-        if chosen.cell == "tdnn":
-            return layers | {"cell": "tdnn", "window": self.window or 3}
-        if chosen.cell == "mlp":
-            most = int(lengths.max())
-            window = self.window or (most if (lengths == most).all() else min(most, _WINDOW))
-            return layers | {"cell": "tdnn", "window": [window] + [1] * (self.num_layers - 1)}
-        if self.window is not None:
-            raise UnspoolError(f"window is for a tdnn or an mlp; leave it out for cell={chosen.cell!r}")
-        return layers | {"cell": chosen.cell, "bidirectional": chosen.bidirectional}
+        most = int(lengths.max())
+        window = most if (lengths == most).all() else min(most, _WINDOW)
+        return layers_of(self, chosen.bidirectional, window, cell=chosen.cell, dropout=chosen.dropout)
 
     @property
     def _whole(self) -> bool:

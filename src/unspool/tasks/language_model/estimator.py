@@ -18,7 +18,7 @@ from ...options import documented
 from ...saved import folder
 from ...train.plan import Progress
 from ..estimator import Estimator, Work
-from ..options import LanguageModelOptions, k1_k2, training_of
+from ..options import LanguageModelOptions, k1_k2, layers_of, training_of
 from . import saved
 from .saved import LN2, Evaluation, Run, TextModel, Texts
 
@@ -47,7 +47,8 @@ class LanguageModel(LanguageModelOptions, Estimator):
 
     It is trained by truncated backpropagation through time. The text is cut into `batch_size` long rows, each of which
     is read from its beginning to its end in chunks of `tbptt` tokens. The state is carried from chunk to chunk; the
-    gradient is not.
+    gradient is not. With `cell="mlp"` it is the neural n-gram of Bengio et al. (2003), which sees the last `window`
+    tokens; the state of a tdnn or an mlp is what its window sees of the tokens before.
 
     `fit(X)` takes one text, whose end is held out for validation, or several texts, the last of which are held out
     whole; `validation` may be a separate text. Losses are in bits per character, byte or word; at level `piece` they
@@ -128,10 +129,9 @@ class LanguageModel(LanguageModelOptions, Estimator):
 
     def _network(self, tokens: int) -> dict[str, Any]:
         embedding = {"kind": "embedding", "tokens": tokens, "size": self.embedding_size}
-        recurrent = {name: getattr(self, name) for name in ("cell", "hidden_size", "num_layers", "dropout")}
         return {
             "front": embedding if self.embedding_size else {"kind": "one-hot", "size": tokens},
-            "recurrent": recurrent,
+            "recurrent": layers_of(self),
             "head": {"kind": "linear", "size": tokens},
         }
 

@@ -23,7 +23,7 @@ from ...saved.small import float32
 from .. import metrics, readout
 from ..classifier.saved import described
 from ..estimator import Estimator, Work
-from ..options import TaggerOptions, flat, training_of
+from ..options import TaggerOptions, directions, flat, layers_of, training_of
 from ..supervised import _part, _scale
 from . import baseline, saved
 from .network import TaggerNetwork
@@ -62,9 +62,10 @@ class Tagger(TaggerOptions, Estimator):
     and for each sequence a list of tags, str or int; of `Sequences` y can be the name of a column. A word of the
     training part is replaced by the unknown word now and then, the rarer it is the more often. Where the tags are BIO
     or BIOES, and all given sentences are well-formed, the conditional random field gives no other. Of a word with more
-    than 32 characters the reader sees the first 16 and the last. The weights are kept that have the best score on what
-    is held out; `validation` in the history is 1 - score. Predictions are made by the compiled core, and are the same
-    bits in any batch and any order.
+    than 32 characters the reader sees the first 16 and the last. A tdnn or an mlp sees each word and those before
+    it, as far as its window goes. The weights are kept that have the best score on what is held out; `validation` in
+    the history is 1 - score. Predictions are made by the compiled core, and are the same bits in any batch and any
+    order.
 
     Args:
         {options}
@@ -122,7 +123,7 @@ class Tagger(TaggerOptions, Estimator):
         return saved.model_of(folder.Saved(config, weights, contents, ""), self.metrics_, "the network")
 
     def _work(self, X: Any, y: Any, validation: Any) -> Work:
-        if self.feedback and (self.bidirectional or self.output != "softmax"):
+        if self.feedback and (directions(self, self.cell) or self.output != "softmax"):
             raise UnspoolError(
                 "feedback needs bidirectional=False and output='softmax', as each tag is chosen before the next step"
             )
@@ -225,14 +226,13 @@ class Tagger(TaggerOptions, Estimator):
         return Ragged(x, values.offsets), Ragged(part.codes, values.offsets)
 
     def _config(self) -> dict[str, Any]:
-        names = ("cell", "hidden_size", "num_layers", "dropout", "bidirectional")
         sizes = [self.n_features_in_] if self.words_ is None else [size for _, size in self._shapes().values()]
         if self.words_ is not None and self.characters:
             sizes.append(_SPELLED)
         K = len(self.classes_)
         return {
             "front": {"kind": "dense", "size": sum(sizes) + K * self.feedback},
-            "recurrent": {name: getattr(self, name) for name in names},
+            "recurrent": layers_of(self, directions(self, self.cell)),
             "head": {"kind": "linear", "size": K},
         }
 
