@@ -54,7 +54,7 @@ def check(options: Any) -> None:
         value, known = getattr(options, f.name), f.metadata["option"]
         if value is None and f.default is None:
             continue
-        if known.choices and (isinstance(value, str) or f.type is str):
+        if known.choices and (isinstance(value, str) or f.type in (str, str | None)):
             arguments.one_of(f.name, value, known.choices)
         elif f.type in (str, str | None) and not isinstance(value, str):
             raise ArgumentTypeError(f"{f.name} must be a str; got {value!r:.80}")
