@@ -68,8 +68,8 @@ def test_training_reads_what_is_predicted(name):
             lengths = None if batch.lengths is None else torch.from_numpy(batch.lengths)
             total += model.network_(torch.from_numpy(batch.inputs), lengths=lengths)[0].double().sum(0)
     core = model._fitted()
-    outputs = list(core._read(core.network, core.inputs(X), core.readout.sums))
-    np.testing.assert_allclose(total, np.sum(outputs, 0), atol=2e-4)
+    outputs = core._read(core.network, core.inputs(X), core.readout, core.readout.sums)
+    np.testing.assert_allclose(total, outputs.sum(0), atol=2e-4)
 
 
 @NAMES
