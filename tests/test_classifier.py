@@ -549,3 +549,16 @@ def test_an_mlp_computes_its_last_step_alone(window, count):
     s = plain(x, lengths=lengths)[0][last, torch.arange(count)]
     torch.testing.assert_close(out, s, rtol=0, atol=1e-6)
     assert steps == [1]
+
+
+def test_words_are_dropped_more_often_and_begin_small():
+    words = [[f"w{i + 40 * j}" for i in range(40)] for j in range(30)]
+    few = Classifier(**SMALL | {"dropout": None, "epochs": 1}).fit(
+        [w[:3] + ["a"] * i for i, w in enumerate(words)], Y[:30]
+    )
+    many = Classifier(**SMALL | {"dropout": None, "epochs": 1}).fit(
+        [w + ["a"] * i for i, w in enumerate(words)], Y[:30]
+    )
+    assert [m.network_.architecture.dropout for m in (few, many)] == [pytest.approx(0.3), pytest.approx(0.5)]
+    network = SequenceNetwork(Readout("last", False), many.network_.config | {"head": {"kind": "linear", "size": 2}})
+    assert network.front.weight.norm(dim=1).mean().item() == pytest.approx(1, abs=0.1)

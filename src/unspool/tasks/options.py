@@ -183,7 +183,8 @@ class ClassifierOptions(SequenceOptions):
     dropout: float | None = option(
         None,
         "the probability that an element is zeroed before each layer and the head, never of numbers that are read, "
-        "and never through time; without it 0.3, and 0.5 for an mlp of aligned letters",
+        "and never through time; without it 0.3, and 0.5 for an mlp of aligned letters and for more than 1,000 "
+        "different tokens, as words are",
         "network",
         least=0,
         below=1,
@@ -289,8 +290,8 @@ class Settled(NamedTuple):
     epochs: int  # enough for few sequences
 
 
-def settled(options: SequenceOptions, aligned: bool) -> Settled:
-    """What the options are for these sequences, which may be aligned letters; see the option `cell`."""
+def settled(options: SequenceOptions, tokens: int, aligned: bool) -> Settled:
+    """What the options are for sequences of so many tokens, or 0, which may be aligned letters; see `cell`."""
     tbptt = training_of(options)["tbptt"] is not None
     cell = options.cell or ("mlp" if aligned and not options.bidirectional and not tbptt else "gru")
     side_by_side = aligned and cell == "mlp"
@@ -299,7 +300,7 @@ def settled(options: SequenceOptions, aligned: bool) -> Settled:
         cell=cell,
         pooling=options.pooling or ("last" if cell == "mlp" or tbptt else "both"),
         embedding_size=(0 if side_by_side else 64) if size is None else size,
-        dropout=(0.5 if side_by_side else 0.3) if dropout is None else dropout,
+        dropout=(0.5 if side_by_side or tokens > 1000 else 0.3) if dropout is None else dropout,
         bidirectional=directions(options, cell),
         epochs=30 if side_by_side else 100,
     )

@@ -13,12 +13,15 @@ from .readout import Readout
 class SequenceNetwork(Network):
     """A network that gives the outputs of whole sequences, (B, O), of which `how` says how they are read.
 
-    The states are read before dropout and the head, so that these have to do with a few of them instead of all.
+    The states are read before dropout and the head, so that these have to do with a few of them instead of all. The
+    embedding of a token begins with a length of about 1: of rare words one hardly learns more than it begins with.
     """
 
     def __init__(self, how: Readout, config: Mapping[str, Any]):
         super().__init__(config)
         self.how = how
+        if isinstance(self.front, torch.nn.Embedding):
+            torch.nn.init.normal_(self.front.weight, std=self.front.embedding_dim**-0.5)
 
     def forward(
         self, x: Tensor, state: Any = None, *, lengths: Tensor | None = None, reset: Tensor | None = None

@@ -118,7 +118,8 @@ class SequenceEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
         outputs = self._learn(*(y for _, y in parts))
         train, valid = (Part(self.encoder_.encode(self.encoder_.given(x)), self._coded(y)) for x, y in parts)
         lengths = train.inputs.lengths
-        chosen = settled(self, self.convolution is None and _aligned(self.encoder_, lengths))
+        tokens = len(self.encoder_.vocabulary or ())
+        chosen = settled(self, tokens, self.convolution is None and _aligned(tokens, lengths))
         self.readout_ = Readout(chosen.pooling, chosen.bidirectional, self.per_step_)
         amount = by_number(len(train.inputs), chosen.epochs)
         size = training_of(self)["batch_size"] or amount.batch_size
@@ -303,9 +304,9 @@ class LossOfTargets:
         return self.error(s[there], targets[there])
 
 
-def _aligned(encoder: Encoder, lengths: np.ndarray) -> bool:
-    """Whether sequences of these lengths are aligned letters; see the option `cell`."""
-    return 0 < len(encoder.vocabulary or ()) - 1 <= _WINDOW and bool((lengths == min(lengths[0], _WINDOW)).all())
+def _aligned(tokens: int, lengths: np.ndarray) -> bool:
+    """Whether sequences of these lengths, of so many different tokens, are aligned letters; see the option `cell`."""
+    return 0 < tokens - 1 <= _WINDOW and bool((lengths == min(lengths[0], _WINDOW)).all())
 
 
 def _at_ends(part: Part) -> Ragged:
