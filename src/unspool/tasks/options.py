@@ -306,12 +306,14 @@ def settled(options: SequenceOptions, tokens: int, aligned: bool) -> Settled:
     )
 
 
-def layers_of(options: Options, bidirectional: bool = False, mlp: int = MLP_WINDOW, **chosen: Any) -> dict[str, Any]:
+def layers_of(
+    options: Options, bidirectional: bool | None = None, mlp: int = MLP_WINDOW, **chosen: Any
+) -> dict[str, Any]:
     """The configuration of the recurrent layers, or of those with a window.
 
     Args:
         options: of the task.
-        bidirectional: whether recurrent layers are.
+        bidirectional: whether recurrent layers are; None where they cannot be.
         mlp: the window of an mlp, if none is given.
         chosen: what takes the place of options.
     """
@@ -320,7 +322,7 @@ def layers_of(options: Options, bidirectional: bool = False, mlp: int = MLP_WIND
     if cell in RECURRENT:
         if window is not None:
             raise UnspoolError(f"window is for a tdnn or an mlp; leave it out for cell={cell!r}")
-        return layers | {"bidirectional": bidirectional}
+        return layers if bidirectional is None else layers | {"bidirectional": bidirectional}
     if cell == "tdnn":
         return layers | {"window": window or TDNN_WINDOW}
     return layers | {"cell": "tdnn", "window": [window or mlp] + [1] * (options.num_layers - 1)}
