@@ -25,7 +25,7 @@ def fit_unspool(job: dict[str, Any], data: dict[str, Part], out: Path) -> list[t
     training = Training(batch_size=job["batch"])
     model = Tagger(epochs=job["epochs"], learning_rate=job["rate"], random_state=job["seed"], training=training)
     sizes = (model.embedding_size, model.hidden_size, model.dropout, model.cell, model.bidirectional, model.output)
-    assert sizes == (EMBEDDING, HIDDEN, DROPOUT, "lstm", True, "crf")
+    assert sizes == (EMBEDDING, HIDDEN, DROPOUT, "lstm", None, "crf")
     clock = Clock()
 
     def watch(progress: Any) -> None:
