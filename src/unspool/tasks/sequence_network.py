@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..network import Network
+from .options import WORDS
 from .readout import Readout
 
 
@@ -14,13 +15,14 @@ class SequenceNetwork(Network):
     """A network that gives the outputs of whole sequences, (B, O), of which `how` says how they are read.
 
     The states are read before dropout and the head, so that these have to do with a few of them instead of all. The
-    embedding of a token begins with a length of about 1: of rare words one hardly learns more than it begins with.
+    embedding of a word begins with a length of about 1, as of rare ones hardly more is learnt than this; with few
+    different tokens, as letters are, its numbers begin in N(0, 1).
     """
 
     def __init__(self, how: Readout, config: Mapping[str, Any]):
         super().__init__(config)
         self.how = how
-        if isinstance(self.front, torch.nn.Embedding):
+        if isinstance(self.front, torch.nn.Embedding) and self.front.num_embeddings > WORDS:
             torch.nn.init.normal_(self.front.weight, std=self.front.embedding_dim**-0.5)
 
     def forward(
