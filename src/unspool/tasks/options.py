@@ -184,8 +184,8 @@ class ClassifierOptions(SequenceOptions):
     dropout: float | None = option(
         None,
         "the probability that an element is zeroed before each layer and the head, never of numbers that are read, "
-        "and never through time; without it 0.3, and 0.5 for an mlp of aligned letters and for more "
-        f"than {WORDS:,} different tokens, as words are",
+        "and never through time; without it 0.3, 0.5 for an mlp of aligned letters, and 0.7 for "
+        f"more than {WORDS:,} different tokens, as words are",
         "network",
         least=0,
         below=1,
@@ -301,7 +301,7 @@ def settled(options: SequenceOptions, tokens: int, aligned: bool) -> Settled:
         cell=cell,
         pooling=options.pooling or ("last" if cell == "mlp" or tbptt else "both"),
         embedding_size=(0 if side_by_side else 64) if size is None else size,
-        dropout=(0.5 if side_by_side or tokens > WORDS else 0.3) if dropout is None else dropout,
+        dropout=(0.7 if tokens > WORDS else 0.5 if side_by_side else 0.3) if dropout is None else dropout,
         bidirectional=directions(options, cell),
         epochs=30 if side_by_side else 100,
     )

@@ -55,7 +55,7 @@ def films(_: Files) -> Parts:
     """(n, 20, 16, 16)"""
     train, validation, test = (
         moving_digits(n, i, part=part)
-        for i, (part, n) in enumerate((("train", 10000), ("validation", 500), ("test", 1000)))
+        for i, (part, n) in enumerate((("train", 16000), ("validation", 500), ("test", 1000)))
     )
     return train, validation, test
 

@@ -93,7 +93,7 @@ SETS = {
     ),
     "moving-digits": Row(
         "classify: a digit and where it drifts, in a film",
-        "10,000 + 500 + 1,000 films of 20 frames",
+        "16,000 + 500 + 1,000 films of 20 frames",
         "CC BY 4.0",
         f"made from {_UCI} 80, as in scikit-learn",
         load="films",
