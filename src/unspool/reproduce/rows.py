@@ -120,7 +120,7 @@ ROWS = {
         "none",
         "1.3 chance",
         95,
-        600,
+        340,
         classes.films,
     ),
     "spoken-digits": Row(
