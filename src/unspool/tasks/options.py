@@ -20,6 +20,12 @@ WORDS = 1000  # different tokens that are more than this are treated as words
 TDNN_WINDOW, MLP_WINDOW = 3, 8  # the steps that are seen where no window is given
 POOLINGS = ("last", "mean", "both")
 ALIASES = {"seed": "random_state"}  # earlier names of options, which flags and saved folders may still use
+# What is said of options of several tasks.
+_CELL = "the recurrent cell; or tdnn, whose only memory is a window; or mlp, whose first layer alone has one"
+_WINDOW = (
+    "the steps that each layer of a tdnn sees, or the first of an mlp, this one and those before; without it "
+    f"{TDNN_WINDOW}"
+)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -54,14 +60,13 @@ class Options:
 
     cell: str | None = option(
         "lstm",
-        "the recurrent cell; or tdnn, whose only memory is a window; or mlp, whose first layer alone has one",
+        _CELL,
         "network",
         choices=(*RECURRENT, "tdnn", "mlp"),
     )
     window: int | None = option(
         None,
-        f"the steps that each layer of a tdnn sees, or the first of an mlp, this one and those before; without it "
-        f"{TDNN_WINDOW}, and of an mlp {MLP_WINDOW}",
+        f"{_WINDOW}, and of an mlp {MLP_WINDOW}",
         "network",
         least=1,
     )
@@ -153,17 +158,15 @@ class SequenceOptions(Options):
     )
     cell: str | None = option(
         None,
-        "the recurrent cell; or tdnn, whose only memory is a window; or mlp, whose first layer alone has one; without "
-        "it a gru, but an mlp for aligned letters: texts or lists of tokens of one length, 100 at most, with 100 "
-        "different tokens at most",
+        f"{_CELL}; without it a gru, but an mlp for aligned letters: texts or lists of tokens of one length, 100 at "
+        "most, with 100 different tokens at most",
         "network",
         choices=(*RECURRENT, "tdnn", "mlp"),
     )
     window: int | None = option(
         None,
-        f"the steps that each layer of a tdnn sees, or the first of an mlp, this one and those before; without it "
-        f"{TDNN_WINDOW}, and of an mlp all steps of the sequences, or of unequal ones the steps of the longest, 100 at "
-        f"most",
+        f"{_WINDOW}, and of an mlp all steps of the sequences, or of unequal ones the steps of the longest, 100 at "
+        "most",
         "network",
         least=1,
     )
