@@ -32,9 +32,10 @@ class Option(NamedTuple):
     below: float | None = None
 
 
-def option(default: Any, sentence: str, group: str, **bounds: Any) -> Any:
-    """A field that is an option; see `Option`."""
-    return field(default=default, metadata={"option": Option(sentence, group, **bounds)})
+def option(default: Any, sentence: str, group: str, *, positional: bool = False, **bounds: Any) -> Any:
+    """A field that is an option; see `Option`. A constructor takes a positional one without its name, too."""
+    metadata = {"option": Option(sentence, group, **bounds)}
+    return field(default=default, metadata=metadata, kw_only=False if positional else MISSING)
 
 
 def like(other: type, name: str, default: Any = MISSING) -> Any:

@@ -80,7 +80,7 @@ class Stream(_native.Sessions):
 
     def to_bytes(self) -> bytes:
         """The state, so that another process can go on: safetensors, with the SHA-256 of the network's weights."""
-        return _to_bytes(self.network, self.state)
+        return to_bytes(self.network, self.state)
 
     def from_bytes(self, data: bytes) -> None:
         """Set the state to one of `to_bytes`.
@@ -88,7 +88,7 @@ class Stream(_native.Sessions):
         Raises:
             UnspoolError: it is damaged, or that of another network.
         """
-        self.state = _from_bytes(self.network, data)
+        self.state = from_bytes(self.network, data)
 
     def predict(self, sequences: Iterable[np.ndarray], last: bool = False, threads: int = 1) -> Iterator[np.ndarray]:
         """The outputs of many sequences of any lengths, each from its initial state, as `run` of it alone gives them.
@@ -195,11 +195,11 @@ class Streams(_native.Sessions):
 
     def to_bytes(self, session: int) -> bytes:
         """A session's state, as `Stream.to_bytes`."""
-        return _to_bytes(self.network, self.state(session))
+        return to_bytes(self.network, self.state(session))
 
     def from_bytes(self, session: int, data: bytes) -> None:
         """Set a session's state to one of `to_bytes`, a stream's or another session's."""
-        self.set_state(session, _from_bytes(self.network, data))
+        self.set_state(session, from_bytes(self.network, data))
 
 
 class Loaded:
@@ -279,12 +279,14 @@ def _names(state: Any) -> str:
     return ", ".join(map(str, state)) or "none" if isinstance(state, Mapping) else f"{state!r:.80}"
 
 
-def _to_bytes(network: Loaded, state: State) -> bytes:
+def to_bytes(network: Loaded, state: State) -> bytes:
+    """Arrays by name, and which network they belong to."""
     folder.make_room(sum(array.nbytes for array in state.values()))
     return safetensors.save(state, {"network": network.sha256})
 
 
-def _from_bytes(network: Loaded, data: bytes) -> State:
+def from_bytes(network: Loaded, data: bytes) -> State:
+    """The inverse of `to_bytes`; raise UnspoolError unless it is of this network."""
     try:
         state = safetensors.load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])

@@ -245,6 +245,48 @@ class TaggerOptions(Options):
     learning_rate: float = like(Options, "learning_rate", 3e-3)
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
+class ForecasterOptions(Options):
+    """The options of `Forecaster`."""
+
+    own_training: ClassVar[TrainingOptions] = TrainingOptions(batch_size=32, patience=0)
+
+    horizon: int | None = option(
+        None,
+        "the steps that are forecast; without it those of a season, as 24 hours, or 12 where there is none",
+        "data",
+        positional=True,
+        least=1,
+    )
+    season: int | None = option(
+        None,
+        "the steps after which a series is much like before, as 24 of hourly values; 1: none; without it what the "
+        "calendar says, a day or a week, a year of months, whichever forecasts best on the training part",
+        "data",
+        least=1,
+    )
+    output: str | Sequence[float] = option(
+        "student-t",
+        "the distribution that is told of each step: normal, student-t, of counts poisson or negative-binomial, a "
+        "point (the median), or the levels of quantiles, as 0.1,0.5,0.9",
+        "network",
+    )
+    scale: str = option(
+        "series",
+        "what the errors of a series are measured in: those of its own past, or those of all series in training",
+        "data",
+        choices=("series", "global"),
+    )
+    epochs: int | None = option(
+        None,
+        "how often the training data is read, unless minutes are given; without it some 2,000 steps, 5 epochs at least "
+        "and 200 at most",
+        "training",
+        least=1,
+    )
+    learning_rate: float = like(Options, "learning_rate", 1e-2)
+
+
 class Amount(NamedTuple):
     """How much is trained, where it is not given."""
 
