@@ -1,27 +1,100 @@
-"""The losses of a forecaster's distributions, of `distributions`, in PyTorch.
+"""The losses of what a forecaster tells, in PyTorch: of each family in `distributions`, of the same sums s.
 
-Where y are numbers, z = (y - base) / scale are the targets; where they are counts, y, base and scale.
+Where y are numbers, the targets are z = (y - base) / scale, in which -log p is the same but for log(scale).
 """
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from .distributions import Family
+from .distributions import FLOOR, LEAST, Family
 
-def _student_t(family, s, z):
-    mu,sg,nu=s[...,0],softplus(s[...,1])+1e-4,2+softplus(s[...,2])
-    d=(z-mu)/sg
-    return torch.lgamma(nu/2)-torch.lgamma((nu+1)/2)+.5*torch.log(torch.pi*nu)+sg.log()+(nu+1)/2*torch.log1p(d*d/nu)
 
 class Loss:
+    """The sum of the losses of all targets that are there.
+
+    Args:
+        family: of the distributions.
+
+    Its targets are (T, B, O); or of counts (T, B, 3 · O), as y, base and scale, each of which the batch counts as one.
+    """
+
     def __init__(self, family: Family):
-        self.family = family
+        self.family, self.loss = family, LOSSES[family.name]
+
     def __call__(self, s: Tensor, targets: Tensor) -> Tensor:
-        z = targets
-        there = ~z.isnan()
-        s = s.reshape(*z.shape, self.family.size)
-        return _student_t(self.family, s[there], z[there]).sum()
+        parts = 3 if self.family.counts else 1
+        y, *measures = targets.chunk(parts, -1)
+        there = ~y.isnan()
+        sums = s.reshape(*y.shape, self.family.size)[there]
+        of = _Target(y[there], *(m[there] for m in measures), levels=self.family.levels)
+        return parts * self.loss(sums, of).sum()
+
+
+class _Target(NamedTuple):
+    """z, or of counts y, base and scale; and the levels of quantiles."""
+
+    y: Tensor
+    base: Tensor | None = None
+    scale: Tensor | None = None
+    levels: tuple[float, ...] = ()
+
+
+def _deviation(s: Tensor) -> Tensor:
+    return softplus(s) + FLOOR
+
+
+def _normal(s: Tensor, of: _Target) -> Tensor:
+    σ = _deviation(s[:, 1])
+    return ((of.y - s[:, 0]) / σ).square() / 2 + σ.log() + math.log(2 * math.pi) / 2
+
+
+def _student_t(s: Tensor, of: _Target) -> Tensor:
+    σ, ν = _deviation(s[:, 1]), 2 + softplus(s[:, 2])
+    off = ((of.y - s[:, 0]) / σ).square()
+    whole = torch.lgamma(ν / 2) - torch.lgamma((ν + 1) / 2) + (math.pi * ν).log() / 2
+    return whole + σ.log() + (ν + 1) / 2 * torch.log1p(off / ν)
+
+
+def _mean(s: Tensor, of: _Target) -> Tensor:
+    assert of.base is not None and of.scale is not None
+    ratio = (of.base / of.scale).clamp(min=LEAST)
+    # σ⁺ of what is far below 0 would be 0 in float32, and its logarithm infinite.
+    return of.scale * softplus((s + ratio + (-torch.expm1(-ratio)).log()).clamp(min=-20))
+
+
+def _poisson(s: Tensor, of: _Target) -> Tensor:
+    μ = _mean(s[:, 0], of)
+    return μ - of.y * μ.log() + torch.lgamma(of.y + 1)
+
+
+def _negative_binomial(s: Tensor, of: _Target) -> Tensor:
+    μ, α = _mean(s[:, 0], of), _deviation(s[:, 1])
+    r = 1 / α
+    ways = torch.lgamma(of.y + r) - torch.lgamma(of.y + 1) - torch.lgamma(r)
+    return r * torch.log1p(α * μ) - ways - of.y * ((α * μ).log() - torch.log1p(α * μ))
+
+
+def _point(s: Tensor, of: _Target) -> Tensor:
+    return (of.y - s[:, 0]).abs()
+
+
+def _quantiles(s: Tensor, of: _Target) -> Tensor:
+    """2 · Σ max(q e, (q - 1) e) / levels, where e = z - s (Koenker & Bassett 1978)."""
+    q = torch.tensor(of.levels, dtype=s.dtype, device=s.device)
+    e = of.y[:, None] - s
+    return 2 * torch.maximum(q * e, (q - 1) * e).mean(1)
+
+
+LOSSES: dict[str, Callable[[Tensor, _Target], Tensor]] = {
+    "normal": _normal,
+    "student-t": _student_t,
+    "poisson": _poisson,
+    "negative-binomial": _negative_binomial,
+    "point": _point,
+    "quantiles": _quantiles,
+}
