@@ -153,7 +153,7 @@ class Estimator(Options, BaseEstimator):
             **self._networks(),
             **({} if data is None else {"data": data}),
         }
-        weights = {name: value.numpy() for name, value in self.network_.state_dict().items()}
+        weights = {name: value.numpy() for name, value in self.network_.state_dict().items()} | self._arrays()
         files |= {
             "metrics.json": json.dumps(self.metrics_, indent=2),
             "history.jsonl": "".join(json.dumps(row) + "\n" for row in self.history_),
@@ -221,6 +221,10 @@ class Estimator(Options, BaseEstimator):
     def _networks(self) -> dict[str, Any]:
         """What config.json says of the network, and of its parts if it has any."""
         return {"network": self.network_.config}
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        """The arrays of parts that the task itself reads; see `unspool.saved.folder`."""
+        return {}
 
     def _validate(self, work: Work) -> float:
         """The figure of the validation part that is to be minimised."""

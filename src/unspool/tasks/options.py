@@ -249,7 +249,7 @@ class TaggerOptions(Options):
 class ForecasterOptions(Options):
     """The options of `Forecaster`."""
 
-    own_training: ClassVar[TrainingOptions] = TrainingOptions(batch_size=32, patience=0)
+    own_training: ClassVar[TrainingOptions] = TrainingOptions(batch_size=32, patience=20)
 
     horizon: int | None = option(
         None,
@@ -280,7 +280,7 @@ class ForecasterOptions(Options):
     epochs: int | None = option(
         None,
         "how often the training data is read, unless minutes are given; without it some 2,000 steps, 5 epochs at least "
-        "and 200 at most",
+        "and 100 at most",
         "training",
         least=1,
     )

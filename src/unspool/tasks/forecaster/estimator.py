@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ...arguments import number
 from ...errors import DataError
-from ...network import Network
+from ...network import Network, restore
 from ...options import documented
 from ...saved import folder
 from ...stream import Loaded
@@ -34,7 +34,7 @@ _SMALL = 0.1  # of the head's first weights, so that a network begins near to th
 _CHECKED = 256  # windows that are validated side by side
 _SEEN = 200  # windows of which the inputs are scaled
 _HORIZON = 12  # where none is given, and there is no season
-_EPOCHS = 5, 200  # the fewest and the most, where they are not given
+_EPOCHS = 5, 100  # the fewest and the most, where they are not given
 _CONTEXT = 48, 512  # the least and the most steps that a window has before its gap
 
 _ABOUT = """A recurrent forecaster made with unspool. Errors are on the end of each series, which was held out, beside
@@ -67,7 +67,7 @@ class Forecaster(ForecasterOptions, Estimator):
 
     Args:
         {options}
-        training: a `Training` with all other options; None: its defaults, but patience=0. `tbptt` is the number of
+        training: a `Training` with all other options; None: its defaults, but patience=20. `tbptt` is the number of
             steps before each gap that the gradient goes back through; without it three seasons, 48 at least.
 
     After `fit` it has `network_`, `layout_`, `metrics_` (the contents of metrics.json) and `history_` (a list of
@@ -232,7 +232,24 @@ class Forecaster(ForecasterOptions, Estimator):
         return {"data": _described(reader.series), **metrics}
 
     def _files(self) -> tuple[dict[str, Any], dict[str, str]]:
-        return self.setup_.saved(), {}
+        return self.setup_.saved() | {"ids": self.memory_.ids}, {}
+
+    def _networks(self) -> dict[str, Any]:
+        return super()._networks() | {"parts": {part: {} for part in saved.PARTS}}
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        return saved.arrays_of(self.memory_, self.calibration_)
+
+    def _rebuild(self, found: folder.Saved) -> Network:
+        config, weights = folder.part(found)
+        return restore(config["network"], weights, self._made)
+
+    def _restore(self, found: folder.Saved) -> None:
+        model = saved.model_of(found, self._core(), self.metrics_)
+        self.setup_, self.memory_, self.calibration_ = model.setup, model.memory, model.calibration
+
+    def _title(self) -> str:
+        return f"Forecaster, {self.cell} {self.hidden_size}"
 
 
 def _digest(series: Series) -> str:

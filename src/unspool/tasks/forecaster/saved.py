@@ -22,11 +22,11 @@ from .layout import Layout
 from .outlook import Outlook
 from .series import Series, from_arrays
 from .scores import scored
-from .streams import ForecastStream, ForecastStreams, Memory, memory_after, outputs_of, steps_known
+from .streams import ForecastStream, ForecastStreams, Memory, memory_after, memory_of, outputs_of, steps_known
 from .windows import Reader
 
 TASK = "forecaster"
-_MEMORY, _CALIBRATION = "memory", "calibration"
+PARTS = ("memory", "calibration")
 _SCORED = 1000  # windows that are scored at the end of a fit
 _CALIBRATED = 20_000  # numbers of them that are kept to calibrate intervals
 
@@ -331,3 +331,63 @@ def laid_out(X: Any, roles: Mapping[str, Any]) -> tuple[Layout | None, Series]:
         return None, from_arrays(X)
     layout = Layout.of(X, **roles)
     return layout, layout.series(X)
+
+
+def load(path: str | Path) -> ForecastModel:
+    """Load a forecaster, which the compiled core will run.
+
+    Raises:
+        FolderError: the folder is not a saved forecaster, or is damaged.
+    """
+    found = folder.read(path, TASK, ("metrics.json",))
+    metrics = folder.json_object(found.files["metrics.json"], Path(path) / "metrics.json")
+    with folder.read_as(path, TASK):
+        return model_of(found, Loaded(found, path), metrics)
+
+
+def arrays_of(memory: Memory, calibration: Calibration) -> dict[str, np.ndarray]:
+    """The arrays of a folder's parts; NaN, which a folder refuses, is 0 there, and `missing` in a further array."""
+    arrays = {f"memory.{name}": array for name, array in memory.arrays.items()}
+    arrays |= {f"calibration.{name}": array for name, array in calibration.saved().items()}
+    found = {}
+    for name, array in arrays.items():
+        missing = np.isnan(array) if array.dtype.kind == "f" else np.zeros(0, bool)
+        found[name] = np.ascontiguousarray(np.where(missing, 0, array) if missing.any() else array)
+        if missing.any():
+            found[f"{name}.missing"] = missing.astype(np.uint8)
+    return found
+
+
+def model_of(found: folder.Saved, network: Loaded, metrics: dict[str, Any]) -> ForecastModel:
+    """The forecaster in a folder; raise ValueError, KeyError or TypeError unless its parts fit together."""
+    setup = Setup.loaded(found.config["preprocessing"])
+    ids = list(found.config["preprocessing"]["ids"])
+    arch = network.architecture
+    if (arch.inputs, arch.outputs) != (setup.inputs.width, setup.inputs.targets * setup.family.size):
+        raise FolderError("the network and what it reads and tells do not fit together")
+    parts = {part: _with_missing(folder.part(found, part)[1]) for part in PARTS}
+    empty = memory_of(setup, network, ids, np.zeros((len(ids), setup.inputs.static)), np.zeros(len(ids), np.int64))
+    _check_arrays(parts["memory"], {name: (a.shape, a.dtype) for name, a in empty.arrays.items()})
+    W, H, O = parts["calibration"]["y"].shape
+    sizes = {name: ((W, H, O), np.dtype(np.float64)) for name in ("y", "base", "scale")}
+    _check_arrays(parts["calibration"], sizes | {"s": ((W, H, O, setup.family.size), np.dtype(np.float64))})
+    if O != setup.inputs.targets or not (parts["calibration"]["scale"] > 0).all():
+        raise FolderError("what calibrates the intervals does not fit to the network")
+    memory, calibration = Memory(ids, parts["memory"]), Calibration(**parts["calibration"])
+    return ForecastModel(setup, network, memory, calibration, metrics)
+
+
+def _with_missing(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The inverse of what `arrays_of` does to NaN."""
+    found = {name: array for name, array in arrays.items() if not name.endswith(".missing")}
+    for name in arrays.keys() - found.keys():
+        of = name.removesuffix(".missing")
+        found[of] = np.where(arrays[name] != 0, np.nan, found[of])
+    return found
+
+
+def _check_arrays(arrays: Mapping[str, np.ndarray], wanted: Mapping[str, tuple[tuple[int, ...], np.dtype]]) -> None:
+    got = {name: (array.shape, array.dtype) for name, array in arrays.items()}
+    different = sorted(name for name in wanted.keys() | got.keys() if wanted.get(name) != got.get(name))
+    if different:
+        raise FolderError(f"has arrays that do not fit to the network: {', '.join(different):.200}")
