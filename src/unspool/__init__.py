@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .stream import load as load
     from .tasks.classifier.estimator import Classifier as Classifier
     from .tasks.estimator import Training as Training
+    from .tasks.forecaster.estimator import Forecaster as Forecaster
     from .tasks.language_model.estimator import LanguageModel as LanguageModel
     from .tasks.regressor.estimator import Regressor as Regressor
     from .tasks.tagger.estimator import Tagger as Tagger
@@ -33,6 +34,7 @@ __getattr__, _names = attributes(
     {
         **dict.fromkeys(("chain", "data", "nn", "ops", "train"), ""),
         "Classifier": "tasks.classifier.estimator",
+        "Forecaster": "tasks.forecaster.estimator",
         "LanguageModel": "tasks.language_model.estimator",
         "Regressor": "tasks.regressor.estimator",
         "Stream": "stream",

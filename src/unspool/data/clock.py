@@ -15,3 +15,5 @@ class Clock:
     def saved(self): return self.__dict__
     @classmethod
     def loaded(cls, s): return cls(**s)
+
+NONE = Clock()

@@ -29,11 +29,11 @@ class Calibration(NamedTuple):
         at = there[np.linspace(0, len(there) - 1, count).astype(np.int64)] if count else there
         return cls(y[at], outlook.base[at], outlook.scale[at], outlook.s[at])
 
-    def margin(self, family: Family, part: float, H: int) -> np.ndarray:
-        """By how much intervals of this part are to be widened, in units of the scale, (H, O) (Romano et al. 2019).
+    def margin(self, family: Family, percent: float, H: int) -> np.ndarray:
+        """By how much intervals of so many percent are to be widened, in units of the scale, (H, O) (Romano et al. 2019).
 
             E = max(low - y, y - high) / scale        of each window that was held out
-            margin = the ⌈(W + 1) · part⌉-th smallest of the W numbers E
+            margin = the ⌈(W + 1) · percent / 100⌉-th smallest of the W numbers E
 
         Each step has its own where there are 50 windows, and else all steps share one.
         """
@@ -41,11 +41,11 @@ class Calibration(NamedTuple):
         if not W:
             raise UnspoolError("conformal needs a whole horizon that was held out; the series were too short")
         outlook = Outlook(family, self.s, self.base, self.scale)
-        low, high = (outlook.quantile(q) for q in ((1 - part) / 2, (1 + part) / 2))
+        low, high = outlook.interval(percent)
         missed = np.maximum(low - self.y, self.y - high) / self.scale
         missed = missed if W >= _ENOUGH else np.broadcast_to(missed.reshape(W * T, 1, O), (W * T, T, O))
         n = len(missed)
-        found = np.sort(missed, 0)[min(math.ceil((n + 1) * part), n) - 1]
+        found = np.sort(missed, 0)[min(math.ceil((n + 1) * percent / 100), n) - 1]
         return found[np.minimum(np.arange(H), T - 1)]
 
     def saved(self) -> Mapping[str, np.ndarray]:

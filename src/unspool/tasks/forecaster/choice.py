@@ -1,16 +1,41 @@
-"""Which lags a forecast is based on, where it is not given. No PyTorch."""
+"""What a forecaster is trained on: which part of the series, and which lags a forecast is based on. No PyTorch."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from ...data.ragged import Ragged
+from ...errors import DataError
 from .history import Lags, Past
 from .series import Series
 from .windows import rows_at
 
 # Seasons of a day in hours, half hours, quarters of an hour and ten minutes, which have a week, too.
 _DAYS = (24, 48, 96, 144)
+
+
+def known_until(y: Ragged) -> np.ndarray:
+    """After how many steps each series has no value any more, (n,); raise DataError if none has a value."""
+    there = ~np.isnan(y.values).all(1)
+    steps = np.arange(len(there)) - np.repeat(y.offsets[:-1], y.lengths) + 1
+    found = np.zeros(len(y), np.int64)
+    np.maximum.at(found, np.repeat(np.arange(len(y)), y.lengths), np.where(there, steps, 0))
+    if not found.any():
+        raise DataError("X must have series with values; got none, or only missing ones")
+    return found
+
+
+def check_counts(series: Series) -> None:
+    """Raise DataError unless all values are counts."""
+    y = series.y.values
+    bad = np.flatnonzero(((y < 0) | (y != np.floor(y))).any(1) & ~np.isnan(y).any(1))
+    if len(bad):
+        i = int(np.searchsorted(series.y.offsets, bad[0], side="right")) - 1
+        raise DataError(
+            f"y must be counts, 0, 1, 2, …, for this output; got {y[bad[0]].tolist()[0]:g} at step "
+            f"{bad[0] - series.y.offsets[i]} of series {series.ids[i]!r:.40}: take output='student-t'"
+        )
 
 
 def candidates_of(series: Series, season: int | None, ends: np.ndarray) -> tuple[int, ...]:

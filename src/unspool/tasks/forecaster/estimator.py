@@ -20,7 +20,7 @@ from ..estimator import Estimator, Work
 from ..options import ForecasterOptions, k1_k2, layers_of, training_of
 from . import saved
 from .distributions import Family, family_of
-from .choice import best_of, candidates_of
+from .choice import best_of, candidates_of, check_counts, known_until
 from .inputs import Inputs
 from .layout import Layout
 from .losses import Loss
@@ -170,8 +170,11 @@ class Forecaster(ForecasterOptions, Estimator):
 
     def _work(self, X: Any, y: None, validation: Any) -> Work:
         layout, series = laid_out(*X)
-        ends, source = self._ends(series, validation)
         family = family_of(self.output)
+        part = number("validation", validation, above=True, below=1)
+        ends, last = self._ends(series, part)
+        if family.discrete:
+            check_counts(series)
         candidates = candidates_of(series, self.season, ends)
         horizon = self.horizon or next((m for m in candidates if m > 1), _HORIZON)
         lags = best_of(series, ends, candidates, horizon, self.scale == "global")
@@ -181,26 +184,25 @@ class Forecaster(ForecasterOptions, Estimator):
         first = np.minimum(2 * max(candidates), ends // 2).clip(1)
         context = self._context(candidates, horizon)
         size = training_of(self)["batch_size"]
-        windows = partial(Windows, reader, horizon=horizon, context=context, raw=family.counts)
+        windows = partial(Windows, reader, horizon=horizon, context=context, raw=family.discrete)
         train = windows(span=Span(first, ends), batch_size=size, seed=self.random_state)
-        valid = windows(span=Span(ends, series.y.lengths), batch_size=_CHECKED, seed=None)
+        valid = windows(span=Span(ends, last), batch_size=_CHECKED, seed=None)
         return Work(
             network=self._network(inputs, family),
             loss=Loss(family),
             batches=train,
             validation=list(valid),
-            source=source,
+            source={"sha256": _digest(series), "validation": part},
             data=(reader, valid),
             constants=_scale(train),
             plan={} if self.epochs else {"epochs": int(np.clip(-(-_STEPS // len(train)), *_EPOCHS))},
         )
 
-    def _ends(self, series: Series, validation: Any) -> tuple[np.ndarray, dict[str, Any]]:
-        """Where the part of each series ends that is trained on, (n,)."""
-        part = number("validation", validation, above=True, below=1)
-        lengths = series.y.lengths
-        held_out = np.minimum(np.maximum(np.round(part * lengths), self.horizon or 1), lengths // 2)
-        return lengths - held_out.astype(np.int64), {"sha256": _digest(series), "validation": part}
+    def _ends(self, series: Series, part: float) -> tuple[np.ndarray, np.ndarray]:
+        """Where the part of each series ends that is trained on, and where its values end, (n,)."""
+        ends = known_until(series.y)
+        held_out = np.minimum(np.maximum(np.round(part * ends), self.horizon or 1), ends // 2)
+        return ends - held_out.astype(np.int64), ends
 
     def _context(self, candidates: Sequence[int], horizon: int) -> int:
         tbptt = training_of(self)["tbptt"]

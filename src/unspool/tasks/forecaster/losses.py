@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from .distributions import FLOOR, LEAST, Family
+from .distributions import ALPHA_FLOOR, RATE_FLOOR, RATIO_FLOOR, SPREAD_FLOOR, Family
 
 
 class Loss:
@@ -27,7 +27,7 @@ class Loss:
         self.family, self.loss = family, LOSSES[family.name]
 
     def __call__(self, s: Tensor, targets: Tensor) -> Tensor:
-        parts = 3 if self.family.counts else 1
+        parts = 3 if self.family.discrete else 1
         y, *measures = targets.chunk(parts, -1)
         there = ~y.isnan()
         sums = s.reshape(*y.shape, self.family.size)[there]
@@ -45,7 +45,7 @@ class _Target(NamedTuple):
 
 
 def _deviation(s: Tensor) -> Tensor:
-    return softplus(s) + FLOOR
+    return softplus(s) + SPREAD_FLOOR
 
 
 def _normal(s: Tensor, of: _Target) -> Tensor:
@@ -62,9 +62,8 @@ def _student_t(s: Tensor, of: _Target) -> Tensor:
 
 def _mean(s: Tensor, of: _Target) -> Tensor:
     assert of.base is not None and of.scale is not None
-    ratio = (of.base / of.scale).clamp(min=LEAST)
-    # σ⁺ of what is far below 0 would be 0 in float32, and its logarithm infinite.
-    return of.scale * softplus((s + ratio + (-torch.expm1(-ratio)).log()).clamp(min=-20))
+    ratio = (of.base / of.scale).clamp(min=RATIO_FLOOR)
+    return of.scale * (softplus(s + ratio + (-torch.expm1(-ratio)).log()) + RATE_FLOOR)
 
 
 def _poisson(s: Tensor, of: _Target) -> Tensor:
@@ -73,7 +72,8 @@ def _poisson(s: Tensor, of: _Target) -> Tensor:
 
 
 def _negative_binomial(s: Tensor, of: _Target) -> Tensor:
-    μ, α = _mean(s[:, 0], of), _deviation(s[:, 1])
+    s, of = s.double(), _Target(*(v.double() for v in of[:3]))  # float32 loses the differences of lgamma
+    μ, α = _mean(s[:, 0], of), softplus(s[:, 1]) + ALPHA_FLOOR
     r = 1 / α
     ways = torch.lgamma(of.y + r) - torch.lgamma(of.y + 1) - torch.lgamma(r)
     return r * torch.log1p(α * μ) - ways - of.y * ((α * μ).log() - torch.log1p(α * μ))

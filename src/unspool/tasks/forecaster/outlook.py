@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .distributions import Family
+from .distributions import Family, Parameters
 
 
 class Outlook(NamedTuple):
@@ -26,8 +26,8 @@ class Outlook(NamedTuple):
         return cls(family, s.astype(np.float64).reshape(*base.shape, family.size), base, scale)
 
     @property
-    def parameters(self) -> np.ndarray:
-        """Those of the family, in the units of the series, (..., O, size)."""
+    def parameters(self) -> Parameters:
+        """Those of the family, in the units of the series, each (..., O)."""
         return self.family.parameters(self.s, self.base, self.scale)
 
     def point(self) -> np.ndarray:
@@ -37,6 +37,10 @@ class Outlook(NamedTuple):
     def quantile(self, level: float) -> np.ndarray:
         """The values that are not surpassed with a probability of `level`, (..., O)."""
         return self.family.quantile(self.parameters, level)
+
+    def interval(self, percent: float) -> tuple[np.ndarray, np.ndarray]:
+        """The quantiles between which a value lies with a probability of so many percent."""
+        return self.quantile((100 - percent) / 200), self.quantile((100 + percent) / 200)
 
     def log_density(self, y: np.ndarray) -> np.ndarray:
         """log p(y), (..., O)."""

@@ -14,14 +14,13 @@ from ...errors import DataError, FolderError, UnspoolError
 from ...saved import folder
 from ...stream import Loaded, Stream
 from .. import readout
-from . import measures
 from .calibration import Calibration
 from .distributions import Family, family_of
 from .inputs import Inputs
 from .layout import Layout
 from .outlook import Outlook
 from .series import Series, from_arrays
-from .scores import scored
+from .scores import scored, shown, spread_shown
 from .streams import ForecastStream, ForecastStreams, Memory, memory_after, memory_of, outputs_of, steps_known
 from .windows import Reader
 
@@ -133,10 +132,10 @@ class ForecastModel:
         told = self._told(X, **options)
         columns = {"": told.outlook.point()}
         for percent in [level] if np.ndim(level) == 0 else level:  # pyright: ignore[reportGeneralTypeIssues]
-            part = number("level", percent, above=True, below=100) / 100
-            low, high = (told.outlook.quantile(q) for q in ((1 - part) / 2, (1 + part) / 2))
+            percent = number("level", percent, above=True, below=100)
+            low, high = told.outlook.interval(percent)
             if conformal:
-                more = self.calibration.margin(self.setup.family, part, low.shape[1]) * told.outlook.scale
+                more = self.calibration.margin(self.setup.family, percent, low.shape[1]) * told.outlook.scale
                 low, high = low - more, high + more
             columns |= {f"-lo-{percent:g}": low, f"-hi-{percent:g}": high}
         return self._shown(told, columns)
@@ -249,11 +248,12 @@ class ForecastModel:
     def report(self) -> str:
         """The errors on what was held out, beside those of the baselines."""
         network, baselines = self.metrics["validation"], self.metrics["baselines"]
-        shown = {name: _errors(found) for name, found in baselines.items()}
         best = min(baselines, key=lambda name: baselines[name]["mae"])
         better = best if baselines[best]["mae"] < network["mae"] else None
-        what = f"{network['windows']:,} horizons of {self.setup.horizon} steps held out, of {self.metrics['data']}"
-        return readout.compared(f"{_errors(network)}, {_spread(network)}, on {what}", shown, better)
+        covered = spread_shown(network)
+        windows = f"{network['windows']:,} times {self.setup.horizon} steps held out, trained on {self.metrics['data']}"
+        said = ", ".join(part for part in (shown(network), covered, f"on {windows}") if part)
+        return readout.compared(said, {name: shown(found) for name, found in baselines.items()}, better)
 
     def _horizon(self, horizon: int | None) -> int:
         return self.setup.horizon if horizon is None else integer("horizon", horizon, 1)
@@ -293,6 +293,23 @@ class ForecastModel:
             return found[""] if len(found) == 1 else {name or "y": values for name, values in found.items()}
         named = {f"{y}{end}": v[..., o] for end, v in columns.items() for o, y in enumerate(layout.targets)}
         return layout.frame(memory.ids, memory.arrays["number"], named)
+
+    def _long(self, series: Series, i: np.ndarray, origins: np.ndarray, y: np.ndarray, forecast: np.ndarray) -> Any:
+        """What came and what was forecast of windows, (W, H, O), a row each."""
+        layout, H = self.setup.layout, y.shape[1]
+        before = np.repeat(origins - 1, H)
+        if layout is None:
+            steps = (origins[:, None] + np.arange(H)).reshape(-1)
+            found = {"series": np.repeat(np.array(series.ids)[i], H), "step": steps, "cutoff": before}
+            return found | {
+                name: self._flat(v).reshape(len(steps), *self._flat(v).shape[2:])
+                for name, v in (("y", y), ("forecast", forecast))
+            }
+        first = series.start[i]
+        columns = {name: y[..., o] for o, name in enumerate(layout.targets)}
+        ends = [f"-{name}" if len(layout.targets) > 1 else "" for name in layout.targets]
+        columns |= {f"forecast{end}": forecast[..., o] for o, end in enumerate(ends)}
+        return layout.frame([series.ids[k] for k in i], first + origins, columns, cutoff=first + origins - 1)
 
     def _flat(self, values: np.ndarray) -> np.ndarray:
         return values[..., 0] if self.setup.inputs.targets == 1 else values

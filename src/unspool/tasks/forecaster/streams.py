@@ -176,8 +176,8 @@ class ForecastStreams:
             told = np.broadcast_to(known[t], (n, known.shape[1]))
             drawn[:, t] = mine._next(told, random)
         ranks = drawn.argsort(0, kind="stable").argsort(0, kind="stable")
-        each = np.broadcast_to(outlook.parameters[0], (n, *outlook.parameters.shape[1:]))
-        wanted = np.sort(self.setup.family.sample(np.ascontiguousarray(each), random), 0)
+        each = tuple(np.repeat(parameter, n, 0) for parameter in outlook.parameters)
+        wanted = np.sort(self.setup.family.sample(each, random), 0)
         return np.take_along_axis(wanted, ranks, 0)
 
     def _next(self, known: np.ndarray, random: np.random.Generator) -> np.ndarray:
