@@ -40,7 +40,7 @@ def check_counts(series: Series) -> None:
 
 def candidates_of(series: Series, season: int | None, ends: np.ndarray) -> tuple[int, ...]:
     """The lags that a forecast may be based on: 1, and each season of which two are in a series."""
-    given = series.clock.season() if season is None else (season, *(7 * m for m in _DAYS if m == season))
+    given = series.clock.seasons() if season is None else (season, *(7 * m for m in _DAYS if m == season))
     return (1, *dict.fromkeys(m for m in given if 1 < m <= int(ends.max(initial=0)) // 2))
 
 
@@ -52,7 +52,7 @@ def best_of(series: Series, ends: np.ndarray, candidates: Sequence[int], horizon
     """
     longest = max(candidates)
     lags = Lags(longest, tuple(m for m in candidates if m != longest))
-    counts = np.maximum((ends - 1) // horizon, np.minimum(ends - 1, 1))
+    counts = np.maximum((ends - 1) // horizon, (ends > 1).astype(np.int64))
     i = np.repeat(np.arange(len(ends)), counts)
     turn = np.arange(len(i)) - np.repeat(np.cumsum(counts) - counts, counts)
     origins = np.maximum(ends[i] - horizon * (turn + 1), 1)
