@@ -1,0 +1,1 @@
+"""Forecasting: what comes next in a series."""
