@@ -82,7 +82,7 @@ def is_seasonal(y: np.ndarray, season: int) -> bool:
     """
     known = ~np.isnan(y)
     N = int(known.sum())
-    if season < 2 or N < 3 * season or len(y) <= season:
+    if season < 2 or 3 * season > N or len(y) <= season:
         return False
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         d = np.where(known, y - y[known].mean(), 0.0)
@@ -112,9 +112,7 @@ def seasonal_indices(y: np.ndarray, season: int) -> np.ndarray:
         steps = known[0] + width // 2 + np.arange(len(trend))
         ratio = y[steps] / trend
         there = ~np.isnan(ratio)
-        sums, counts = (
-            np.bincount(steps[there] % season, weights=w, minlength=season) for w in (ratio[there], None)
-        )
+        sums, counts = (np.bincount(steps[there] % season, weights=w, minlength=season) for w in (ratio[there], None))
         index = sums / counts
         return index / index.mean()
 

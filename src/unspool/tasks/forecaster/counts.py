@@ -15,26 +15,28 @@ import numpy as np
 from .special import integral, normal_quantile, reach, stirling_error, surplus
 
 SMALL = 16  # counts below it are summed one by one, and the exponent r is raised by it
-LARGEST = 2.0**52  # from here on float64 does not tell a count from its neighbours
 
 
 def log_mass(k: np.ndarray, mu: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """The logarithm of the mass at k ≥ 0, continued by Γ between the counts; −inf below 0.
+    """The logarithm of the mass at k ≥ 0, continued by Γ between the counts; −inf below 0 and at infinity.
 
     Args:
         k, mu, alpha: of one shape, contiguous; μ > 0, and α > 0 for all or 0 for all.
     """
-    some = np.where(k > 0, k, 1.0)
+    positive = (k > 0) & (k < np.inf)
+    y = np.where(positive, k, 1.0)
     if not alpha.any():
-        found = -some * surplus((mu - some) / some) - stirling_error(some) - 0.5 * np.log(2 * math.pi * some)
-        return np.where(k > 0, found, np.where(k == 0, -mu, np.where(k < 0, -np.inf, np.nan)))
-    r = 1 / alpha
-    total = r + some
-    deviance = r * surplus((some - mu) / (r + mu)) + some * surplus(r * (mu - some) / (some * (r + mu)))
-    errors = stirling_error(total) - stirling_error(r) - stirling_error(some)
-    found = errors - deviance + 0.5 * (np.log(r / total) - np.log(2 * math.pi * some))
-    zero = -r * np.log1p(alpha * mu)
-    return np.where(k > 0, found, np.where(k == 0, zero, np.where(k < 0, -np.inf, np.nan)))
+        zero = -mu
+        found = -y * surplus((mu - y) / y, np.log(mu / y)) - stirling_error(y) - 0.5 * np.log(2 * math.pi * y)
+    else:
+        r = 1 / alpha
+        zero = -r * np.log1p(alpha * mu)
+        share, part = (r + y) / (r + mu), mu / y
+        of_r = r * surplus((y - mu) / (r + mu), np.log(share))
+        of_y = y * surplus(r * ((mu - y) / y) / (r + mu), np.log(part * share))
+        errors = stirling_error(r + y) - stirling_error(r) - stirling_error(y)
+        found = errors - of_r - of_y + 0.5 * (np.log(r / (r + y)) - np.log(2 * math.pi * y))
+    return np.where(positive, found, np.where(k == 0, zero, np.where(np.isnan(k), np.nan, -np.inf)))
 
 
 def cdf(y: np.ndarray, mu: np.ndarray, alpha: np.ndarray) -> np.ndarray:
@@ -95,7 +97,7 @@ def _tail(A: np.ndarray, Nc: np.ndarray, c: np.ndarray, slope: np.ndarray) -> np
 
     def psi(s: np.ndarray) -> np.ndarray:
         w = np.expm1(s)
-        return slope * w + A * surplus(w) - Nc * ratio * surplus(c * w)
+        return slope * w + A * surplus(w, s) - Nc * ratio * surplus(c * w, np.log1p(c * w))
 
     return integral(psi, sign * reach(np.abs(slope), Nc * (1 - c)))
 
@@ -118,7 +120,7 @@ def quantile(level: np.ndarray, mu: np.ndarray, alpha: np.ndarray) -> np.ndarray
         low[search] = np.where(missing > 0, at, low[search])
         high[search] = np.where(missing > 0, high[search], at)
         k[search] = _next(at, missing, log_mass(at, m, a), low[search], high[search], step % 3 == 2)
-        search = search[(high[search] > low[search] + 1) & (k[search] > low[search]) & (k[search] < high[search])]
+        search = search[(k[search] > low[search]) & (k[search] < high[search])]
         step += 1
     return np.where(found == 0, np.where(level > 0, high, 0.0), found).reshape(shape)
 
@@ -128,11 +130,16 @@ def _next(
 ) -> np.ndarray:
     """The next count to try, between low and high, after the one at which so much of the level was missing."""
     far = 4 * np.maximum(k, 1) + SMALL
-    top = np.where(np.isfinite(high), high - 1, far)
+    top = np.where(np.isfinite(high), -_above(-high), far)
     newton = k + np.clip(np.ceil(missing * np.exp(-np.maximum(log_mass, -600.0))), -far, far)
-    newton = np.where(missing > 0, np.maximum(newton, k + 1), np.minimum(newton, k - 1))
+    newton = np.where(missing > 0, np.maximum(newton, _above(k)), np.minimum(newton, -_above(-k)))
     middle = np.where(np.isfinite(high), np.floor((low + high) / 2), far)
-    return np.clip(middle if halve else newton, low + 1, top)
+    return np.clip(middle if halve else newton, _above(low), top)
+
+
+def _above(k: np.ndarray) -> np.ndarray:
+    """The next count; where float64 does not tell counts from their neighbours, the next number."""
+    return np.maximum(k + 1, np.nextafter(k, np.inf))
 
 
 def _first_guess(level: np.ndarray, mu: np.ndarray, alpha: np.ndarray) -> np.ndarray:

@@ -50,10 +50,13 @@ def normal_quantile(level: np.ndarray) -> np.ndarray:
     return np.where(inside, z.reshape(level.shape), ends)
 
 
-def surplus(e: np.ndarray) -> np.ndarray:
+def surplus(e: np.ndarray, log_ratio: np.ndarray) -> np.ndarray:
     """e − log(1 + e), exact also where e is small; the deviance of a count k from its mean μ is k surplus((μ − k) / k).
 
     For small e it is  e v − 2 v³ (1/3 + v²/5 + v⁴/7 + …),  v = e / (2 + e).
+
+    Args:
+        log_ratio: log(1 + e), as exact as it can be had where e is near −1.
     """
     small = np.abs(e) < 0.25
     v = np.where(small, e, 0.0) / (2 + np.where(small, e, 0.0))
@@ -61,7 +64,7 @@ def surplus(e: np.ndarray) -> np.ndarray:
     series = np.full_like(w, 1 / 21)
     for odd in range(19, 1, -2):
         series = series * w + 1 / odd
-    return np.where(small, v * e - 2 * v * w * series, e - np.log1p(e))
+    return np.where(small, v * e - 2 * v * w * series, e - log_ratio)
 
 
 def stirling_error(x: np.ndarray) -> np.ndarray:
@@ -94,7 +97,10 @@ def integral(psi: Callable[[np.ndarray], np.ndarray], length: np.ndarray) -> np.
 
 
 def reach(slope: np.ndarray, curvature: np.ndarray) -> np.ndarray:
-    """An s from which on ψ is at least CUT, if ψ'(0) = slope ≥ 0 and ψ''(s) ≥ curvature e⁻ˢ, by e⁻ˢ − 1 + s ≥ s²/(2 + s)."""
+    """An s from which on ψ is at least CUT, if ψ'(0) = slope ≥ 0 and ψ''(s) ≥ curvature e⁻ˢ.
+
+    This is so because  e⁻ˢ − 1 + s ≥ s² / (2 + s).
+    """
     half = 2 * slope - CUT
     return 4 * CUT / (half + np.sqrt(half * half + 8 * (slope + curvature) * CUT))
 
