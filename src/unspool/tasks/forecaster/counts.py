@@ -42,10 +42,10 @@ def log_mass(k: np.ndarray, mu: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 def cdf(y: np.ndarray, mu: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """The probability that the variable is y or less; the arguments are those of `log_mass`."""
     k = np.floor(y)
-    far = np.where(k >= SMALL, k, SMALL)
-    found = np.where(k < SMALL, _sum(k, mu, alpha), _integral(np.where(np.isfinite(far), far, SMALL), mu, alpha))
-    found = np.where(k == np.inf, 1.0, found)
-    return np.where(np.isnan(y), np.nan, np.clip(found, 0.0, 1.0))
+    found = np.where(np.isnan(k), np.nan, np.where(k > 0, 1.0, 0.0))
+    for some, sums in (((k >= 0) & (k < SMALL), _sum), ((k >= SMALL) & (k < np.inf), _integral)):
+        found[some] = np.clip(sums(k[some], mu[some], alpha[some]), 0.0, 1.0)
+    return found
 
 
 def _sum(k: np.ndarray, mu: np.ndarray, alpha: np.ndarray) -> np.ndarray:
