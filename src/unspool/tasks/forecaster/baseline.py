@@ -96,11 +96,16 @@ def seasonal_indices(y: np.ndarray, season: int) -> np.ndarray:
     """The indices of the season, (season,), of mean 1, by classical multiplicative decomposition; NaN where unknown.
 
     The trend is the centred moving average of a season, for an even one the average of the two that are half a step
-    off (2×m). An index is the mean of y / trend over all steps t of the same t mod season. For the trend alone,
-    missing values lie on straight lines between known ones.
+    off (2×m). An index is the mean of y / trend over all steps t of the same t mod season. For the trend alone, missing
+    values lie on straight lines between the known ones of the same t mod season.
     """
     known = np.flatnonzero(~np.isnan(y))
-    filled = np.interp(np.arange(known[0], known[-1] + 1), known, y[known])
+    filled = np.full(known[-1] + 1, np.nan)
+    for phase in range(season):
+        same, steps = known[known % season == phase], np.arange(phase, len(filled), season)
+        if len(same):
+            filled[steps] = np.interp(steps, same, y[same])
+    filled = filled[known[0] :]
     width = season + 1 - season % 2
     weights = np.full(width, 1 / season)
     if season % 2 == 0:

@@ -61,6 +61,10 @@ class Family:
         """The mean, (...,)."""
         return parameters[0]
 
+    def median(self, parameters: Parameters) -> np.ndarray:
+        """The median, (...,)."""
+        return self.quantile(parameters, 0.5) if self.discrete or self.levels else parameters[0]
+
     def quantile(self, parameters: Parameters, level: Real) -> np.ndarray:
         """The quantile at a level between 0 and 1, (...,); of counts the smallest k whose `cdf` is level or more."""
         level = np.asarray(level, np.float64)

@@ -32,7 +32,7 @@ class Outlook(NamedTuple):
 
     def point(self) -> np.ndarray:
         """The medians, (..., O)."""
-        return self.family.quantile(self.parameters, 0.5)
+        return self.family.median(self.parameters)
 
     def quantile(self, level: float) -> np.ndarray:
         """The values that are not surpassed with a probability of `level`, (..., O)."""

@@ -5,7 +5,7 @@ arrays, with as many iterations for one as for all, or with those that it needs 
 and among many.
 
 A tail is the density where it begins, times ∫ exp(−ψ(s)) ds from 0 on, with ψ convex and ψ(0) = 0. It is cut off where
-ψ is CUT or more, and summed by Gauss–Legendre quadrature; tails are so exact to some 1e-15 of their size.
+ψ is CUT or more, and summed by Gauss–Legendre quadrature; tails are so exact to some 1e-13 of their size.
 """
 
 import math
@@ -171,8 +171,8 @@ def student_quantile(level: np.ndarray, nu: np.ndarray) -> np.ndarray:
         integral = _student_integral(nu, slope, np.where(central, u, _student_reach(nu, slope)))
         log_density = -nu * log_cosh(u)
         log_tail = log_constant + log_density + np.log(np.maximum(integral, 1e-300))
-        tail_step = integral * (log_tail - log_p)
-        u = np.maximum(u + np.where(central, (target - integral) * np.exp(-log_density), tail_step), 0.0)
+        central_step = (target - integral) * np.exp(np.where(central, -log_density, 0.0))
+        u = np.maximum(u + np.where(central, central_step, integral * (log_tail - log_p)), 0.0)
     size = np.where(p > 0, np.sqrt(nu) * np.sinh(u), np.where(np.isnan(level), np.nan, np.inf))
     return np.where(level < 0.5, -size, size)
 
