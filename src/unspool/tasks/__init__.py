@@ -11,7 +11,7 @@ class Task(NamedTuple):
     folder: the folder in `unspool.tasks`, which is also the task's name in a saved folder.
     estimator: the class in the folder's `estimator`.
     options: the class of its options, in `tasks.options`.
-    data: the class that reads a file, in `tasks.files`, or of texts in the folder's `saved`.
+    data: the class that reads a file, in `tasks.files`, or of texts and series in the task's folder.
     sentence: the description of the task on the command line.
     """
 
@@ -27,7 +27,7 @@ class Task(NamedTuple):
 
     def part(self, name: str) -> Any:
         """One of the classes that `estimator`, `options` and `data` name."""
-        data = f".{self.folder}.saved" if self.data == "TextFile" else ".files"
+        data = {"TextFile": ".language_model.saved", "SeriesFile": ".forecaster.file"}.get(self.data, ".files")
         modules = {"estimator": f".{self.folder}.estimator", "options": ".options", "data": data}
         return getattr(import_module(modules[name], __name__), getattr(self, name))
 
@@ -54,6 +54,13 @@ TASKS = {
         "RegressorOptions",
         "NumbersFile",
         "Train a network that tells a number of a sequence, or of each step.",
+    ),
+    "series": Task(
+        "forecaster",
+        "Forecaster",
+        "ForecasterOptions",
+        "SeriesFile",
+        "Train a forecaster of series, beside naive forecasts.",
     ),
     "tags": Task(
         "tagger",

@@ -35,7 +35,7 @@ _LABELS = {
     "numbers": ("target", "y", "label"),
     "tags": ("upos", "tags", "tag", "ner", "pos", "labels", "label"),
 }
-_SEQUENCES = (
+SERIES_NAMES = (
     "sequence_id",
     "seq_id",
     "series_id",
@@ -46,7 +46,7 @@ _SEQUENCES = (
     "series",
     "id",
 )
-_TIMES = ("time", "t", "step", "timestamp", "date", "datetime", "ds")
+TIME_NAMES = ("time", "t", "step", "timestamp", "date", "datetime", "ds")
 _TEXTS = ("text", "sentence", "sequence", "seq", "review", "content", "message", "words", "tokens")
 _WORDS = ("form", "token", "tokens", "word", "words", "text")
 _NOT_INPUTS = ("id", "index", "")
@@ -272,11 +272,11 @@ class SequenceFile:
         label = None if self.label is None else named(self.file, names, self.label)
         asked = None if self.inputs is None else tuple(named(self.file, names, n) for n in self.inputs.split(","))
         if table and sequence is None:
-            known = [n for n in _first(names, _SEQUENCES) if by_name[n].repeated and n != label]
+            known = [n for n in _first(names, SERIES_NAMES) if by_name[n].repeated and n != label]
             sequence = known[0] if known and known[0] not in (asked or ()) else None
         time = None if self.time is None else named(self.file, names, self.time)
         if sequence is not None and time is None:
-            known = [n for n in _first(names, _TIMES) if n != label and n not in (asked or ())]
+            known = [n for n in _first(names, TIME_NAMES) if n != label and n not in (asked or ())]
             time = known[0] if known else None
         free = [c for c in seen if c.name not in (sequence, time, *(asked or ()))]
         label = label if label is not None else self._label(free, sequence is not None)

@@ -102,8 +102,8 @@ def read_parquet(
     Raises:
         DataError: pyarrow is missing, the file cannot be read, or a column cannot be used; the message has the row.
     """
-    _library("pyarrow")
-    parquet = _library("pyarrow.parquet")
+    library("pyarrow")
+    parquet = library("pyarrow.parquet")
     how = Shape(**shape)
     with ordinary(path) as (file, size), _theirs(f"{path}: cannot be read as Parquet"):
         with parquet.ParquetFile(file) as source:
@@ -173,7 +173,7 @@ def _repeated(source: Any, name: str, group: int, rows: int, limit: int) -> int:
     return size
 
 
-def _library(name: str) -> ModuleType:
+def library(name: str) -> ModuleType:
     from importlib import import_module
 
     try:
@@ -199,7 +199,7 @@ def _theirs(what: str) -> Iterator[None]:
 
 def opened(frame: Any, name: str) -> Any:
     """The table as narwhals has it, with texts as the names of its columns."""
-    narwhals = _library("narwhals")
+    narwhals = library("narwhals")
     with _theirs(f"{name}: expected a table with different names of columns"):
         table = narwhals.from_native(frame, eager_only=True, pass_through=True)
     if not isinstance(table, narwhals.DataFrame):
@@ -240,7 +240,7 @@ class _Column(NamedTuple):
 
 def _opened(table: Any, name: str, complaints: Complaints) -> _Column:
     """A column of a table, its lists opened."""
-    narwhals = _library("narwhals")
+    narwhals = library("narwhals")
     with _theirs(complaints.place(None, repr(name), "cannot be read")):
         column = table[name]
         kind, arrows = column.dtype, getattr(column.to_native(), "type", None)
@@ -250,7 +250,7 @@ def _opened(table: Any, name: str, complaints: Complaints) -> _Column:
             return _Column(column)
         if kind not in (narwhals.Object, narwhals.List, narwhals.Array):
             return _Column(column)
-        arrow = _library("pyarrow")
+        arrow = library("pyarrow")
         if kind == narwhals.Object:
             cells = [c.tolist() if isinstance(c, np.ndarray) else c for c in column.to_list()]
             lists = arrow.chunked_array([arrow.array(cells, from_pandas=True)])
@@ -266,13 +266,13 @@ def _opened(table: Any, name: str, complaints: Complaints) -> _Column:
 
 def _unlisted(lists: Any) -> tuple[Any, np.ndarray]:
     """The values of lists end to end, and the length of each list, 0 where there is none."""
-    compute = _library("pyarrow.compute")
+    compute = library("pyarrow.compute")
     lengths = compute.list_value_length(lists).fill_null(0).to_numpy()
     return compute.list_flatten(lists), np.asarray(lengths, np.int64)
 
 
 def _is_list(kind: Any) -> bool:
-    types = _library("pyarrow").types
+    types = library("pyarrow").types
     return types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
 
 
@@ -332,7 +332,7 @@ def _bad(column: Any, missing: bool) -> Iterator[tuple[int, str]]:
 
 
 def _is_decimal(column: Any) -> bool:
-    narwhals = _library("narwhals")
+    narwhals = library("narwhals")
     if column.dtype == narwhals.Object:
         return isinstance(_first(column.to_list()), Decimal)
     return column.dtype == narwhals.Decimal or str(getattr(column.to_native(), "type", "")).startswith("decimal")
@@ -359,7 +359,7 @@ def _cells(column: _Column, name: str, rows: np.ndarray, complaints: Complaints)
 
 
 def _typed(column: Any, name: str, rows: np.ndarray, complaints: Complaints) -> np.ndarray:
-    narwhals, kind = _library("narwhals"), column.dtype
+    narwhals, kind = library("narwhals"), column.dtype
     if kind.is_float():
         return _floats(column)
     if _is_decimal(column):
@@ -389,7 +389,7 @@ def _exact(column: Any, name: str, rows: np.ndarray, complaints: Complaints) -> 
 
 
 def _floats(column: Any) -> np.ndarray:
-    return np.array(column.cast(_library("narwhals").Float64).fill_null(np.nan).to_numpy(), np.float64)
+    return np.array(column.cast(library("narwhals").Float64).fill_null(np.nan).to_numpy(), np.float64)
 
 
 def _integers(column: Any, name: str, complaints: Complaints) -> np.ndarray:
@@ -428,7 +428,7 @@ def _texts(column: Any, name: str, rows: np.ndarray, complaints: Complaints) -> 
 
 
 def _dates(column: Any, kind: Any, name: str, complaints: Complaints) -> np.ndarray:
-    narwhals = _library("narwhals")
+    narwhals = library("narwhals")
     if getattr(kind, "time_zone", None):
         column = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
     rounded = column.cast(narwhals.Datetime("us"))

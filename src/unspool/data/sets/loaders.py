@@ -23,24 +23,24 @@ Files = Mapping[str, Path]
 Pair = tuple[Any, Any]
 Parts = tuple[Pair, Pair | None, Pair | None]
 
-_BUILT_IN = Path(__file__).parent / "built_in"
+BUILT_IN = Path(__file__).parent / "built_in"
 
 
 def promoters(_: Files) -> Parts:
     """Texts of the bases a, c, g and t; + or -."""
-    of, sequences = _columns(_BUILT_IN / "promoters.csv.xz")
+    of, sequences = _columns(BUILT_IN / "promoters.csv.xz")
     return _shuffled(sequences, np.array(of)), None, None
 
 
 def motions(_: Files) -> Parts:
     """(n, 100, 6)"""
-    train, test = (_series(read_ts(_BUILT_IN / f"BasicMotions_{part}.ts.xz")) for part in ("TRAIN", "TEST"))
+    train, test = (_series(read_ts(BUILT_IN / f"BasicMotions_{part}.ts.xz")) for part in ("TRAIN", "TEST"))
     return (np.stack(train[0]), train[1]), None, (np.stack(test[0]), test[1])
 
 
 def names(_: Files) -> Parts:
     """Texts and nationalities: eight tenths of the distinct names, one, and one."""
-    of, text = map(np.array, zip(*_groups(_BUILT_IN / "names.txt.xz"), strict=True))
+    of, text = map(np.array, zip(*_groups(BUILT_IN / "names.txt.xz"), strict=True))
     distinct, which = np.unique(text, return_inverse=True)
     draw = np.random.default_rng(0)
     tenth = draw.permutation(len(distinct))[which] * 10 // len(distinct)

@@ -17,7 +17,7 @@ from .. import readout
 from .calibration import Calibration
 from .distributions import Family, family_of
 from .inputs import Inputs
-from .layout import Layout
+from .layout import Laid, Layout
 from .outlook import Outlook
 from .series import Series, from_arrays
 from .scores import scored, shown, spread_shown
@@ -71,7 +71,7 @@ class Setup:
 
     def series(self, X: Any) -> Series:
         """The series of a table, or of arrays, with the covariates that the network reads."""
-        found = X if isinstance(X, Series) else from_arrays(X) if self.layout is None else self.layout.series(X)
+        found = X if isinstance(X, Series) else from_arrays(X) if self.layout is None else self.layout.to_series(X)
         for name, wanted in (("y", self.inputs.targets), ("known", len(self.inputs.known)), ("past", len(self.inputs.past))):
             got = getattr(found, name).values.shape[1]
             if got != wanted:
@@ -292,7 +292,7 @@ class ForecastModel:
             found = {name.lstrip("-"): self._flat(values) for name, values in columns.items()}
             return found[""] if len(found) == 1 else {name or "y": values for name, values in found.items()}
         named = {f"{y}{end}": v[..., o] for end, v in columns.items() for o, y in enumerate(layout.targets)}
-        return layout.frame(memory.ids, memory.arrays["number"], named)
+        return layout.to_frame(memory.ids, memory.arrays["number"], named)
 
     def _long(self, series: Series, i: np.ndarray, origins: np.ndarray, y: np.ndarray, forecast: np.ndarray) -> Any:
         """What came and what was forecast of windows, (W, H, O), a row each."""
@@ -309,7 +309,7 @@ class ForecastModel:
         columns = {name: y[..., o] for o, name in enumerate(layout.targets)}
         ends = [f"-{name}" if len(layout.targets) > 1 else "" for name in layout.targets]
         columns |= {f"forecast{end}": forecast[..., o] for o, end in enumerate(ends)}
-        return layout.frame([series.ids[k] for k in i], first + origins, columns, cutoff=first + origins - 1)
+        return layout.to_frame([series.ids[k] for k in i], first + origins, columns, cutoff=first + origins - 1)
 
     def _flat(self, values: np.ndarray) -> np.ndarray:
         return values[..., 0] if self.setup.inputs.targets == 1 else values
@@ -339,6 +339,8 @@ def _level(level: Any) -> float:
 
 def laid_out(X: Any, roles: Mapping[str, Any]) -> tuple[Layout | None, Series]:
     """The layout of a table, and its series; or None, and those of arrays."""
+    if isinstance(X, Laid):
+        return X
     if isinstance(X, Series):
         return None, X
     if isinstance(X, list | tuple | np.ndarray):
@@ -347,7 +349,7 @@ def laid_out(X: Any, roles: Mapping[str, Any]) -> tuple[Layout | None, Series]:
             raise DataError(f"{given[0]} is for tables; X has arrays, whose columns have no names")
         return None, from_arrays(X)
     layout = Layout.of(X, **roles)
-    return layout, layout.series(X)
+    return layout, layout.to_series(X)
 
 
 def load(path: str | Path) -> ForecastModel:
