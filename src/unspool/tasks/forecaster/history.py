@@ -5,6 +5,7 @@ of the same size however long the series is; of the season m, and of further lag
 in each phase:
 
     last[L, t] = the last y observed at one of the steps t - L, t - 2·L, …; if there is none, the last y; else 0
+    mild[L, t] = their exponential mean, a quarter of which is the last one; for L > 1
     base[t]    = last[m, t]
     scale[t]   = the mean of |y[s] - base[s]| over all observed s < t, but the first
 
@@ -15,6 +16,7 @@ the distribution of each step of the horizon. It reads at step t, each number v 
     seen       1 if y[t-1] is there, else 0
     surprise   (y[t-1] - base[t-1]) / scale[t], or 0 if y[t-1] is missing
     lags       (last[L, t] - base[t]) / scale[t] for each further lag L
+    means      (mild[L, t] - base[t]) / scale[t] for each lag L > 1, the season too
     level      (base[t] - mean[t]) / scale[t], where mean[t] is that of all y before t
     spread     scale[t] / (scale[t] + |mean[t]|)
     age        a / (a + m), where a is the number of missing steps up to t - 1
@@ -33,6 +35,7 @@ from ...data.ragged import Ragged
 _TINY = 1e-12
 _FLAT = 1e-3  # of the mean size of values: the least scale
 _SQUASHED = 8.0
+_NEW = 0.25  # the part of the latest value in an exponential mean
 
 
 class Known(NamedTuple):
@@ -40,10 +43,12 @@ class Known(NamedTuple):
 
     surprise: y - base of the step before, NaN where that y is missing.
     bases: the last value in the phase of each lag, that of the season first.
+    means: the exponential mean in the phase of each lag but 1.
     """
 
     surprise: np.ndarray
     bases: list[np.ndarray]
+    means: list[np.ndarray]
     scale: np.ndarray
     mean: np.ndarray
     age: np.ndarray
@@ -55,7 +60,7 @@ class Known(NamedTuple):
         numbers = [
             seen.astype(np.float64),
             _squashed(np.where(seen, self.surprise, 0.0) / self.scale),
-            *(_squashed((other - base) / self.scale) for other in others),
+            *(_squashed((other - base) / self.scale) for other in (*others, *self.means)),
             _squashed((base - self.mean) / self.scale),
             self.scale / (self.scale + np.abs(self.mean)),
             self.age / (self.age + season),
@@ -78,9 +83,13 @@ class Lags:
     def all(self) -> tuple[int, ...]:
         return self.season, *self.others
 
+    @property
+    def long(self) -> tuple[int, ...]:
+        return tuple(L for L in self.all if L > 1)
+
     def width(self, O: int) -> int:
         """How many numbers the network reads of O targets."""
-        return O * (5 + len(self.others))
+        return O * (5 + len(self.others) + len(self.long))
 
 
 class Past:
@@ -100,8 +109,9 @@ class Past:
             np.concatenate([one[k] for one in made]) for k in range(5)
         )
         self.sums = np.stack([one[5] for one in made]) if made else np.zeros((0, 4, y.values.shape[1]))
-        self.phases = [np.concatenate([one[6 + k] for one in made]) for k in range(len(lags.all))]
-        self.begins = [y.offsets[:-1] + L * np.arange(len(y)) for L in lags.all]
+        phases = [np.concatenate(arrays) for arrays in zip(*(one[6:] for one in made), strict=True)]
+        self.phases, self.means = phases[: len(lags.all)], phases[len(lags.all) :]
+        self.begins = {L: y.offsets[:-1] + L * np.arange(len(y)) for L in lags.all}
 
     def memories(self) -> "Memories":
         """What is kept of each series at its end."""
@@ -110,9 +120,9 @@ class Past:
         for name in ("last", "surprise", "age"):
             kept.arrays[name] = getattr(self, name)[ends]
         kept.arrays |= {"step": T[:, None].astype(np.float64), "sums": self.sums.copy()}
-        for k, (L, begin, phases) in enumerate(zip(self.lags.all, self.begins, self.phases, strict=True)):
-            ahead = (np.arange(L) - T[:, None]) % L
-            kept.arrays[f"lag{k}"] = phases[(begin + T)[:, None] + ahead]
+        for kind, lags, phases in (("lag", self.lags.all, self.phases), ("mean", self.lags.long, self.means)):
+            for L, of in zip(lags, phases, strict=True):
+                kept.arrays[f"{kind}{L}"] = of[(self.begins[L] + T)[:, None] + (np.arange(L) - T[:, None]) % L]
         return kept
 
     def known(self, series: np.ndarray, steps: np.ndarray, origins: np.ndarray) -> Known:
@@ -123,12 +133,12 @@ class Past:
         series, steps, origins = np.broadcast_arrays(series, steps, origins)
         ahead, at = steps - origins, self.begin[series] + origins
         last = self.last[at]
-        bases = [
-            _or(phases[begin[series] + origins + ahead % L], last)
-            for L, begin, phases in zip(self.lags.all, self.begins, self.phases, strict=True)
-        ]
+        bases, means = (
+            [_or(of[self.begins[L][series] + origins + ahead % L], last) for L, of in zip(lags, phases, strict=True)]
+            for lags, phases in ((self.lags.all, self.phases), (self.lags.long, self.means))
+        )
         surprise = np.where((ahead == 0)[..., None], self.surprise[at], np.nan)
-        return Known(surprise, bases, self.scale[at], self.mean[at], self.age[at] + ahead[..., None])
+        return Known(surprise, bases, means, self.scale[at], self.mean[at], self.age[at] + ahead[..., None])
 
 
 class Memories:
@@ -142,28 +152,32 @@ class Memories:
             "surprise": np.full((n, O), np.nan),
             "sums": np.zeros((n, 4, O)),
             "age": np.zeros((n, O)),
-            **{f"lag{k}": np.full((n, L, O), np.nan) for k, L in enumerate(lags.all)},
+            **{f"lag{L}": np.full((n, L, O), np.nan) for L in lags.all},
+            **{f"mean{L}": np.full((n, L, O), np.nan) for L in lags.long},
         }
 
     def known(self, rows: np.ndarray, ahead: np.ndarray | int = 0) -> Known:
         """What is known, in these rows, (n,), of the step that comes next; or of those so many later, (n,) or (H, 1)."""
         a, ahead = self.arrays, np.asarray(ahead)
         steps, last = a["step"][rows, 0].astype(np.int64) + ahead, a["last"][rows]
-        bases = [_or(a[f"lag{k}"][rows, steps % L], last) for k, L in enumerate(self.lags.all)]
+        bases = [_or(a[f"lag{L}"][rows, steps % L], last) for L in self.lags.all]
+        means = [_or(a[f"mean{L}"][rows, steps % L], last) for L in self.lags.long]
         surprise = np.where((ahead == 0)[..., None], a["surprise"][rows], np.nan)
         sums = a["sums"][rows]
         scale, mean = _statistics(self.lags, [sums[:, k] for k in range(4)])
         shape = bases[0].shape
         scale, mean = np.broadcast_to(scale, shape), np.broadcast_to(mean, shape)
-        return Known(np.broadcast_to(surprise, shape), bases, scale, mean, a["age"][rows] + ahead[..., None])
+        return Known(np.broadcast_to(surprise, shape), bases, means, scale, mean, a["age"][rows] + ahead[..., None])
 
     def add(self, rows: np.ndarray, y: np.ndarray) -> None:
         """Take the next step of these rows, whose y is float64 (rows, O), NaN where missing."""
         a = self.arrays
         base, last, steps = self.known(rows).bases[0], a["last"][rows], a["step"][rows, 0].astype(np.int64)
         seen = ~np.isnan(y)
-        for k, L in enumerate(self.lags.all):
-            a[f"lag{k}"][rows, steps % L] = np.where(seen, y, a[f"lag{k}"][rows, steps % L])
+        for L in self.lags.long:
+            a[f"mean{L}"][rows, steps % L] = _milder(a[f"mean{L}"][rows, steps % L], y)
+        for L in self.lags.all:
+            a[f"lag{L}"][rows, steps % L] = np.where(seen, y, a[f"lag{L}"][rows, steps % L])
         a["sums"][rows] += np.stack(_added(y, base, ~np.isnan(last)), 1)
         a["surprise"][rows] = y - base
         a["last"][rows] = np.where(seen, y, last)
@@ -174,10 +188,11 @@ class Memories:
 def _of_one(lags: Lags, y: np.ndarray) -> list[np.ndarray]:
     """What `Past` keeps of one series: last, surprise, scale, mean, age, the sums at the end, and the phases."""
     last, phases, T = _filled(y, 1), [_filled(y, L) for L in lags.all], len(y)
+    means = [_means(y, L) for L in lags.long]
     base = _or(phases[0][:T], last[:T])
     surprise = np.concatenate([np.full((1, y.shape[1]), np.nan), y - base])
     sums = [_sums(v) for v in _added(y, base, ~np.isnan(last[:T]))]
-    return [last, surprise, *_statistics(lags, sums), _age(~np.isnan(y)), np.stack([s[-1] for s in sums]), *phases]
+    return [last, surprise, *_statistics(lags, sums), _age(~np.isnan(y)), np.stack([s[-1] for s in sums]), *phases, *means]
 
 
 def _squashed(v: np.ndarray) -> np.ndarray:
@@ -215,6 +230,23 @@ def _filled(y: np.ndarray, L: int) -> np.ndarray:
     phases = phases.reshape(rows, L, O)
     at = np.where(np.isnan(phases), 0, np.arange(rows)[:, None, None])
     return np.take_along_axis(phases, np.maximum.accumulate(at, 0), 0).reshape(-1, O)[: T + L]
+
+
+def _means(y: np.ndarray, L: int) -> np.ndarray:
+    """The exponential mean before each step of those at a distance of a multiple of L, (T, O) to (T + L, O)."""
+    T, O = y.shape
+    rows = -(-T // L) + 1
+    phases = np.full((rows * L, O), np.nan)
+    phases[L : L + T] = y
+    phases = phases.reshape(rows, L, O)
+    for k in range(1, rows):
+        phases[k] = _milder(phases[k - 1], phases[k])
+    return phases.reshape(-1, O)[: T + L]
+
+
+def _milder(mean: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The exponential mean after y; without one before it, y; and the same as before if y is missing."""
+    return np.where(np.isnan(y), mean, np.where(np.isnan(mean), y, mean + _NEW * (y - mean)))
 
 
 def _or(values: np.ndarray, others: np.ndarray) -> np.ndarray:
