@@ -1,26 +1,31 @@
-"""How fast are whole jobs? `Classifier` and `Tagger` beside plain torch.nn loops and Keras: the same job, in one run.
+"""How fast are whole jobs? Our estimators beside plain torch.nn loops and other libraries: the same job, in one run.
 
     vowels    speakers told apart by 12 numbers at each of 7 to 29 steps (JapaneseVowels): batches of 8, 60 epochs
     names     nationalities told apart by the letters of a name, 18 classes: batches of 128, 20 epochs
     tags      parts of speech of UD English ParTUT: batches of 32, 10 epochs
+    m4        the next 48 hours of 414 series (M4 Hourly)
+    traffic   the next 24 hours of the traffic on a motorway (Metro Interstate Traffic Volume)
 
 The first two have one bidirectional GRU of 64, the third a BiLSTM of 128 with a reader of characters and a conditional
 random field, without Keras; `jobs_sides.py` and `jobs_tags.py` have the sides. The sizes of batches are those that our
-estimators take for so many sequences. Each fit, and each prediction of all test sequences, is a process of its own, and
-the sides take turns, with another seed in each turn. A fifth of the training sequences is held out for validation; of
-ParTUT it is the development part. The score to be reached is the lowest of the best ones of all fits, so that every fit
-reaches it. The seconds begin when a first fit of two batches is over, as libraries import parts of themselves then; its
-time is told apart, and so is that of the whole process, in which ours also makes its baselines. Figures are medians of
-the turns.
+estimators take for so many sequences. In the last two each side has a network of its own; see `jobs_series.py`.
 
-Keras and its backends get an environment of their own, and take part if its Python is given:
+Each fit, and each prediction of all test sequences, is a process of its own, and the sides take turns, with another
+seed in each turn. A fifth of the training sequences is held out for validation; of ParTUT it is the development part.
+The score to be reached is the lowest of the best ones of all fits, so that every fit reaches it. The seconds begin when
+a first fit of two batches is over, as libraries import parts of themselves then; its time is told apart, and so is that
+of the whole process, in which ours also makes its baselines. Figures are medians of the turns.
+
+Other libraries get environments of their own, and take part if a Python is given that has them:
 
     python -m venv .peers && .peers/bin/pip install keras tensorflow-cpu torch
-    python benchmarks/jobs.py --data DATA --peers .peers/bin/python
+    python -m venv .series && .series/bin/pip install neuralforecast darts torch
+    python benchmarks/jobs.py --data DATA --peers .peers/bin/python .series/bin/python
 """
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -30,6 +35,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import jobs_series
 import numpy as np
 from measure import machine, table
 
@@ -43,6 +49,8 @@ PREDICTS_WITH = {
     "torch.nn-sorted": ["torch"],
     "keras tensorflow": ["keras", "tensorflow-cpu"],
     "keras torch": ["keras", "torch"],
+    "neuralforecast": ["neuralforecast"],
+    "darts": ["darts", "pytorch-lightning", "torch"],
 }
 # The bytes of distributions and of all that they require.
 CLOSURE = """
@@ -104,12 +112,21 @@ JOBS = {
     "vowels": {"kind": "classes", "batch": 8, "epochs": 60, "rate": 4e-3},
     "names": {"kind": "classes", "batch": 128, "epochs": 20, "rate": 4e-3},
     "tags": {"kind": "tags", "batch": 32, "epochs": 10, "rate": 3e-3},
+    **{name: {"kind": "series", "epochs": None} for name in jobs_series.JOBS},
+}
+SIDES = {
+    "classes": ["unspool", "torch.nn", "keras tensorflow", "keras torch"],
+    "tags": ["unspool", "torch.nn", "torch.nn-sorted"],
+    "series": ["unspool", "neuralforecast", "darts"],
 }
 
 
 def prepare(name: str, data: Path, folder: Path, epochs: int | None = None) -> None:
-    """Write the job and its three parts: values of all sequences behind each other, where each begins, its classes."""
-    known = tags(folder) if name == "tags" else of_classes(*(vowels if name == "vowels" else names)(data), folder)
+    """Write the job and its three parts: values of all sequences behind each other, where each begins, what to tell."""
+    if name in jobs_series.JOBS:
+        known = jobs_series.JOBS[name](data, folder)
+    else:
+        known = tags(folder) if name == "tags" else of_classes(*(vowels if name == "vowels" else names)(data), folder)
     (folder / "job.json").write_text(json.dumps(JOBS[name] | known | ({} if epochs is None else {"epochs": epochs})))
 
 
@@ -134,16 +151,14 @@ def of_classes(train: Sequences, test: Sequences, folder: Path) -> dict[str, Any
     return sizes | {"letters": "".join(known), "tokens": len(known) + 2 if letters else 0}
 
 
-def run(side: str, what: str, folder: Path, seed: int, out: Path, peers: str, threads: int) -> dict[str, Any]:
+def run(side: str, what: str, folder: Path, seed: int, out: Path, python: str, threads: int) -> dict[str, Any]:
     """The figures of one process."""
     name, _, backend = side.partition(" ")
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "TF_CPP_MIN_LOG_LEVEL": "3"}
     environment |= {"TF_NUM_INTRAOP_THREADS": str(threads), "TF_NUM_INTEROP_THREADS": str(threads)}
-    python = sys.executable
-    if backend:
+    if python != sys.executable:
         environment |= {"KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": ""}
         environment.pop("PYTHONPATH", None)
-        python = peers
     command = [python, str(HERE / "jobs_sides.py"), name, what, str(folder), str(seed), str(out)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
@@ -151,9 +166,17 @@ def run(side: str, what: str, folder: Path, seed: int, out: Path, peers: str, th
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def installed(side: str, peers: str) -> int:
+def python_of(side: str, peers: list[str]) -> str | None:
+    """The Python that has the library of a side: this one for ours and for torch; None if no peer has it."""
+    library = side.partition(" ")[0]
+    if library in ("unspool", "torch.nn", "torch.nn-sorted"):
+        return sys.executable
+    has = "import importlib.util, sys; sys.exit(importlib.util.find_spec(sys.argv[1]) is None)"
+    return next((python for python in peers if not subprocess.run([python, "-c", has, library]).returncode), None)
+
+
+def installed(side: str, python: str) -> int:
     """The bytes of all that a prediction needs to have installed, besides Python."""
-    python = peers if " " in side else sys.executable
     found = subprocess.run([python, "-c", CLOSURE, *PREDICTS_WITH[side]], capture_output=True, text=True, check=True)
     own = Path(unspool.__file__).parent.rglob("*") if side == "unspool" else ()
     ours = [path for path in own if "__pycache__" not in path.parts and path.is_file()]
@@ -166,50 +189,55 @@ def first(scores: list[list[float]], wanted: float) -> float:
 
 
 def by(scores: list[list[float]], seconds: float) -> float:
-    """The best score until then; 0 before the first."""
-    return max((score for at, score in scores if at <= seconds), default=0.0)
+    """The best score until then; before the first 0, or of errors, whose scores are negative, infinite."""
+    worst = -math.inf if scores[0][1] < 0 else 0.0
+    return max((score for at, score in scores if at <= seconds), default=worst)
 
 
-def race(
-    name: str, data: Path, sides: list[str], turns: int, peers: str, threads: int, epochs: int | None
-) -> dict[str, Any]:
+def race(name: str, data: Path, sides: dict[str, str], turns: int, threads: int, epochs: int | None) -> dict[str, Any]:
     """The figures of all processes of a job, by side."""
     found: dict[str, Any] = {side: {"fits": [], "predictions": []} for side in sides}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         prepare(name, data, folder, epochs)
         for seed in range(turns):
-            for side in sides:
+            for side, python in sides.items():
                 out = folder / f"{side} {seed}"
                 out.mkdir()
-                found[side]["fits"].append(run(side, "fit", folder, seed, out, peers, threads))
-                found[side]["predictions"].append(run(side, "predict", folder, seed, out, peers, threads))
+                found[side]["fits"].append(run(side, "fit", folder, seed, out, python, threads))
+                found[side]["predictions"].append(run(side, "predict", folder, seed, out, python, threads))
     return found
 
 
-def summary(found: dict[str, Any], peers: str) -> tuple[str, list[list[str]]]:
-    """The score to be reached, and a row for each side."""
+def summary(found: dict[str, Any], sides: dict[str, str]) -> tuple[str, list[str], list[list[str]]]:
+    """The score to be reached, the head of the table, and a row for each side."""
     fits = {side: [fit["scores"] for fit in of["fits"]] for side, of in found.items()}
     wanted = min(max(score for _, score in scores) for runs in fits.values() for scores in runs)
     reached = {side: median(first(scores, wanted) for scores in runs) for side, runs in fits.items()}
     soon, ours = min(reached.values()), reached["unspool"]
+    columns = found["unspool"]["predictions"][0]["columns"]
     rows = []
     for side, of in found.items():
         fit, predicted = ({key: median(p[key] for p in of[of_what]) for key in ("start", "bytes")} for of_what in of)
         row = [f"{reached[side]:.2f}", f"×{reached[side] / ours:.2f}"]
         row += [f"{median(scores[-1][0] for scores in fits[side]):.1f}"]
-        row += [f"{median(by(scores, soon) for scores in fits[side]):.3f}"]
-        row += [f"{median(p['test'] for p in of['predictions']):.3f}"]
-        row += [f"{median(p['rate'] for p in of['predictions']):,.0f}"]
+        row += [f"{abs(median(by(scores, soon) for scores in fits[side])):.4g}"]
+        row += [f"{abs(median(by(scores, math.inf) for scores in fits[side])):.4g}"]
+        row += [shown(median(p["columns"][name] for p in of["predictions"])) for name in columns]
         row += [f"{v['bytes'] / 1e6:,.0f}" for v in (fit, predicted)]
-        row += [f"{installed(side, peers) / 1e6:,.0f}", f"{fit['start']:.2f}", f"{predicted['start']:.2f}"]
+        row += [f"{installed(side, sides[side]) / 1e6:,.0f}", f"{fit['start']:.2f}", f"{predicted['start']:.2f}"]
         row += [f"{median(fit['whole'] for fit in of['fits']):.1f}"]
         rows.append([side, *row])
-    return f"{wanted:.4f} is reached in all fits; the fastest needs {soon:.2f} s", rows
+    told = f"{abs(wanted):.4g} is reached in all fits; the fastest needs {soon:.2f} s"
+    return told, [*HEAD, *columns, *COSTS], rows
 
 
-HEAD = ["s to the same score", "of ours", "s of all epochs", "score by then", "test", "sequences a second"]
-HEAD += ["MB to fit", "MB to predict", "MB installed", "s to start fit", "to start predict", "s of the whole fit"]
+def shown(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+
+
+HEAD = ["s to the same score", "of ours", "s of all epochs", "score by then", "best score"]
+COSTS = ["MB to fit", "MB to predict", "MB installed", "s to start fit", "to start predict", "s of the whole fit"]
 
 
 def main() -> None:
@@ -219,20 +247,22 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--epochs", type=int, help="instead of those of the jobs, for a short look")
     parser.add_argument("--threads", type=int, default=1, help="of each process")
-    parser.add_argument("--peers", default="", metavar="PYTHON", help="that of the environment of Keras")
+    parser.add_argument("--peers", nargs="+", default=[], metavar="PYTHON", help="of environments with other libraries")
     parser.add_argument("--backends", nargs="+", default=["tensorflow", "torch"], help="of Keras")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures into this file")
     parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
     args = parser.parse_args()
-    sides = ["unspool", "torch.nn", *(f"keras {backend}" for backend in args.backends if args.peers)]
     print(f"{machine()}; processes of {args.threads} threads, {args.turns} turns with seeds from 0 on")
     os.environ["UNSPOOL_DATA"] = str(args.data)
     records = {}
     for name in args.jobs or JOBS:
-        theirs = ["unspool", "torch.nn", "torch.nn-sorted"] if name == "tags" else sides
-        records[name] = race(name, Path(args.data), theirs, args.turns, args.peers, args.threads, args.epochs)
-        told, rows = summary(records[name], args.peers)
-        print(f"\n{name}: validation accuracy {told}\n\n{table([name, *HEAD], rows, args.markdown)}", flush=True)
+        left_out = {"keras tensorflow", "keras torch"} - {f"keras {backend}" for backend in args.backends}
+        candidates = {side: python_of(side, args.peers) for side in SIDES[JOBS[name]["kind"]] if side not in left_out}
+        sides = {side: python for side, python in candidates.items() if python is not None}
+        records[name] = race(name, Path(args.data), sides, args.turns, args.threads, args.epochs)
+        told, head, rows = summary(records[name], sides)
+        of = "error" if JOBS[name]["kind"] == "series" else "accuracy"
+        print(f"\n{name}: validation {of} {told}\n\n{table([name, *head], rows, args.markdown)}", flush=True)
     if args.json:
         args.json.write_text(json.dumps(records))
 

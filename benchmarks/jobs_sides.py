@@ -1,7 +1,7 @@
 """The sides of `jobs.py`: a process fits a network, or loads one and predicts with it, and prints its figures.
 
-All sides of a job have the same data, layers and hyperparameters, except that our head reads both directions at both
-ends, with twice the weights: Adam, a learning rate that falls along a
+All sides of a job but those of `jobs_series.py` have the same data, layers and hyperparameters, except that our head
+reads both directions at both ends, with twice the weights: Adam, a learning rate that falls along a
 cosine to 0, gradients scaled down to norm 1, and a validation after each epoch, whose time is counted. Nothing is
 imported here that only some sides have.
 """
@@ -227,6 +227,10 @@ SIDES = {
 
 def sides(job: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """What fits and what predicts, by side."""
+    if job["kind"] == "series":
+        import jobs_series
+
+        return jobs_series.SIDES
     if job["kind"] != "tags":
         return SIDES
     import jobs_tags as tags
@@ -241,7 +245,7 @@ def sides(job: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
 def read(path: Path, job: dict[str, Any], side: str) -> Part:
     """A part of the data. Letters become tokens, with 0 for padding and 1 for unknown ones; ours takes texts."""
     part = dict(np.load(path))
-    if job["kind"] == "tags":
+    if job["kind"] != "classes":
         return part
     if job["tokens"] and side != "unspool":
         numbers = {ord(letter): k for k, letter in enumerate(job["letters"], 2)}
@@ -251,19 +255,34 @@ def read(path: Path, job: dict[str, Any], side: str) -> Part:
     return part
 
 
-def speed(calls: Calls, part: Part) -> dict[str, Any]:
-    """Sequences a second with the best size of a batch, each the median of five, after one that is not counted."""
-    best: dict[str, Any] = {"rate": 0.0}
-    for size, call in calls.items():
-        found, times = call(), []
-        for _ in range(5):
-            start = time.perf_counter()
-            call()
-            times.append(time.perf_counter() - start)
-        rate = (len(part["offsets"]) - 1) / sorted(times)[2]
-        if rate > best["rate"]:
-            best = {"rate": rate, "size": size, "test": float((found == part["y"]).mean())}
-    return best
+def figures(job: dict[str, Any], calls: Any, part: Part) -> dict[str, float]:
+    """What is told of predictions, by column."""
+    if job["kind"] == "series":
+        import jobs_series
+
+        return jobs_series.figures(job, calls, part)
+    found = {size: timed(call) for size, call in calls.items()}
+    y, seconds = min(found.values(), key=lambda pair: pair[1])
+    return {"test": float((y == part["y"]).mean()), "sequences a second": (len(part["offsets"]) - 1) / seconds}
+
+
+def timed(call: Callable[[], Any]) -> tuple[Any, float]:
+    """What a call returns, and its seconds: the median of five, after one that is not counted."""
+    found, times = call(), []
+    for _ in range(5):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return found, sorted(times)[2]
+
+
+def few(job: dict[str, Any], data: dict[str, Part]) -> dict[str, Part]:
+    """As much as two batches to train on."""
+    if job["kind"] == "series":
+        import jobs_series
+
+        return jobs_series.few(job, data)
+    return data | {"train": head(data["train"], 2 * job["batch"])}
 
 
 def head(part: Part, n: int) -> Part:
@@ -288,14 +307,14 @@ def main() -> None:
     if what == "fit":
         # Libraries import parts of themselves at the first step. So all sides take one before the clock starts.
         (out / "warm").mkdir()
-        few = data | {"train": head(data["train"], 2 * job["batch"])}
-        fit(job | {"epochs": 1}, few, out / "warm")
+        fit(job | {"epochs": 1}, few(job, data), out / "warm")
         found: dict[str, Any] = {"start": time.perf_counter() - start}
         found["scores"] = fit(job, data, out)
         found["whole"] = time.perf_counter() - start
     else:
         calls = predict(job, data["test"], out)
-        found = {"start": time.perf_counter() - start} | speed(calls, data["test"])
+        found = {"start": time.perf_counter() - start}
+        found["columns"] = figures(job, calls, data["test"])
     found["bytes"] = peak()
     print(json.dumps(found))
 
