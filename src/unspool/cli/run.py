@@ -46,11 +46,16 @@ def add_generate(parser: Parser) -> None:
     )
 
 
-def evaluate(network: str, file: str, **data: Any) -> None:
+def evaluate(network: str, file: str, picture: str | None = None, **data: Any) -> None:
     """Measure a network on a file; on the one that it was trained on, only on the part that was held out."""
-    from . import predict
+    from . import forecast, predict
 
     trained = predict.load(network)
+    if trained.word == "series":
+        forecast.evaluate(trained.model, trained.config, file, picture, **data)
+        return
+    if picture is not None:
+        raise UsageError("--picture is for networks that 'unspool fit series' trained.")
     if trained.word == "text":
         _evaluate_text(trained.model, file, **text_only(data))
     else:
@@ -93,7 +98,10 @@ def add_evaluate(parser: Parser) -> None:
     from ..tasks.language_model.saved import TextFile
 
     _folder(parser)
-    parser.add_argument("file", metavar="FILE", help=f"such a file as it was trained on: {TextFile.what}, or sequences")
+    parser.add_argument(
+        "file", metavar="FILE", help=f"such a file as it was trained on: {TextFile.what}, or sequences, or series"
+    )
+    parser.add_argument("--picture", metavar="FILE", help="of series, draw the last forecast: .png, .svg or .pdf")
     _add_data(parser)
 
 

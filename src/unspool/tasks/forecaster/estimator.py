@@ -20,7 +20,7 @@ from ..estimator import Estimator, Work
 from ..options import ForecasterOptions, k1_k2, layers_of, training_of
 from . import saved
 from .distributions import Family, family_of
-from .choice import best_of, candidates_of, check_counts, known_until
+from .choice import best_of, candidates_of, check_counts, held_out
 from .inputs import Inputs
 from .layout import Layout
 from .losses import Loss
@@ -172,11 +172,11 @@ class Forecaster(ForecasterOptions, Estimator):
         layout, series = laid_out(*X)
         family = family_of(self.output)
         part = number("validation", validation, above=True, below=1)
-        ends, last = self._ends(series, part)
         if family.discrete:
             check_counts(series)
-        candidates = candidates_of(series, self.season, ends)
+        candidates = candidates_of(series, self.season)
         horizon = self.horizon or next((m for m in candidates if m > 1), _HORIZON)
+        ends, last = held_out(series, part, horizon)
         lags = best_of(series, ends, candidates, horizon, self.scale == "global")
         inputs = Inputs.of(lags, series, ends)
         self.setup_ = Setup(layout, series.clock, inputs, family, horizon)
@@ -197,12 +197,6 @@ class Forecaster(ForecasterOptions, Estimator):
             constants=_scale(train),
             plan={} if self.epochs else {"epochs": int(np.clip(-(-_STEPS // len(train)), *_EPOCHS))},
         )
-
-    def _ends(self, series: Series, part: float) -> tuple[np.ndarray, np.ndarray]:
-        """Where the part of each series ends that is trained on, and where its values end, (n,)."""
-        ends = known_until(series.y)
-        held_out = np.minimum(np.maximum(np.round(part * ends), self.horizon or 1), ends // 2)
-        return ends - held_out.astype(np.int64), ends
 
     def _context(self, candidates: Sequence[int], horizon: int) -> int:
         tbptt = training_of(self)["tbptt"]

@@ -15,11 +15,12 @@ from ...saved import folder
 from ...stream import Loaded, Stream
 from .. import readout
 from .calibration import Calibration
+from .choice import held_out
 from .distributions import Family, family_of
 from .inputs import Inputs
 from .layout import Laid, Layout
 from .outlook import Outlook
-from .series import Series, from_arrays
+from .series import Series, from_arrays, windows_between
 from .scores import scored, shown, spread_shown
 from .streams import ForecastStream, ForecastStreams, Memory, memory_after, memory_of, outputs_of, steps_known
 from .windows import Reader
@@ -169,15 +170,32 @@ class ForecastModel:
         y = reader.y(i[:, None], origins[:, None] + np.arange(H))
         return self._long(reader.series, i, origins, y, outlook.point())
 
+    def evaluate(self, X: Any, validation: float | None = None) -> dict[str, dict[str, float]]:
+        """How well the network forecasts, and the baselines: the errors of `metrics_["validation"]`, by name.
+
+        Args:
+            X: the series.
+            validation: the part at the end of each series that was held out, from which windows side by side are taken;
+                None: the last horizon of each series.
+        """
+        return self.evaluated(self._reader(X), validation)[0]
+
+    def evaluated(self, reader: Reader, validation: float | None) -> tuple[dict[str, dict[str, float]], np.ndarray, np.ndarray]:
+        """The errors of `evaluate`, and the windows: their series, and their first steps."""
+        H = self.setup.horizon
+        if validation is None:
+            i, origins = cutoffs(reader.series, H, 1, H)
+        else:
+            i, origins = windows_between(*held_out(reader.series, validation, H), H)
+        _, found = self.measured(reader, i, origins)
+        return {"network": found["validation"], **found["baselines"]}, i, origins
+
     def score(self, X: Any) -> float:
         """-MASE of the last horizon of each series, which is withheld: the mean over the series; higher is better.
 
         The error of each is in units of the mean error of its seasonal naive forecast over what comes before.
         """
-        reader, H = self._reader(X), self.setup.horizon
-        i, origins = cutoffs(reader.series, H, 1, H)
-        y = reader.y(i[:, None], origins[:, None] + np.arange(H))
-        return -scored(reader.series, i, origins, y, self.outlooks(reader, i, origins, H), self.season)["network"]["mase"]
+        return -self.evaluate(X)["network"]["mase"]
 
     @property
     def season(self) -> int:
@@ -281,6 +299,12 @@ class ForecastModel:
 
     def _known(self, known: Any, memory: Memory, H: int) -> np.ndarray:
         layout = self.setup.layout
+        if layout is not None and layout.known and known is None:
+            names = ", ".join(repr(c.name) for c in layout.known)
+            raise DataError(
+                f"known must be given (--future): a table with the times of the {H} steps to come, and {names}, which the "
+                f"network reads"
+            )
         if layout is not None and known is not None and not isinstance(known, np.ndarray):
             known = layout.future(known, memory.ids, memory.arrays["number"], H)
         return steps_known(known, len(memory.ids), H, len(self.setup.inputs.known))
