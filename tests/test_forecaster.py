@@ -312,3 +312,24 @@ def test_a_damaged_folder_is_refused(fitted, tmp_path, damage):
     folder.write(tmp_path / "bad", found.config, weights, {"metrics.json": "{}", "history.jsonl": ""})
     with pytest.raises(FolderError, match="fit"):
         saved.load(tmp_path / "bad")
+
+
+def test_a_warm_start_goes_on_training():
+    warm = Training(warm_start=True)
+    model = Forecaster(6, season=6, training=warm, **SMALL).fit(waves())
+    first = model.metrics_["validation"]["mae"]
+    before = {name: value.clone() for name, value in model.network_.state_dict().items()}
+    model.set_params(epochs=1, learning_rate=1e-9).fit(waves())
+    for name, value in model.network_.state_dict().items():
+        np.testing.assert_allclose(value.numpy(), before[name].numpy(), atol=1e-6)
+    model.set_params(epochs=20, learning_rate=0.01).fit(waves(seed=2))
+    assert model.metrics_["validation"]["mae"] < first
+    cold = clone(model).set_params(training=Training(), epochs=1, learning_rate=1e-9).fit(waves())
+    assert not np.array_equal(cold.network_.head.weight.detach().numpy(), before["head.weight"].numpy())
+
+
+@pytest.mark.parametrize("change", [{"season": 5}, {"output": "normal"}, {"hidden_size": 9}])
+def test_a_warm_start_needs_the_same_network(change):
+    model = Forecaster(6, season=6, training=Training(warm_start=True), **SMALL).fit(waves())
+    with pytest.raises(DataError, match="warm_start"):
+        model.set_params(**change).fit(waves())

@@ -230,6 +230,11 @@ class Forecaster(ForecasterOptions, Estimator):
     def _files(self) -> tuple[dict[str, Any], dict[str, str]]:
         return self.setup_.saved() | {"ids": self.memory_.ids}, {}
 
+    def _meaning(self) -> Any:
+        setup, layout = self.setup_, self.setup_.layout
+        covariates = None if layout is None else (layout.targets, layout.known, layout.past, layout.static)
+        return setup.family.name, setup.family.levels, setup.inputs.lags, setup.inputs.calendar, covariates
+
     def _networks(self) -> dict[str, Any]:
         return super()._networks() | {"parts": {part: {} for part in saved.PARTS}}
 
