@@ -36,7 +36,7 @@ def told(request):
 
 def test_an_update_is_the_longer_series(told):
     series = waves(seed=3)
-    model = told._model
+    model = told.saved_half
     whole = told.predict(series)
     begun = saved.ForecastStreams(model.setup, model.network, saved.memory_after(model.setup, model.network, model._reader([s[:70] for s in series])))
     for t in range(70, 90):
@@ -90,7 +90,7 @@ def test_a_forecast_reads_nothing_of_what_is_to_come(fitted):
     series = waves(1, seed=5)[0]
     for cut in (1, 7, 60):
         poisoned = np.append(series[:cut], np.full(30, np.nan))
-        found = fitted._model.outlooks(fitted._model._reader([poisoned]), np.array([0]), np.array([cut]), 6).point()
+        found = fitted.saved_half.outlooks(fitted.saved_half._reader([poisoned]), np.array([0]), np.array([cut]), 6).point()
         assert found[0, :, 0].tobytes() == fitted.predict([series[:cut]])[0].tobytes()
     table = fitted.backtest([series], windows=3, step=5)
     other = fitted.backtest([np.append(series[:-6], np.full(6, 1e6))], windows=3, step=5)
@@ -123,7 +123,7 @@ def test_paths_have_the_quantiles_that_are_told(told):
     assert paths.shape == (2, 2000, 6)
     assert paths.tobytes() == told.sample(2000, waves(2, seed=7), random_state=4).tobytes()
     for level in (0.1, 0.5, 0.9):
-        wanted = told._model._told(waves(2, seed=7)).outlook.quantile(level)[..., 0]
+        wanted = told.saved_half._told(waves(2, seed=7)).outlook.quantile(level)[..., 0]
         below, upto = (paths < wanted[:, None]).mean(1), (paths <= wanted[:, None]).mean(1)
         # Three deviations of the part of 2,000 draws; counts are equal to their quantile with a probability.
         assert (below - 0.035 <= level).all()
@@ -251,9 +251,9 @@ def test_the_season_counts():
 
 def test_one_scale_for_all_is_that_of_the_training_part():
     model = Forecaster(6, season=6, scale="global", **SMALL).fit(waves())
-    found = model._model._told(None).outlook
+    found = model.saved_half._told(None).outlook
     assert len(np.unique(found.scale)) == 1
-    assert len(np.unique(Forecaster(6, season=6, **SMALL).fit(waves())._model._told(None).outlook.scale)) > 1
+    assert len(np.unique(Forecaster(6, season=6, **SMALL).fit(waves()).saved_half._told(None).outlook.scale)) > 1
 
 
 def test_tbptt_is_the_context():

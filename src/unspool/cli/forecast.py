@@ -18,7 +18,13 @@ _NOT_FOR_SERIES = "--{} is not for a network that was trained by 'unspool fit se
 
 
 def predict(
-    model: "ForecastModel", file: str | None, stream: TextIO, kind: str, horizon: int | None, future: str | None, **data: Any
+    model: "ForecastModel",
+    file: str | None,
+    stream: TextIO,
+    kind: str,
+    horizon: int | None,
+    future: str | None,
+    **data: Any,
 ) -> None:
     """Write what comes next, with intervals: of a file, or without one of what the network was trained on."""
     known = None if future is None else _table(future, data)
@@ -36,7 +42,9 @@ def predict(
     table.writerows([_short(cell) for cell in row] for row in rows)
 
 
-def evaluate(model: "ForecastModel", config: dict[str, Any], file: str, picture: str | None = None, **data: Any) -> None:
+def evaluate(
+    model: "ForecastModel", config: dict[str, Any], file: str, picture: str | None = None, **data: Any
+) -> None:
     """Print how well a network forecasts a file; on the one it was trained on, what was held out."""
     from ..tasks.forecaster.file import SeriesFile
     from ..tasks.forecaster.scores import shown, spread_shown

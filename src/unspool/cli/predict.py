@@ -94,7 +94,9 @@ def predict(
     if file is None:
         raise UsageError("FILE is needed, as only a forecaster remembers what it was trained on.")
     if horizon is not None or future is not None:
-        raise UsageError(f"--{'horizon' if future is None else 'future'} is for networks that 'unspool fit series' trained.")
+        raise UsageError(
+            f"--{'horizon' if future is None else 'future'} is for networks that 'unspool fit series' trained."
+        )
     if trained.word == "text":
         raise UsageError("A network that was trained by 'unspool fit text' writes text: try 'unspool generate'.")
     if probabilities and trained.word == "numbers":

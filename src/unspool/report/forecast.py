@@ -51,7 +51,9 @@ def draw(model: "ForecastModel", reader: "Reader", i: np.ndarray, origins: np.nd
         raise DataError(f"{path} cannot be written ({error.strerror or error})") from None
 
 
-def _window(axes: Any, model: "ForecastModel", reader: "Reader", i: np.ndarray, origin: np.ndarray, legend: bool) -> None:
+def _window(
+    axes: Any, model: "ForecastModel", reader: "Reader", i: np.ndarray, origin: np.ndarray, legend: bool
+) -> None:
     """One window: the first target of its series."""
     H, series, k, t = model.setup.horizon, reader.series, int(i[0]), int(origin[0])
     outlook = model.outlooks(reader, i, origin, H)

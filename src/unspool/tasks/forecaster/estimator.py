@@ -19,10 +19,9 @@ from ...stream import Loaded
 from ..estimator import Estimator, Work
 from ..options import ForecasterOptions, k1_k2, layers_of, training_of
 from . import saved
-from .distributions import Family, family_of
 from .choice import best_of, candidates_of, check_counts, held_out
+from .distributions import Family, family_of
 from .inputs import Inputs
-from .layout import Layout
 from .losses import Loss
 from .saved import ForecastModel, Setup, laid_out
 from .series import Series
@@ -120,47 +119,47 @@ class Forecaster(ForecasterOptions, Estimator):
 
     def predict(self, X: Any = None, **options: Any) -> Any:
         """See `ForecastModel.predict`."""
-        return self._model.predict(X, **options)
+        return self.saved_half.predict(X, **options)
 
     def predict_interval(self, X: Any = None, **options: Any) -> Any:
         """See `ForecastModel.predict_interval`."""
-        return self._model.predict_interval(X, **options)
+        return self.saved_half.predict_interval(X, **options)
 
     def predict_quantiles(self, levels: Sequence[float], X: Any = None, **options: Any) -> Any:
         """See `ForecastModel.predict_quantiles`."""
-        return self._model.predict_quantiles(levels, X, **options)
+        return self.saved_half.predict_quantiles(levels, X, **options)
 
     def sample(self, n: int = 100, X: Any = None, **options: Any) -> Any:
         """See `ForecastModel.sample`."""
-        return self._model.sample(n, X, **options)
+        return self.saved_half.sample(n, X, **options)
 
     def backtest(self, X: Any, **options: Any) -> Any:
         """See `ForecastModel.backtest`."""
-        return self._model.backtest(X, **options)
+        return self.saved_half.backtest(X, **options)
 
     def score(self, X: Any, y: None = None) -> float:
         """See `ForecastModel.score`."""
-        return self._model.score(X)
+        return self.saved_half.score(X)
 
     def score_samples(self, X: Any) -> Any:
         """See `ForecastModel.score_samples`."""
-        return self._model.score_samples(X)
+        return self.saved_half.score_samples(X)
 
     def stream(self, series: Any = None) -> ForecastStream:
         """See `ForecastModel.stream`."""
-        return self._model.stream(series)
+        return self.saved_half.stream(series)
 
     def streams(self, n: int) -> ForecastStreams:
         """See `ForecastModel.streams`."""
-        return self._model.streams(n)
+        return self.saved_half.streams(n)
 
     def report(self) -> str:
         """See `ForecastModel.report`."""
-        return self._model.report()
+        return self.saved_half.report()
 
     @property
-    def _model(self) -> ForecastModel:
-        """The saved half, whose network runs in the compiled core."""
+    def saved_half(self) -> ForecastModel:
+        """The trained forecaster, whose network runs in the compiled core."""
         check_is_fitted(self, "network_")
         return ForecastModel(self.setup_, self._core(), self.memory_, self.calibration_, self.metrics_)
 
@@ -222,7 +221,7 @@ class Forecaster(ForecasterOptions, Estimator):
     def _finish(self, work: Work) -> dict[str, Any]:
         reader, valid = work.data
         self.metrics_, self.calibration_, self.memory_ = {}, None, None
-        model = self._model
+        model = self.saved_half
         self.memory_ = memory_after(self.setup_, model.network, reader)
         self.calibration_, metrics = model.measured(reader, *valid.origins(0))
         return {"data": _described(reader.series), **metrics}

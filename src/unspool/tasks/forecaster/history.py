@@ -192,7 +192,15 @@ def _of_one(lags: Lags, y: np.ndarray) -> list[np.ndarray]:
     base = _or(phases[0][:T], last[:T])
     surprise = np.concatenate([np.full((1, y.shape[1]), np.nan), y - base])
     sums = [_sums(v) for v in _added(y, base, ~np.isnan(last[:T]))]
-    return [last, surprise, *_statistics(lags, sums), _age(~np.isnan(y)), np.stack([s[-1] for s in sums]), *phases, *means]
+    return [
+        last,
+        surprise,
+        *_statistics(lags, sums),
+        _age(~np.isnan(y)),
+        np.stack([s[-1] for s in sums]),
+        *phases,
+        *means,
+    ]
 
 
 def _squashed(v: np.ndarray) -> np.ndarray:

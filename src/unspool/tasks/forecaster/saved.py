@@ -16,12 +16,13 @@ from ...stream import Loaded, Stream
 from .. import readout
 from .calibration import Calibration
 from .choice import held_out
+from .columns import Table
 from .distributions import Family, family_of
 from .inputs import Inputs
 from .layout import Laid, Layout
 from .outlook import Outlook
-from .series import Series, from_arrays, windows_between
 from .scores import scored, shown, spread_shown
+from .series import Series, from_arrays, windows_between
 from .streams import ForecastStream, ForecastStreams, Memory, memory_after, memory_of, outputs_of, steps_known
 from .windows import Reader
 
@@ -73,7 +74,11 @@ class Setup:
     def series(self, X: Any) -> Series:
         """The series of a table, or of arrays, with the covariates that the network reads."""
         found = X if isinstance(X, Series) else from_arrays(X) if self.layout is None else self.layout.to_series(X)
-        for name, wanted in (("y", self.inputs.targets), ("known", len(self.inputs.known)), ("past", len(self.inputs.past))):
+        for name, wanted in (
+            ("y", self.inputs.targets),
+            ("known", len(self.inputs.known)),
+            ("past", len(self.inputs.past)),
+        ):
             got = getattr(found, name).values.shape[1]
             if got != wanted:
                 what = "values a step" if name == "y" else f"{name} covariates"
@@ -180,7 +185,9 @@ class ForecastModel:
         """
         return self.evaluated(self._reader(X), validation)[0]
 
-    def evaluated(self, reader: Reader, validation: float | None) -> tuple[dict[str, dict[str, float]], np.ndarray, np.ndarray]:
+    def evaluated(
+        self, reader: Reader, validation: float | None
+    ) -> tuple[dict[str, dict[str, float]], np.ndarray, np.ndarray]:
         """The errors of `evaluate`, and the windows: their series, and their first steps."""
         H = self.setup.horizon
         if validation is None:
@@ -199,8 +206,9 @@ class ForecastModel:
 
     @property
     def season(self) -> int:
-        """The season that errors are measured by."""
-        return self.setup.inputs.lags.season
+        """The season that errors are measured by: that of the base, or if it is the last value the shortest there is."""
+        lags = self.setup.inputs.lags
+        return lags.season if lags.season > 1 else min(lags.long, default=1)
 
     def score_samples(self, X: Any) -> Any:
         """-log p(y[t]) of each step in the light of those before it, in nats: how unusual it is.
@@ -223,8 +231,12 @@ class ForecastModel:
             series = ids[0]
         if series not in ids:
             known = ", ".join(map(str, ids[:5]))
-            raise UnspoolError(f"series must be one that the network was trained on; got {series!r:.40}: there are {known}")
-        return ForecastStream(ForecastStreams(self.setup, self.network, self.memory.take(np.array([ids.index(series)]))))
+            raise UnspoolError(
+                f"series must be one that the network was trained on; got {series!r:.40}: there are {known}"
+            )
+        return ForecastStream(
+            ForecastStreams(self.setup, self.network, self.memory.take(np.array([ids.index(series)])))
+        )
 
     def streams(self, series: Sequence[Any] | None = None) -> ForecastStreams:
         """Series that go on step by step, side by side: those that the network was trained on, or some of them."""
@@ -353,7 +365,9 @@ def cutoffs(series: Series, H: int, windows: int, step: int) -> tuple[np.ndarray
     origins = lengths[:, None] - H - step * np.arange(windows)[::-1]
     i, k = np.nonzero(origins > 0)
     if not len(i):
-        raise DataError(f"X must have a series longer than the horizon of {H}; the longest has {lengths.max(initial=0)}")
+        raise DataError(
+            f"X must have a series longer than the horizon of {H}; the longest has {lengths.max(initial=0)}"
+        )
     return i, origins[i, k]
 
 
@@ -367,7 +381,7 @@ def laid_out(X: Any, roles: Mapping[str, Any]) -> tuple[Layout | None, Series]:
         return X
     if isinstance(X, Series):
         return None, X
-    if isinstance(X, list | tuple | np.ndarray):
+    if isinstance(X, list | tuple | np.ndarray) and not isinstance(X, Table):
         given = sorted(name for name, value in roles.items() if value)
         if given:
             raise DataError(f"{given[0]} is for tables; X has arrays, whose columns have no names")
@@ -414,7 +428,7 @@ def model_of(found: folder.Saved, network: Loaded, metrics: dict[str, Any]) -> F
     W, H, O = parts["calibration"]["y"].shape
     sizes = {name: ((W, H, O), np.dtype(np.float64)) for name in ("y", "base", "scale")}
     _check_arrays(parts["calibration"], sizes | {"s": ((W, H, O, setup.family.size), np.dtype(np.float64))})
-    if O != setup.inputs.targets or not (parts["calibration"]["scale"] > 0).all():
+    if setup.inputs.targets != O or not (parts["calibration"]["scale"] > 0).all():
         raise FolderError("what calibrates the intervals does not fit to the network")
     memory, calibration = Memory(ids, parts["memory"]), Calibration(**parts["calibration"])
     return ForecastModel(setup, network, memory, calibration, metrics)

@@ -68,5 +68,7 @@ def shown(found: Scores) -> str:
 
 def spread_shown(found: Scores) -> str:
     """What is told besides a point, in a line; of a point alone nothing."""
-    covered = [f"{100 * found[f'coverage {p}']:.0f} % in the {p} % interval" for p in INTERVALS if f"coverage {p}" in found]
+    covered = [
+        f"{100 * found[f'coverage {p}']:.0f} % in the {p} % interval" for p in INTERVALS if f"coverage {p}" in found
+    ]
     return ", ".join(covered)

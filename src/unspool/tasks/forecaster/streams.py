@@ -149,9 +149,7 @@ class ForecastStreams:
         outlook = self.outlook(known, horizon)
         return self._flat(np.stack([outlook.quantile(level) for level in levels], 1))
 
-    def sample(
-        self, n: int = 100, known: Any = None, horizon: int | None = None, random_state: int = 0
-    ) -> np.ndarray:
+    def sample(self, n: int = 100, known: Any = None, horizon: int | None = None, random_state: int = 0) -> np.ndarray:
         """n paths of the next steps of each series, (series, n, H), or (series, n, H, O): see `ForecastModel.sample`."""
         return self._flat(self.paths(n, self.outlook(known, horizon), known, random_state))
 
@@ -161,7 +159,9 @@ class ForecastStreams:
             raise UnspoolError("sample needs a distribution; output='point' has none")
         H = outlook.base.shape[1]
         known = steps_known(known, len(self), H, len(self.setup.inputs.known))
-        return np.stack([self._paths_of(k, n, outlook.take(np.array([k])), known[k], random_state) for k in range(len(self))])
+        return np.stack(
+            [self._paths_of(k, n, outlook.take(np.array([k])), known[k], random_state) for k in range(len(self))]
+        )
 
     def _paths_of(self, k: int, n: int, outlook: Outlook, known: np.ndarray, random_state: int) -> np.ndarray:
         """The paths of series k, (n, H, O).
@@ -239,9 +239,7 @@ class ForecastStream:
         """The quantiles of the next steps, (levels, H), or (levels, H, O)."""
         return self.streams.quantiles(levels, _one(known), horizon)[0]
 
-    def sample(
-        self, n: int = 100, known: Any = None, horizon: int | None = None, random_state: int = 0
-    ) -> np.ndarray:
+    def sample(self, n: int = 100, known: Any = None, horizon: int | None = None, random_state: int = 0) -> np.ndarray:
         """n paths of the next steps, (n, H), or (n, H, O)."""
         return self.streams.sample(n, _one(known), horizon, random_state)[0]
 
@@ -271,7 +269,9 @@ def steps_known(known: Any, n: int, H: int, K: int) -> np.ndarray:
     if not K:
         return np.zeros((n, H, 0))
     if known is None:
-        raise DataError(f"known must be given, {K} numbers for each of the {H} steps to come, as the network reads them")
+        raise DataError(
+            f"known must be given, {K} numbers for each of the {H} steps to come, as the network reads them"
+        )
     found = np.asarray(known, np.float64)
     if found.shape != (n, H, K):
         raise DataError(f"known must have the shape {(n, H, K)}, series, steps and covariates; got {found.shape}")
