@@ -37,7 +37,7 @@ def test_steps_one_by_one_are_those_of_the_whole(seed, lengths, lags, missing):
         assert whole.bases[0].tobytes() == now.bases[0].tobytes()
         assert np.ascontiguousarray(whole.scale).tobytes() == np.ascontiguousarray(now.scale).tobytes()
         rows = np.flatnonzero(np.array(lengths) > t)
-        memories.add(rows, y.values[y.offsets[rows] + t])
+        memories.add(rows, y.values[y.offsets[rows] + t], memories.known(rows).bases[0])
     kept = past.memories().arrays
     assert kept.keys() == memories.arrays.keys()
     for name, array in memories.arrays.items():

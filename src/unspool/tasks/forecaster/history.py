@@ -169,10 +169,10 @@ class Memories:
         scale, mean = np.broadcast_to(scale, shape), np.broadcast_to(mean, shape)
         return Known(np.broadcast_to(surprise, shape), bases, means, scale, mean, a["age"][rows] + ahead[..., None])
 
-    def add(self, rows: np.ndarray, y: np.ndarray) -> None:
-        """Take the next step of these rows, whose y is float64 (rows, O), NaN where missing."""
+    def add(self, rows: np.ndarray, y: np.ndarray, base: np.ndarray) -> None:
+        """Take the next step of these rows, whose y, NaN where missing, and base are float64 (rows, O)."""
         a = self.arrays
-        base, last, steps = self.known(rows).bases[0], a["last"][rows], a["step"][rows, 0].astype(np.int64)
+        last, steps = a["last"][rows], a["step"][rows, 0].astype(np.int64)
         seen = ~np.isnan(y)
         for L in self.lags.long:
             a[f"mean{L}"][rows, steps % L] = _milder(a[f"mean{L}"][rows, steps % L], y)

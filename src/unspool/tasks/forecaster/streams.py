@@ -120,8 +120,9 @@ class ForecastStreams:
         y = _rows("y", y, len(rows), inputs.targets)
         known = _rows("known", known, len(rows), len(inputs.known))
         past = _rows("past", past, len(rows), len(inputs.past))
-        self.sessions.step(self._read(rows, known, self.arrays["past"][rows], 0)[0], rows)
-        self.history.add(rows, y)
+        x, base, _ = self._read(rows, known, self.arrays["past"][rows], 0)
+        self.sessions.step(x, rows)
+        self.history.add(rows, y, base)
         self.arrays["past"][rows] = past
         self.arrays["number"][rows] += 1
         return self
@@ -185,7 +186,7 @@ class ForecastStreams:
         rows = np.arange(len(self))
         x, base, scale = self._read(rows, known, self.arrays["past"], 0)
         y = Outlook.of(self.setup.family, self.sessions.step(x), base, scale).sample(random)
-        self.history.add(rows, y)
+        self.history.add(rows, y, base)
         self.arrays["past"][:] = np.nan
         self.arrays["number"] += 1
         return y
