@@ -1,4 +1,4 @@
-"""Forecasters of arrays: what they tell, to the bit, and what they do with series that are short, flat or full of gaps."""
+"""Forecasters of arrays: what they tell, to the bit, and what they do with series that are short, flat or have gaps."""
 
 import copy
 import pickle
@@ -38,7 +38,11 @@ def test_an_update_is_the_longer_series(told):
     series = waves(seed=3)
     model = told.saved_half
     whole = told.predict(series)
-    begun = saved.ForecastStreams(model.setup, model.network, saved.memory_after(model.setup, model.network, model._reader([s[:70] for s in series])))
+    begun = saved.ForecastStreams(
+        model.setup,
+        model.network,
+        saved.memory_after(model.setup, model.network, model._reader([s[:70] for s in series])),
+    )
     for t in range(70, 90):
         begun.update(np.array([s[t] for s in series]))
     assert begun.forecast().tobytes() == whole.tobytes()
@@ -71,7 +75,7 @@ def test_the_end_of_training_is_a_hot_start(told):
 
 def test_a_state_of_another_network_is_refused(fitted):
     other = Forecaster(6, season=6, **SMALL | {"hidden_size": 9}).fit(waves())
-    with pytest.raises(UnspoolError, match="arrays of other names or shapes|state of this network"):
+    with pytest.raises(UnspoolError, match=r"other names or shapes|state of this network"):
         fitted.stream(0).from_bytes(other.stream(0).to_bytes())
 
 
@@ -90,7 +94,9 @@ def test_a_forecast_reads_nothing_of_what_is_to_come(fitted):
     series = waves(1, seed=5)[0]
     for cut in (1, 7, 60):
         poisoned = np.append(series[:cut], np.full(30, np.nan))
-        found = fitted.saved_half.outlooks(fitted.saved_half._reader([poisoned]), np.array([0]), np.array([cut]), 6).point()
+        found = fitted.saved_half.outlooks(
+            fitted.saved_half._reader([poisoned]), np.array([0]), np.array([cut]), 6
+        ).point()
         assert found[0, :, 0].tobytes() == fitted.predict([series[:cut]])[0].tobytes()
     table = fitted.backtest([series], windows=3, step=5)
     other = fitted.backtest([np.append(series[:-6], np.full(6, 1e6))], windows=3, step=5)
@@ -257,9 +263,7 @@ def test_one_scale_for_all_is_that_of_the_training_part():
 
 
 def test_tbptt_is_the_context():
-    short, long = (
-        Forecaster(6, season=6, training=Training(tbptt=k), **SMALL).fit(waves()) for k in (4, 40)
-    )
+    short, long = (Forecaster(6, season=6, training=Training(tbptt=k), **SMALL).fit(waves()) for k in (4, 40))
     assert not np.array_equal(short.predict(), long.predict())
 
 

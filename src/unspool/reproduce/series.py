@@ -15,8 +15,8 @@ from ..tasks.forecaster.baseline import naive2
 from ..tasks.forecaster.estimator import Forecaster
 from ..tasks.forecaster.file import SeriesFile
 from ..tasks.forecaster.layout import Laid, Layout
-from ..tasks.forecaster.measures import average, mase, owa, seasonal_scale, smape
-from ..tasks.forecaster.scores import scored
+from ..tasks.forecaster.measures import average, coverage, mase, owa, seasonal_scale, smape
+from ..tasks.forecaster.scores import INTERVALS, scored
 from ..tasks.forecaster.series import windows_between
 from ..tasks.forecaster.windows import Reader
 from .figures import Figures, whole
@@ -28,7 +28,7 @@ def m4(seed: int) -> Figures:
     """All 414 series, 48 hours."""
     train, test = (_wide(fetch("m4-hourly")[f"Hourly-{part}.csv"]) for part in ("train", "test"))
     y, H, m = np.stack(test), 48, 24
-    model = whole(Forecaster(H, season=m, random_state=seed).fit(train))
+    model = whole(Forecaster(horizon=H, season=m, random_state=seed).fit(train))
     scale = np.array([seasonal_scale(one, m) for one in train])
     second = np.stack([naive2(one, H, m) for one in train])
     errors = [[float(average(v)) for v in (smape(y, told), mase(y, told, scale))] for told in (model.predict(), second)]
@@ -42,7 +42,7 @@ def ett(horizon: int, seed: int) -> Figures:
     y = columns["OT"][: train + 2 * part]
     columns = {"date": columns["date"][: len(y)], "OT": (y - y[:train].mean()) / y[:train].std()}
     laid = _laid(columns)
-    model = Forecaster(horizon, random_state=seed)
+    model = Forecaster(horizon=horizon, random_state=seed)
     found = _scored(model, laid, train + part, part / (train + part), np.arange(train + part, len(y) - horizon + 1))
     network = found["network"]
     return {"MSE": network["rmse"] ** 2, "MAE": network["mae"], **_covered(network)}
@@ -57,7 +57,7 @@ def traffic(seed: int) -> Figures:
     holidays = dict(zip(days[named].tolist(), columns["holiday"][named].tolist(), strict=True))
     columns["holiday"] = np.array([holidays.get(day, "None") for day in days.tolist()], object)
     laid = _laid(columns, target="traffic_volume", known=("holiday",))
-    return _beside(Forecaster(24, random_state=seed), laid, 60 * 24)
+    return _beside(Forecaster(horizon=24, random_state=seed), laid, 60 * 24)
 
 
 def sunspots(seed: int) -> Figures:
@@ -72,7 +72,7 @@ def temperatures(seed: int) -> Figures:
 
 def apple(seed: int) -> Figures:
     laid = _laid(_columns("stocks", "finance-charts-apple.csv"), target="AAPL.Close")
-    return _beside(Forecaster(5, random_state=seed), laid, 0.2)
+    return _beside(Forecaster(horizon=5, random_state=seed), laid, 0.2)
 
 
 def _beside(model: Forecaster, laid: Laid, test: float) -> Figures:
@@ -102,12 +102,20 @@ def _scored(
     i = np.zeros(len(origins), np.int64)
     reader = Reader(fitted.setup_.inputs, laid.series)
     y = reader.y(i[:, None], origins[:, None] + np.arange(H))
-    model_ = fitted.saved_half
-    return scored(laid.series, i, origins, y, model_.outlooks(reader, i, origins, H), model_.season)
+    half = fitted.saved_half
+    outlook = half.outlooks(reader, i, origins, H)
+    found = scored(laid.series, i, origins, y, outlook, half.season)
+    for percent in INTERVALS:
+        low, high = outlook.interval(percent)
+        more = half.calibration.margin(half.setup.family, percent, H) * outlook.scale
+        found["network"][f"conformal {percent}"] = float(average(coverage(y, low - more, high + more)))
+    return found
 
 
 def _covered(network: dict[str, float]) -> Figures:
-    return {f"{p} % covered": 100 * network[f"coverage {p}"] for p in (80, 95)}
+    """The parts that intervals cover, in %, and those that conformal intervals do."""
+    plain = {f"{percent} % covered": 100 * network[f"coverage {percent}"] for percent in INTERVALS}
+    return plain | {f"conformal {percent}": 100 * network[f"conformal {percent}"] for percent in INTERVALS}
 
 
 def _cut(rows: Ragged, end: int) -> Ragged:

@@ -16,8 +16,8 @@ _DAYS = (24, 48, 96, 144)
 
 def known_until(y: Ragged) -> np.ndarray:
     """After how many steps each series has no value any more, (n,); raise DataError if none has a value."""
-    there = ~np.isnan(y.values).all(1)
-    steps = np.arange(len(there)) - np.repeat(y.offsets[:-1], y.lengths) + 1
+    there = (~np.isnan(y.values)).any(1)
+    steps = np.arange(len(y.values)) - np.repeat(y.offsets[:-1], y.lengths) + 1
     found = np.zeros(len(y), np.int64)
     np.maximum.at(found, np.repeat(np.arange(len(y)), y.lengths), np.where(there, steps, 0))
     if not found.any():

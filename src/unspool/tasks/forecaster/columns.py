@@ -81,9 +81,9 @@ def table_of(frame: Any) -> Table:
         if len(lengths) != 1:
             raise DataError(f"X must have columns of one length; got {', '.join(map(str, sorted(lengths))) or 'none'}")
         return Table(columns, lengths.pop(), "dict")
-    from ...data.readers.frames import opened
+    from ...data.readers.frames import as_table
 
-    table = opened(frame, "X")
+    table = as_table(frame, "X")
     columns = {name: _of_frame(name, table[name]) for name in table.columns}
     return Table(columns, len(table), table.implementation.name.lower())
 

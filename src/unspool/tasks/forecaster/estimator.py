@@ -19,6 +19,7 @@ from ...stream import Loaded
 from ..estimator import Estimator, Work
 from ..options import ForecasterOptions, k1_k2, layers_of, training_of
 from . import saved
+from .calibration import Calibration
 from .choice import best_of, candidates_of, check_counts, held_out
 from .distributions import Family, family_of
 from .inputs import Inputs
@@ -57,9 +58,9 @@ class Forecaster(ForecasterOptions, Estimator):
 
         y[t + k] = base + scale · z,  z ~ family(head(h[t + k])),  h[t + k] = recurrent(x[t + k], h[t + k - 1])
 
-    where the base is the seasonal naive forecast, the scale is the mean size of its past errors, and x has what is known
-    at t (`unspool.tasks.forecaster.history`). The future is read like a gap: its steps have all that is known of them
-    but y. One network serves all series, of unequal lengths, with missing values and gaps.
+    where the base is the seasonal naive forecast, the scale is the mean size of its past errors, and x has what is
+    known at t (`unspool.tasks.forecaster.history`). The future is read like a gap: its steps have all that is known of
+    them but y. One network serves all series, of unequal lengths, with missing values and gaps.
 
     `fit(X)` takes a table, a data frame of pandas, Polars or Arrow, or a mapping of columns, with one row for each step
     of each series; or a list of arrays, (T,) or (T, O), one for each series. `predict` gives what is next.
@@ -149,9 +150,9 @@ class Forecaster(ForecasterOptions, Estimator):
         """See `ForecastModel.stream`."""
         return self.saved_half.stream(series)
 
-    def streams(self, n: int) -> ForecastStreams:
+    def streams(self, series: Sequence[Any] | None = None) -> ForecastStreams:
         """See `ForecastModel.streams`."""
-        return self.saved_half.streams(n)
+        return self.saved_half.streams(series)
 
     def report(self) -> str:
         """See `ForecastModel.report`."""
@@ -220,10 +221,10 @@ class Forecaster(ForecasterOptions, Estimator):
 
     def _finish(self, work: Work) -> dict[str, Any]:
         reader, valid = work.data
-        self.metrics_, self.calibration_, self.memory_ = {}, None, None
-        model = self.saved_half
-        self.memory_ = memory_after(self.setup_, model.network, reader)
-        self.calibration_, metrics = model.measured(reader, *valid.origins(0))
+        self.metrics_ = {}
+        self.memory_ = memory_after(self.setup_, self._core(), reader)
+        self.calibration_ = Calibration.none(self.setup_.horizon, self.setup_.inputs.targets, self.setup_.family)
+        self.calibration_, metrics = self.saved_half.measured(reader, *valid.origins(0))
         return {"data": _described(reader.series), **metrics}
 
     def _files(self) -> tuple[dict[str, Any], dict[str, str]]:

@@ -159,7 +159,7 @@ class Memories:
         }
 
     def known(self, rows: np.ndarray, ahead: np.ndarray | int = 0) -> Known:
-        """What is known, in these rows, (n,), of the step that comes next; or of those so many later, (n,) or (H, 1)."""
+        """What is known of the step that comes next, in these rows, (n,); or of those so many later, (H, 1)."""
         a, ahead = self.arrays, np.asarray(ahead)
         steps, last = a["step"][rows, 0].astype(np.int64) + ahead, a["last"][rows]
         bases = [_or(a[f"lag{L}"][rows, steps % L], last) for L in self.lags.all]

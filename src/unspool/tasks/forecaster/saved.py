@@ -109,8 +109,7 @@ class ForecastModel:
         Args:
             X: series up to the present, of the form that `fit` took; they may be others, or later. None: those that
                 the network was trained on.
-            known: what is known of the steps to come, where the network reads such covariates: a table with times, or
-                for arrays a list of (horizon, K).
+            known: a table with what is known of the steps to come, where the network reads such covariates.
             horizon: the steps to forecast; None: those that the network was trained for.
         Returns:
             A table of the library of X, with the columns of the series, the time and the target; for arrays (n, H), or
@@ -133,7 +132,7 @@ class ForecastModel:
 
         Args:
             level: percent, one or several: columns `y-lo-80`, `y-hi-80` …
-            conformal: widen or narrow them by what they missed on the validation part (Romano, Patterson & Candès 2019).
+            conformal: widen or narrow them by what they missed on the validation part; see `Calibration.margin`.
         """
         told = self._told(X, **options)
         columns = {"": told.outlook.point()}
@@ -166,7 +165,7 @@ class ForecastModel:
             step: the steps between two origins; None: a horizon.
         Returns:
             A table in the long form: the series, the time, `cutoff`, which is the time of the last step that was known,
-            the target, and `forecast`; for arrays a mapping of such columns, with `series`, `step` and `cutoff` as numbers.
+            the target, and `forecast`; for arrays a mapping of columns, with `series`, `step` and `cutoff` as numbers.
         """
         reader = self._reader(X)
         H = self._horizon(horizon)
@@ -206,7 +205,7 @@ class ForecastModel:
 
     @property
     def season(self) -> int:
-        """The season that errors are measured by: that of the base, or if it is the last value the shortest there is."""
+        """The season that errors are measured by: that of the base, or if it is the last value the shortest."""
         lags = self.setup.inputs.lags
         return lags.season if lags.season > 1 else min(lags.long, default=1)
 
@@ -224,7 +223,7 @@ class ForecastModel:
 
         Args:
             series: one that the network was trained on, which goes on from its end; it may be left out if there is but
-                one. Another name begins a new series, if the network reads neither times nor static covariates.
+                one.
         """
         ids = self.memory.ids
         if series is None and len(ids) == 1:
@@ -301,10 +300,7 @@ class ForecastModel:
 
     def _told(self, X: Any, known: Any = None, horizon: int | None = None) -> "Told":
         H = self._horizon(horizon)
-        if X is None:
-            memory = self.memory
-        else:
-            memory = memory_after(self.setup, self.network, self._reader(X))
+        memory = self.memory if X is None else memory_after(self.setup, self.network, self._reader(X))
         known = self._known(known, memory, H)
         streams = ForecastStreams(self.setup, self.network, memory)
         return Told(streams, known, streams.outlook(known, H))
@@ -314,8 +310,8 @@ class ForecastModel:
         if layout is not None and layout.known and known is None:
             names = ", ".join(repr(c.name) for c in layout.known)
             raise DataError(
-                f"known must be given (--future): a table with the times of the {H} steps to come, and {names}, which the "
-                f"network reads"
+                f"known must be given (--future): a table with the times of the {H} steps to come, and {names}, which "
+                f"the network reads"
             )
         if layout is not None and known is not None and not isinstance(known, np.ndarray):
             known = layout.future(known, memory.ids, memory.arrays["number"], H)

@@ -24,9 +24,9 @@ def scored(
         outlook: what the network told of the windows.
         season: of MASE and of the baselines.
     Returns:
-        Of each the mean absolute error `mae`, the root mean squared error `rmse`, `smape` in percent and `mase`, the mean
-        over all windows; of the network the `crps` and the part that its intervals cover, too. Of baselines, which tell
-        a point alone, the CRPS is the mean absolute error.
+        Of each the mean absolute error `mae`, the root mean squared error `rmse`, `smape` in percent and `mase`, the
+        mean over all windows; of the network the `crps` and the part that its intervals cover, too. Of baselines, which
+        tell a point alone, the CRPS is the mean absolute error.
     """
     W, H, O = y.shape
     pasts = [series.y[k][:t] for k, t in zip(i.tolist(), origins.tolist(), strict=True)]

@@ -42,8 +42,8 @@ def from_arrays(data: Any) -> Series:
     if isinstance(data, np.ndarray) and data.dtype != object:
         if data.ndim != 1:
             raise DataError(
-                f"X must be a list of arrays, or one of shape (T,); got an array of shape {data.shape}, whose columns may "
-                f"be series or variables: give list(X) for a series a row, [X] for a variable a column"
+                f"X must be a list of arrays, or one of shape (T,); got an array of shape {data.shape}, whose columns "
+                f"may be series or variables: give list(X) for a series a row, [X] for a variable a column"
             )
         data = [data]
     elif not len(data):
@@ -84,7 +84,7 @@ def rows_at(rows: Ragged, i: np.ndarray, steps: np.ndarray, there: np.ndarray | 
 
 
 def windows_between(first: np.ndarray, end: np.ndarray, horizon: int) -> tuple[np.ndarray, np.ndarray]:
-    """The series and the first steps of windows that lie side by side in these parts, the last of which ends with its part.
+    """The series and the first steps of windows that lie side by side, the last of which ends with its part.
 
     Args:
         first, end: where the part of each series begins and ends, (n,).

@@ -151,7 +151,7 @@ class ForecastStreams:
         return self._flat(np.stack([outlook.quantile(level) for level in levels], 1))
 
     def sample(self, n: int = 100, known: Any = None, horizon: int | None = None, random_state: int = 0) -> np.ndarray:
-        """n paths of the next steps of each series, (series, n, H), or (series, n, H, O): see `ForecastModel.sample`."""
+        """n paths of the next steps of each, (series, n, H), or (series, n, H, O): see `ForecastModel.sample`."""
         return self._flat(self.paths(n, self.outlook(known, horizon), known, random_state))
 
     def paths(self, n: int, outlook: Outlook, known: Any, random_state: int) -> np.ndarray:
@@ -173,9 +173,8 @@ class ForecastStreams:
         random = np.random.default_rng([random_state, zlib.crc32(str(self.ids[k]).encode())])
         mine = ForecastStreams(self.setup, self.network, self.memory(np.full(n, k)))
         drawn = np.zeros((n, *outlook.base.shape[1:]))
-        for t in range(drawn.shape[1]):
-            told = np.broadcast_to(known[t], (n, known.shape[1]))
-            drawn[:, t] = mine._next(told, random)
+        for t in range(len(known)):
+            drawn[:, t] = mine._next(np.repeat(known[t : t + 1], n, 0), random)
         ranks = drawn.argsort(0, kind="stable").argsort(0, kind="stable")
         each = tuple(np.repeat(parameter, n, 0) for parameter in outlook.parameters)
         wanted = np.sort(self.setup.family.sample(each, random), 0)

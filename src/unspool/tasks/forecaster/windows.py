@@ -51,9 +51,9 @@ class Reader:
 
 
 class Windows:
-    """Windows of series: `context` steps, or as many as there are, and then `horizon` steps whose y the network is told.
+    """Windows of series: `context` steps, or as many as there are, and then a gap of `horizon` steps with targets.
 
-    In an epoch each step is told about once: the windows of a series lie side by side, and where they end is drawn.
+    In an epoch each step is in about one gap: those of a series lie side by side, and where they end is drawn.
 
     Args:
         reader: of the series.
