@@ -57,7 +57,7 @@ def traffic(seed: int) -> Figures:
     holidays = dict(zip(days[named].tolist(), columns["holiday"][named].tolist(), strict=True))
     columns["holiday"] = np.array([holidays.get(day, "None") for day in days.tolist()], object)
     laid = _laid(columns, target="traffic_volume", known=("holiday",))
-    return _beside(Forecaster(horizon=24, random_state=seed), laid, 60 * 24)
+    return _beside(Forecaster(horizon=24, hidden_size=128, random_state=seed), laid, 60 * 24)
 
 
 def sunspots(seed: int) -> Figures:

@@ -197,6 +197,12 @@ class Layout:
             raise DataError(f"known must have a row for each of the {H} steps to come; got none for {self._named_time(first[k] + h)}{which}")
         return found
 
+    def coded(self, role: str, frame: Any) -> np.ndarray:
+        """The covariates of a role, known or past, in a table: float64 (rows, numbers)."""
+        table, covariates = table_of(frame), getattr(self, role)
+        _named(table, role, [c.name for c in covariates])
+        return _coded(covariates, table)
+
     def to_frame(
         self, ids: Sequence[Any], first: np.ndarray, columns: Mapping[str, np.ndarray], cutoff: np.ndarray | None = None
     ) -> Any:

@@ -1,7 +1,7 @@
 """Series that come a step at a time, and what is next in each. No PyTorch."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -219,29 +219,43 @@ class ForecastStream:
 
         stream.update(y, known=…).forecast(known=…)
 
-    A stream is for one thread.
+    What is known, or past, is a mapping from the names of the columns to values, or a table of them, where the network
+    was trained on tables; or the numbers that the network reads. A stream is for one thread.
     """
 
     def __init__(self, streams: ForecastStreams):
         self.streams = streams
 
     def update(self, y: Any, known: Any = None, past: Any = None) -> "ForecastStream":
-        """Take the next step: a number, or O, NaN where missing; and the K and P covariates of the step."""
-        one = [None if v is None else np.asarray(v, np.float64).reshape(1, -1) for v in (y, known, past)]
-        self.streams.update(*one)  # pyright: ignore[reportArgumentType]
+        """Take the next step: a number, or O, NaN where missing; and the covariates of the step."""
+        told = self._coded("known", known), self._coded("past", past)
+        self.streams.update(np.asarray(y, np.float64).reshape(1, -1), *told)
         return self
 
     def forecast(self, known: Any = None, horizon: int | None = None) -> np.ndarray:
-        """The medians of the next steps, (H,), or (H, O); `known`: (H, K)."""
-        return self.streams.forecast(_one(known), horizon)[0]
+        """The medians of the next steps, (H,), or (H, O); `known`: of the H steps."""
+        return self.streams.forecast(self._ahead(known), horizon)[0]
 
     def quantiles(self, levels: Sequence[float], known: Any = None, horizon: int | None = None) -> np.ndarray:
         """The quantiles of the next steps, (levels, H), or (levels, H, O)."""
-        return self.streams.quantiles(levels, _one(known), horizon)[0]
+        return self.streams.quantiles(levels, self._ahead(known), horizon)[0]
 
     def sample(self, n: int = 100, known: Any = None, horizon: int | None = None, random_state: int = 0) -> np.ndarray:
         """n paths of the next steps, (n, H), or (n, H, O)."""
-        return self.streams.sample(n, _one(known), horizon, random_state)[0]
+        return self.streams.sample(n, self._ahead(known), horizon, random_state)[0]
+
+    def _ahead(self, known: Any) -> np.ndarray | None:
+        found = self._coded("known", known)
+        return None if found is None else found[None]
+
+    def _coded(self, role: str, values: Any) -> np.ndarray | None:
+        """Covariates as the network reads them, float64 (rows, K)."""
+        layout = self.streams.setup.layout
+        if values is None or layout is None or isinstance(values, list | tuple | np.ndarray):
+            return None if values is None else np.atleast_2d(np.asarray(values, np.float64))
+        if isinstance(values, Mapping):
+            values = {name: np.atleast_1d(np.asarray(v, object if isinstance(v, str) else None)) for name, v in values.items()}
+        return layout.coded(role, values)
 
     def to_bytes(self) -> bytes:
         """What is remembered, so that another process can go on: a hot start."""
@@ -258,10 +272,6 @@ class ForecastStream:
         if given != {name: (array.shape, array.dtype) for name, array in now.arrays.items()}:
             raise UnspoolError("data must be a state of this network; got arrays of other names or shapes")
         self.streams = ForecastStreams(self.streams.setup, self.streams.network, Memory(now.ids, arrays))
-
-
-def _one(known: Any) -> Any:
-    return None if known is None else np.asarray(known, np.float64)[None]
 
 
 def steps_known(known: Any, n: int, H: int, K: int) -> np.ndarray:
