@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+from sklearn.utils import estimator_checks
 
 from unspool import Forecaster, Training
 from unspool.errors import DataError, FolderError, UnspoolError
@@ -337,3 +339,30 @@ def test_a_warm_start_needs_the_same_network(change):
     model = Forecaster(6, season=6, training=Training(warm_start=True), **SMALL).fit(waves())
     with pytest.raises(DataError, match="warm_start"):
         model.set_params(**change).fit(waves())
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        "estimator_cloneable",
+        "estimator_repr",
+        "estimator_tags_renamed",
+        "valid_tag_types",
+        "no_attributes_set_in_init",
+        "parameters_default_constructible",
+        "get_params_invariance",
+        "set_params",
+        "do_not_raise_errors_in_init_or_set_params",
+        "mixin_order",
+    ],
+)
+def test_it_is_an_estimator(check):
+    getattr(estimator_checks, f"check_{check}")("Forecaster", Forecaster())
+
+
+def test_a_grid_of_options_is_searched():
+    """Folds of whole series, each scored by its last horizon."""
+    grid = GridSearchCV(Forecaster(6, season=6, hidden_size=4), {"epochs": [1, 2]}, cv=2)
+    grid.fit(waves(4))
+    assert set(grid.cv_results_["params"][0]) == {"epochs"}
+    assert np.isfinite(grid.cv_results_["mean_test_score"]).all()

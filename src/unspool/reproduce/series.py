@@ -87,7 +87,8 @@ def _beside(model: Forecaster, laid: Laid, test: float) -> Figures:
     network = found.pop("network")
     best = min(found, key=lambda name: found[name]["mae"])
     figures = {"part": network["mae"] / found[best]["mae"], "MAE": network["mae"], f"of {best}": found[best]["mae"]}
-    return figures | {"CRPS": network["crps"], **_covered(network)}
+    beside = {"CRPS": network["crps"], "of seasonal naive with past errors": found["seasonal naive"]["crps"]}
+    return figures | beside | _covered(network)
 
 
 def _scored(
