@@ -174,3 +174,22 @@ def test_a_run_goes_on_where_it_was_stopped(readings, tmp_path, capsys):
     assert execute([*whole, "--force"]) == 0
     np.testing.assert_array_equal(weights, np.frombuffer((out / "model.safetensors").read_bytes(), np.uint8))
     capsys.readouterr()
+
+
+@pytest.mark.parametrize("weights", ["bf16", "int8"])
+def test_small_weights_forecast_nearly_the_same(network, readings, tmp_path, capsys, weights):
+    out = str(tmp_path / "small")
+    assert execute(["pack", network, "--weights", weights, "--out", out, "--file", readings]) == 0
+    said = capsys.readouterr().out
+    assert said.count("network    ") == 2
+    future = table(tmp_path / "future.csv", [["when", "off"], *[[r[0], r[2]] for r in hours(12, 480)]])
+    found = []
+    for where in (network, out):
+        assert execute(["predict", where, "--future", future]) == 0
+        found.append([float(row[1]) for row in written(capsys)[1:]])
+    np.testing.assert_allclose(found[1], found[0], rtol=0.1)
+
+
+def test_a_graph_of_the_network_is_written(network, tmp_path, capsys):
+    assert execute(["export", network, str(tmp_path / "net.onnx")]) == 0
+    assert "differs from ours" in capsys.readouterr().out
