@@ -45,7 +45,7 @@ def ett(horizon: int, seed: int) -> Figures:
     model = Forecaster(horizon=horizon, random_state=seed)
     found = _scored(model, laid, train + part, part / (train + part), np.arange(train + part, len(y) - horizon + 1))
     network = found["network"]
-    return {"MSE": network["rmse"] ** 2, "MAE": network["mae"], **_covered(network)}
+    return {"MSE": network["rmse"] ** 2, "MAE": network["mae"], **_spread(found)}
 
 
 def traffic(seed: int) -> Figures:
@@ -86,9 +86,9 @@ def _beside(model: Forecaster, laid: Laid, test: float) -> Figures:
     found = _scored(model, laid, end, 0.1, None)
     network = found.pop("network")
     best = min(found, key=lambda name: found[name]["mae"])
-    figures = {"part": network["mae"] / found[best]["mae"], "MAE": network["mae"], f"of {best}": found[best]["mae"]}
-    beside = {"CRPS": network["crps"], "of seasonal naive with past errors": found["seasonal naive"]["crps"]}
-    return figures | beside | _covered(network)
+    figures = {"part": network["mae"] / found[best]["mae"], "MAE": network["mae"]}
+    figures |= {f"of {name}": found[name]["mae"] for name in found if name == best or name.endswith("before")}
+    return figures | _spread(found | {"network": network})
 
 
 def _scored(
@@ -103,6 +103,9 @@ def _scored(
     i = np.zeros(len(origins), np.int64)
     reader = Reader(fitted.setup_.inputs, laid.series)
     y = reader.y(i[:, None], origins[:, None] + np.arange(H))
+    before = reader.past.known(i[:, None], origins[:, None] + np.arange(H), origins[:, None]).bases
+    pairs = zip(fitted.setup_.inputs.lags.all, before, strict=True)
+    lags = {f"{L} steps before": {"mae": float(average(np.abs(y - of)))} for L, of in pairs if L > 1}
     half = fitted.saved_half
     outlook = half.outlooks(reader, i, origins, H)
     found = scored(laid.series, i, origins, y, outlook, half.season)
@@ -110,13 +113,15 @@ def _scored(
         low, high = outlook.interval(percent)
         more = half.calibration.margin(half.setup.family, percent, H) * outlook.scale
         found["network"][f"conformal {percent}"] = float(average(coverage(y, low - more, high + more)))
-    return found
+    return found | lags
 
 
-def _covered(network: dict[str, float]) -> Figures:
-    """The parts that intervals cover, in %, and those that conformal intervals do."""
-    plain = {f"{percent} % covered": 100 * network[f"coverage {percent}"] for percent in INTERVALS}
-    return plain | {f"conformal {percent}": 100 * network[f"conformal {percent}"] for percent in INTERVALS}
+def _spread(found: dict[str, dict[str, float]]) -> Figures:
+    """The CRPS, and the parts that intervals cover, in %, and those that conformal intervals do."""
+    network = found["network"]
+    figures = {"CRPS": network["crps"], "of seasonal naive with past errors": found["seasonal naive"]["crps"]}
+    figures |= {f"{percent} % covered": 100 * network[f"coverage {percent}"] for percent in INTERVALS}
+    return figures | {f"conformal {percent}": 100 * network[f"conformal {percent}"] for percent in INTERVALS}
 
 
 def _cut(rows: Ragged, end: int) -> Ragged:
