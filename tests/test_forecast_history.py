@@ -1,4 +1,4 @@
-"""What a forecaster reads of a series: the same bits of a whole and a step at a time, and nothing of what is to come."""
+"""What a forecaster reads of a series: the same bits at once and a step at a time, and nothing of what comes."""
 
 import numpy as np
 import pytest

@@ -38,13 +38,8 @@ def told(request):
 
 def test_an_update_is_the_longer_series(told):
     series = waves(seed=3)
-    model = told.saved_half
     whole = told.predict(series)
-    begun = saved.ForecastStreams(
-        model.setup,
-        model.network,
-        saved.memory_after(model.setup, model.network, model._reader([s[:70] for s in series])),
-    )
+    begun = told.streams(X=[one[:70] for one in series])
     for t in range(70, 90):
         begun.update(np.array([s[t] for s in series]))
     assert begun.forecast().tobytes() == whole.tobytes()
@@ -73,6 +68,17 @@ def test_the_end_of_training_is_a_hot_start(told):
     other.from_bytes(state)
     assert other.forecast().tobytes() == first.tobytes()
     assert other.update(3.0).update(np.nan).forecast().tobytes() == after.tobytes()
+
+
+def test_streams_of_other_series(fitted):
+    other = waves(2, seed=8)
+    stream = fitted.stream(1, other)
+    assert stream.forecast().tobytes() == fitted.predict(other)[1].tobytes()
+    assert fitted.stream(X=other[:1]).forecast().tobytes() == fitted.predict(other[:1])[0].tobytes()
+    with pytest.raises(UnspoolError, match="some of those there are, as 0, 1; got 7"):
+        fitted.stream(7, other)
+    with pytest.raises(UnspoolError, match="got None"):
+        fitted.stream()
 
 
 def test_a_state_of_another_network_is_refused(fitted):

@@ -123,7 +123,7 @@ COMPLAINTS = {
     "a flag of labels": (["predict", "NET", "FILE", "--label", "x"], "--label is not for"),
     "a file that is not there": (["predict", "NET", "none.csv"], "none.csv"),
     "validation by a file": (["fit", "series", "FILE", "--out", "OUT", "--validation", "FILE"], "part"),
-    "no such column": (["fit", "series", "FILE", "--out", "OUT", "--target", "volume"], "readings.csv: target: there is no"),
+    "no such column": (["fit", "series", "FILE", "--out", "OUT", "--target", "volume"], "readings.csv: target: there"),
     "the target is a text": (["fit", "series", "FILE", "--out", "OUT", "--target", "off"], "off"),
     "a wrong output": (["fit", "series", "FILE", "--out", "OUT", "--output", "gauss"], "output must be one of"),
 }

@@ -146,13 +146,13 @@ class Forecaster(ForecasterOptions, Estimator):
         """See `ForecastModel.score_samples`."""
         return self.saved_half.score_samples(X)
 
-    def stream(self, series: Any = None) -> ForecastStream:
+    def stream(self, series: Any = None, X: Any = None) -> ForecastStream:
         """See `ForecastModel.stream`."""
-        return self.saved_half.stream(series)
+        return self.saved_half.stream(series, X)
 
-    def streams(self, series: Sequence[Any] | None = None) -> ForecastStreams:
+    def streams(self, series: Sequence[Any] | None = None, X: Any = None) -> ForecastStreams:
         """See `ForecastModel.streams`."""
-        return self.saved_half.streams(series)
+        return self.saved_half.streams(series, X)
 
     def report(self) -> str:
         """See `ForecastModel.report`."""

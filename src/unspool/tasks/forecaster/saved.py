@@ -218,34 +218,27 @@ class ForecastModel:
         reader = self._reader(X)
         return [self._flat(-self._log_density(reader, i)) for i in range(len(reader.series.ids))]
 
-    def stream(self, series: Any = None) -> ForecastStream:
-        """A series that goes on step by step.
+    def stream(self, series: Any = None, X: Any = None) -> ForecastStream:
+        """A series that goes on step by step; as `streams`; its name may be left out if there is no other."""
+        ids = self.memory.ids if X is None else list(self.setup.series(X).ids)
+        return ForecastStream(self.streams([ids[0] if series is None and len(ids) == 1 else series], X))
+
+    def streams(self, series: Sequence[Any] | None = None, X: Any = None) -> ForecastStreams:
+        """Series that go on step by step, side by side.
 
         Args:
-            series: one that the network was trained on, which goes on from its end; it may be left out if there is but
-                one.
+            series: the names of some; None: all.
+            X: series up to the present, of the form that `fit` took; None: those that the network was trained on.
         """
-        ids = self.memory.ids
-        if series is None and len(ids) == 1:
-            series = ids[0]
-        if series not in ids:
-            known = ", ".join(map(str, ids[:5]))
-            raise UnspoolError(
-                f"series must be one that the network was trained on; got {series!r:.40}: there are {known}"
-            )
-        return ForecastStream(
-            ForecastStreams(self.setup, self.network, self.memory.take(np.array([ids.index(series)])))
-        )
-
-    def streams(self, series: Sequence[Any] | None = None) -> ForecastStreams:
-        """Series that go on step by step, side by side: those that the network was trained on, or some of them."""
-        if series is None:
-            return ForecastStreams(self.setup, self.network, self.memory)
-        unknown = [one for one in series if one not in self.memory.ids]
+        memory = self.memory if X is None else memory_after(self.setup, self.network, self._reader(X))
+        places = {name: k for k, name in enumerate(memory.ids)}
+        unknown = [] if series is None else [name for name in series if name not in places]
         if unknown:
-            raise UnspoolError(f"series must be ones that the network was trained on; got {unknown[0]!r:.40}")
-        at = np.array([self.memory.ids.index(one) for one in series], np.int64)
-        return ForecastStreams(self.setup, self.network, self.memory.take(at))
+            known = ", ".join(map(str, memory.ids[:5]))
+            raise UnspoolError(f"series must be some of those there are, as {known}; got {unknown[0]!r:.40}")
+        if series is not None:
+            memory = memory.take(np.array([places[name] for name in series], np.int64))
+        return ForecastStreams(self.setup, self.network, memory)
 
     def outlooks(self, reader: Reader, i: np.ndarray, origins: np.ndarray, H: int) -> Outlook:
         """The distributions of the H steps from each origin of series i, (W, H, O), of what came before it."""
@@ -299,13 +292,11 @@ class ForecastModel:
         return np.where(np.isnan(y), np.nan, found)
 
     def _told(self, X: Any, known: Any = None, horizon: int | None = None) -> "Told":
-        H = self._horizon(horizon)
-        memory = self.memory if X is None else memory_after(self.setup, self.network, self._reader(X))
-        known = self._known(known, memory, H)
-        streams = ForecastStreams(self.setup, self.network, memory)
+        H, streams = self._horizon(horizon), self.streams(X=X)
+        known = self._known(known, streams, H)
         return Told(streams, known, streams.outlook(known, H))
 
-    def _known(self, known: Any, memory: Memory, H: int) -> np.ndarray:
+    def _known(self, known: Any, memory: ForecastStreams, H: int) -> np.ndarray:
         layout = self.setup.layout
         if layout is not None and layout.known and known is None:
             names = ", ".join(repr(c.name) for c in layout.known)
