@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-
 from ...data.sets.loaders import BUILT_IN
 from ...data.text import STDIN
 from ...errors import DataError
@@ -81,7 +79,7 @@ class SeriesFile:
         path = Excerpt(source.name, b"".join(source.blocks())) if self.file == STDIN else self.path
         seen = [cell for column in source.cells if column.text for cell in column.values[:_SEEN].tolist()]
         comma = source.delimiter != "," and any(map(_COMMA.fullmatch, seen))
-        how = {"decimal": ",", "thousands": "."} if comma else {}
+        how: dict[str, Any] = {"decimal": ",", "thousands": "."} if comma else {}
         how |= {"delimiter": source.delimiter, "header": source.header, "missing": _MISSING, "skip_bad": self.skip_bad}
         found = read_csv(path, **how)
         for complaint in found.skipped:
@@ -104,7 +102,7 @@ def _parquet(path: str) -> Table:
     return table_of(table)._replace(library="dict")
 
 
-def _cells(values: np.ndarray) -> np.ndarray:
+def _cells(values: Any) -> Any:
     """The cells of a column; of texts None for those that are empty."""
     if values.dtype.kind == "O":
         values[[not cell.strip() for cell in values.tolist()]] = None
