@@ -63,7 +63,7 @@ def test_numbers_and_times_are_inverse(name, start, n):
 @pytest.mark.parametrize("name", [name for name in CLOCKS if name not in ("steps", "leap days, or the 28th")])
 def test_the_clock_of_its_times_is_inferred(name):
     clock = CLOCKS[name]
-    numbers = first(clock) + np.arange(500 if clock.count < 7 * DAY else 100)
+    numbers = first(clock) + np.arange(100 if clock.kind == "month" else 500)
     found = infer([clock.stamps(numbers[:40]), clock.stamps(numbers[50:])], clock.zone)
     assert found.stamps(numbers).tolist() == clock.stamps(numbers).tolist()
     assert (found.kind, found.count, found.day, found.zone) == (clock.kind, clock.count, clock.day, clock.zone)

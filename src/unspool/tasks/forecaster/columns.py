@@ -128,6 +128,8 @@ def _of_frame(series: Any) -> Column:
     if kind.is_numeric():
         whole = kind.is_integer() and not series.null_count()
         return Column(_numbers((series if whole else series.cast(nw.Float64)).to_numpy()))
+    if kind in (nw.Categorical, nw.Enum):
+        series = series.cast(nw.String)
     return _of_objects(series.to_list())
 
 
