@@ -346,7 +346,10 @@ class Layout:
     def coded(self, role: str, frame: Any) -> np.ndarray:
         """The covariates of a role, known or past, in a table: float64 (rows, numbers)."""
         table, covariates = table_of(frame), getattr(self, role)
-        _named(table, role, [c.name for c in covariates])
+        missing = [c.name for c in covariates if c.name not in table.columns]
+        if missing:
+            there = ", ".join(table.columns)
+            raise DataError(f"{role} must have {missing[0]!r:.40}, which the network reads; got {there:.200}")
         return _coded(covariates, table)
 
     def to_frame(

@@ -254,7 +254,7 @@ class ForecastStream:
         if values is None or layout is None or isinstance(values, list | tuple | np.ndarray):
             return None if values is None else np.atleast_2d(np.asarray(values, np.float64))
         if isinstance(values, Mapping):
-            values = {name: np.atleast_1d(np.asarray(v, object if isinstance(v, str) else None)) for name, v in values.items()}
+            values = {name: np.atleast_1d(np.asarray(v, dtype=object)).tolist() for name, v in values.items()}
         return layout.coded(role, values)
 
     def to_bytes(self) -> bytes:
