@@ -182,7 +182,7 @@ def has_times(column: Column) -> bool:
 
 def _whole(name: str, values: np.ndarray) -> np.ndarray:
     """Numbers as int64, if they are integers."""
-    bad = np.flatnonzero(~(np.abs(values) <= _EXACT) | (values != np.floor(values)))
+    bad = np.flatnonzero(~((values >= -_EXACT) & (values <= _EXACT)) | (values != np.floor(values)))
     if len(bad):
         raise DataError(
             f"column {name!r:.40} must have times, or integers up to 2^53; got {values[bad[0]]:g} in row {bad[0] + 1}"

@@ -131,8 +131,8 @@ def _coded(covariates: Sequence[Covariate], table: Table) -> np.ndarray:
 def _finite(name: str, column: Column) -> np.ndarray:
     """Numbers as float64, NaN where missing."""
     if not column.number:
-        what = next((c for c in column.values.tolist() if c is not None), None) if column.text else "times"
-        raise DataError(f"column {name!r:.40} must have numbers; got {shown(what)}")
+        what = shown(next((c for c in column.values.tolist() if c is not None), None)) if column.text else "times"
+        raise DataError(f"column {name!r:.40} must have numbers; got {what}")
     values = column.values.astype(np.float64)
     bad = np.flatnonzero(np.isinf(values))
     if len(bad):
@@ -180,7 +180,7 @@ def _is_wide(table: Table, series: str | None) -> bool:
 def _time(table: Table, names: Sequence[str]) -> str | None:
     """The column of the times: by its name, unless it has fractions, or the one that has times."""
     columns = table.columns
-    whole = [n for n in names if columns[n].values.dtype.kind != "f" or not (columns[n].values % 1 > 0).any()]
+    whole = [n for n in names if not columns[n].number or (np.floor(columns[n].values) >= columns[n].values).all()]
     if (found := _first(whole, _TIMES)) is not None:
         return found
     there = [n for n in names if columns[n].values.dtype.kind == "M"] or [n for n in names if has_times(columns[n])]
@@ -325,6 +325,8 @@ class Layout:
 
         Where there are no times, the rows of a series are the steps to come, in order.
         """
+        if not self.known:
+            raise DataError("known must be left out, as the network was trained without such covariates")
         table = table_of(frame)
         self._check_columns(table, tuple(c.name for c in self.known))
         names, of = self._ids(table)
