@@ -864,3 +864,18 @@ def test_roles_are_for_tables():
 def test_gzip_is_read_as_it_is(tmp_path):
     (tmp_path / "t.csv.gz").write_bytes(gzip.compress(b"t,y\n" + b"".join(b"%d,%d\n" % (k, k) for k in range(9))))
     assert of_file(tmp_path / "t.csv.gz").series.y.values.ravel().tolist() == list(range(9))
+
+
+def test_the_library_is_that_of_the_table():
+    frame = {
+        "ds": [f"2024-01-01 {k:02}:00" for k in range(24)] * 2,
+        "unique_id": ["a"] * 24 + ["b"] * 24,
+        "y": [1.0, 2, 3, 4] * 12,
+    }
+    model = Forecaster(4, season=4, hidden_size=4, epochs=1).fit(pd.DataFrame(frame))
+    assert isinstance(model.predict(), pd.DataFrame)
+    assert isinstance(model.predict(pl.DataFrame(frame)), pl.DataFrame)
+    assert isinstance(model.backtest(pl.DataFrame(frame), windows=1), pl.DataFrame)
+    assert isinstance(model.predict(frame), dict)
+    with pytest.raises(DataError, match="must be a table with the columns"):
+        model.predict([np.arange(20.0)])

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from ...stream import Loaded, Stream
 from .. import readout
 from .calibration import Calibration
 from .choice import held_out
-from .columns import Table
+from .columns import Table, table_of
 from .distributions import Family, family_of
 from .inputs import Inputs
 from .layout import Laid, Layout
@@ -73,6 +73,9 @@ class Setup:
 
     def series(self, X: Any) -> Series:
         """The series of a table, or of arrays, with the covariates that the network reads."""
+        arrays = isinstance(X, list | tuple | np.ndarray) and not isinstance(X, Table)
+        if arrays and self.layout is not None:
+            raise DataError("X must be a table with the columns that the network was trained on; got arrays")
         found = X if isinstance(X, Series) else from_arrays(X) if self.layout is None else self.layout.to_series(X)
         for name, wanted in (
             ("y", self.inputs.targets),
@@ -118,12 +121,13 @@ class ForecastModel:
             DataError: X or `known` cannot be used.
         """
         told = self._told(X, known, horizon)
-        return self._shown(told, {"": told.outlook.point()})
+        return self._shown(told, {"": told.outlook.point()}, X)
 
     def predict_quantiles(self, levels: Sequence[float], X: Any = None, **options: Any) -> Any:
         """As `predict`, but the quantiles of these levels, in columns `y-q-0.1` …"""
         told = self._told(X, **options)
-        return self._shown(told, {f"-q-{level:g}": told.outlook.quantile(level) for level in map(_level, levels)})
+        quantiles = {f"-q-{level:g}": told.outlook.quantile(level) for level in map(_level, levels)}
+        return self._shown(told, quantiles, X)
 
     def predict_interval(
         self, X: Any = None, *, level: float | Sequence[float] = (80, 95), conformal: bool = False, **options: Any
@@ -143,7 +147,7 @@ class ForecastModel:
                 more = self.calibration.margin(self.setup.family, percent, low.shape[1]) * told.outlook.scale
                 low, high = low - more, high + more
             columns |= {f"-lo-{percent:g}": low, f"-hi-{percent:g}": high}
-        return self._shown(told, columns)
+        return self._shown(told, columns, X)
 
     def sample(
         self, n: int = 100, X: Any = None, *, random_state: int = 0, known: Any = None, horizon: int | None = None
@@ -172,7 +176,7 @@ class ForecastModel:
         i, origins = cutoffs(reader.series, H, integer("windows", windows, 1), integer("step", step or H, 1))
         outlook = self.outlooks(reader, i, origins, H)
         y = reader.y(i[:, None], origins[:, None] + np.arange(H))
-        return self._long(reader.series, i, origins, y, outlook.point())
+        return self._long(reader.series, i, origins, y, outlook.point(), X)
 
     def evaluate(self, X: Any, validation: float | None = None) -> dict[str, dict[str, float]]:
         """How well the network forecasts, and the baselines: the errors of `metrics_["validation"]`, by name.
@@ -199,7 +203,8 @@ class ForecastModel:
     def score(self, X: Any) -> float:
         """-MASE of the last horizon of each series, which is withheld: the mean over the series; higher is better.
 
-        The error of each is in units of the mean error of its seasonal naive forecast over what comes before.
+        The error of each is in units of the mean error of its seasonal naive forecast over what comes before; series
+        whose seasonal naive forecast is always right do not count, and if there are no others it is NaN.
         """
         return -self.evaluate(X)["network"]["mase"]
 
@@ -308,16 +313,18 @@ class ForecastModel:
             known = layout.future(known, memory.ids, memory.arrays["number"], H)
         return steps_known(known, len(memory.ids), H, len(self.setup.inputs.known))
 
-    def _shown(self, told: "Told", columns: Mapping[str, np.ndarray]) -> Any:
+    def _shown(self, told: "Told", columns: Mapping[str, np.ndarray], X: Any) -> Any:
         """Columns, (n, H, O) each, by what is put after the name of the target, as the series were given."""
         layout, memory = self.setup.layout, told.streams
         if layout is None:
             found = {name.lstrip("-"): self._flat(values) for name, values in columns.items()}
             return found[""] if len(found) == 1 else {name or "y": values for name, values in found.items()}
         named = {f"{y}{end}": v[..., o] for end, v in columns.items() for o, y in enumerate(layout.targets)}
-        return layout.to_frame(memory.ids, memory.arrays["number"], named)
+        return _like(layout, X).to_frame(memory.ids, memory.arrays["number"], named)
 
-    def _long(self, series: Series, i: np.ndarray, origins: np.ndarray, y: np.ndarray, forecast: np.ndarray) -> Any:
+    def _long(
+        self, series: Series, i: np.ndarray, origins: np.ndarray, y: np.ndarray, forecast: np.ndarray, X: Any
+    ) -> Any:
         """What came and what was forecast of windows, (W, H, O), a row each."""
         layout, H = self.setup.layout, y.shape[1]
         before = np.repeat(origins - 1, H)
@@ -332,7 +339,9 @@ class ForecastModel:
         columns = {name: y[..., o] for o, name in enumerate(layout.targets)}
         ends = [f"-{name}" if len(layout.targets) > 1 else "" for name in layout.targets]
         columns |= {f"forecast{end}": forecast[..., o] for o, end in enumerate(ends)}
-        return layout.to_frame([series.ids[k] for k in i], first + origins, columns, cutoff=first + origins - 1)
+        return _like(layout, X).to_frame(
+            [series.ids[k] for k in i], first + origins, columns, cutoff=first + origins - 1
+        )
 
     def _flat(self, values: np.ndarray) -> np.ndarray:
         return values[..., 0] if self.setup.inputs.targets == 1 else values
@@ -356,6 +365,11 @@ def cutoffs(series: Series, H: int, windows: int, step: int) -> tuple[np.ndarray
             f"X must have a series longer than the horizon of {H}; the longest has {lengths.max(initial=0)}"
         )
     return i, origins[i, k]
+
+
+def _like(layout: Layout, X: Any) -> Layout:
+    """The layout for tables of the library of X, if X is a table."""
+    return layout if X is None or isinstance(X, Series) else replace(layout, library=table_of(X).library)
 
 
 def _level(level: Any) -> float:

@@ -276,6 +276,8 @@ class ForecastStream:
 
 def steps_known(known: Any, n: int, H: int, K: int) -> np.ndarray:
     """What is known of the steps to come, float64 (n, H, K); raise DataError if it is missing."""
+    if not K and known is not None and np.size(known):
+        raise DataError("known must be left out, as the network reads nothing of the future")
     if not K:
         return np.zeros((n, H, 0))
     if known is None:
