@@ -19,7 +19,8 @@ from unspool.errors import DataError
 from unspool.tasks.forecaster import saved
 from unspool.tasks.forecaster.columns import _ISO, _WRITTEN, table_of
 from unspool.tasks.forecaster.file import ROAD_TRAFFIC, SeriesFile
-from unspool.tasks.forecaster.layout import Covariate, Layout
+from unspool.tasks.forecaster.layout import Layout
+from unspool.tasks.forecaster.rows import Covariate
 
 SMALL = {"hidden_size": 8, "epochs": 2, "random_state": 1}
 LIBRARIES = {"dict": dict, "pandas": pd.DataFrame, "polars": pl.DataFrame, "pyarrow": pa.table}

@@ -34,7 +34,7 @@ def seasonal_naive(y: np.ndarray, H: int, season: int) -> np.ndarray:
 def seasonal_naive_quantiles(y: np.ndarray, H: int, season: int, levels: Sequence[float]) -> np.ndarray:
     """The seasonal naive forecast with the quantiles of its own past errors, (H, levels); it alone if there are none.
 
-        quantile[h, q] = forecast[h] + the quantile q of  y[t] - y[t - season]  over the last 2,000 steps
+    quantile[h, q] = forecast[h] + the quantile q of  y[t] - y[t - season]  over the last 2,000 steps
     """
     errors = y[season:][-_ERRORS:] - y[: max(len(y) - season, 0)][-_ERRORS:]
     known = errors[~np.isnan(errors)]

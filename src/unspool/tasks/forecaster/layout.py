@@ -4,7 +4,6 @@ one row a step     the target, or several; a time, or none; a column that tells 
 one row a series   a column of names and columns of values, as the M4 competition has them
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
@@ -14,202 +13,14 @@ import numpy as np
 from ...data import clock as clocks
 from ...data.clock import Clock
 from ...data.ragged import Ragged, ends
-from ...errors import DataError, shown
-from ..files import SERIES_NAMES, TIME_NAMES, note
-from .columns import Column, Table, as_written, has_times, table_of, times
+from ...errors import DataError
+from ..files import note
+from .columns import Table, as_written, table_of, times
+from .roles import is_wide, recognised, roles_of
+from .rows import Covariate, Rows, coded, finite, static_of, turns
 from .series import Series
 
-_TARGETS = ("y", "target", "value")
-_TIMES = (*TIME_NAMES, "date_time", "year")
-_SERIES = (*SERIES_NAMES, "item_id", "store_id", "symbol", "ticker")
-_WIDE = re.compile(r"[a-z]{0,4}[ _]?[0-9]+", re.IGNORECASE)  # the names of steps in a table of one row a series
-_LEAST_WIDE = 8  # steps that such a table has at least
-_MOST_CATEGORIES = 100
-_MOST_STEPS, _FEW_STEPS, _MOST_GAPS = 10**8, 10**5, 1000  # steps of series: at most, always, for each row
 _SHOWN = 5  # rows that a complaint names
-
-
-class Covariate(NamedTuple):
-    """A covariate: its column, and its categories, each of which is a number of its own; None: it is a number."""
-
-    name: str
-    categories: tuple[str, ...] | None = None
-
-    @property
-    def width(self) -> int:
-        return 1 if self.categories is None else len(self.categories)
-
-    @classmethod
-    def of(cls, name: str, column: Column) -> "Covariate":
-        if column.number:
-            return cls(name)
-        if not column.text:
-            raise DataError(f"column {name!r:.40} has times; a covariate must have numbers or texts")
-        found = sorted({cell for cell in column.values.tolist() if cell is not None})
-        if len(found) > _MOST_CATEGORIES:
-            raise DataError(
-                f"column {name!r:.40} must have at most {_MOST_CATEGORIES} categories; got {len(found):,}: leave it out"
-            )
-        return cls(name, tuple(found))
-
-    def coded(self, column: Column) -> np.ndarray:
-        """The numbers of it, (N, width): of categories 1-of-k, all 0 for one that is not known, NaN where missing."""
-        if self.categories is None:
-            if not column.number:
-                raise DataError(f"column {self.name!r:.40} must have numbers, as when it was trained on")
-            return _finite(self.name, column)[:, None]
-        place: dict[Any, int] = {category: k for k, category in enumerate(self.categories)}
-        cells = column.values.tolist()
-        codes = np.array([place.get(cell if cell is None else str(cell), -1) for cell in cells], np.int64)
-        found = np.zeros((len(cells), self.width))
-        found[np.flatnonzero(codes >= 0), codes[codes >= 0]] = 1
-        found[[cell is None or cell != cell for cell in cells]] = np.nan
-        return found
-
-
-class _Rows(NamedTuple):
-    """Rows of a table as steps of n series, in their order: of each its place in the table, its series, its number."""
-
-    row: np.ndarray
-    of: np.ndarray
-    number: np.ndarray
-    n: int
-
-    def take(self, kept: np.ndarray) -> "_Rows":
-        return _Rows(self.row[kept], self.of[kept], self.number[kept], self.n)
-
-    def spans(self) -> tuple[np.ndarray, np.ndarray]:
-        """The first number of each series, and its steps; raise DataError if there are far more steps than rows."""
-        begins = np.flatnonzero(np.append(True, np.diff(self.of) > 0))
-        first, last = self.number[begins], self.number[np.append(begins[1:], len(self.number)) - 1]
-        lengths = last - first + 1
-        total, rows = int(lengths.sum()), len(self.row)
-        if total > min(_MOST_STEPS, max(_MOST_GAPS * rows, _FEW_STEPS)):
-            gap = int(np.argmax(np.where(np.diff(self.of) > 0, 0, np.diff(self.number))))
-            a, b = (self.row[gap : gap + 2] + 1).tolist()
-            raise DataError(
-                f"the times of {rows:,} rows make {total:,} steps, and most between the rows {a} and {b}: is one of "
-                f"their times wrong, or the step too short?"
-            )
-        return first, lengths
-
-    def placed(self, values: np.ndarray, start: np.ndarray, lengths: np.ndarray) -> Ragged:
-        """The values of rows at their steps, NaN at steps without a row."""
-        offsets = ends(lengths)
-        found = np.full((int(offsets[-1]), values.shape[1]), np.nan)
-        found[offsets[self.of] + self.number - start[self.of]] = values[self.row]
-        return Ragged(found, offsets)
-
-
-def _turns(of: np.ndarray) -> np.ndarray:
-    """Of each row its turn among those of its series, from 0."""
-    order, counts = np.argsort(of, kind="stable"), np.bincount(of)
-    found = np.empty(len(of), np.int64)
-    found[order] = np.arange(len(of)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return found
-
-
-def _static(rows: _Rows, values: np.ndarray) -> np.ndarray:
-    """The values of series, (n, S), of those of rows, which must be the same in all rows of a series."""
-    of_rows = values[rows.row]
-    found = of_rows[np.searchsorted(rows.of, np.arange(rows.n))]
-    missing, differ = np.isnan(of_rows).any(1), (of_rows != found[rows.of]).any(1)
-    if missing.any():
-        raise DataError(f"static covariates must be there for each series; row {rows.row[missing].min() + 1} has none")
-    if differ.any():
-        raise DataError(
-            f"static covariates must be the same in all rows of a series; row {rows.row[differ].min() + 1} has others"
-        )
-    return found
-
-
-def _coded(covariates: Sequence[Covariate], table: Table) -> np.ndarray:
-    parts = [c.coded(table.columns[c.name]) for c in covariates]
-    return np.concatenate(parts, 1) if parts else np.zeros((table.rows, 0))
-
-
-def _finite(name: str, column: Column) -> np.ndarray:
-    """Numbers as float64, NaN where missing."""
-    if not column.number:
-        what = shown(next((c for c in column.values.tolist() if c is not None), None)) if column.text else "times"
-        raise DataError(f"column {name!r:.40} must have numbers; got {what}")
-    values = column.values.astype(np.float64)
-    bad = np.flatnonzero(np.isinf(values))
-    if len(bad):
-        raise DataError(f"column {name!r:.40} must have finite numbers; got infinity in row {bad[0] + 1}")
-    return values
-
-
-def _roles(table: Table, given: Mapping[str, str | Sequence[str] | None]) -> dict[str, tuple[str, ...]]:
-    """The columns that have a role; raise DataError if one is not there, or has two."""
-    roles = {role: (names,) if isinstance(names, str) else tuple(names or ()) for role, names in given.items()}
-    found: dict[str, str] = {}
-    for role, names in roles.items():
-        for name in names:
-            if name not in table.columns:
-                raise DataError(f"{role}: there is no column {name!r:.40}; there are {', '.join(table.columns):.200}")
-            if name in found:
-                raise DataError(f"column {name!r:.40} must have one role; got {found[name]} and {role}")
-            found[name] = role
-    return roles
-
-
-def _recognised(table: Table, roles: Mapping[str, tuple[str, ...]]) -> tuple[str | None, str | None, tuple[str, ...]]:
-    """The columns of the times and of the series, and the targets: those that have the role, or look like it."""
-    free = [name for name in table.columns if not any(name in names for names in roles.values())]
-    time = roles["time"][0] if roles["time"] else _time(table, free)
-    free = [name for name in free if name != time]
-    series = roles["series"][0] if roles["series"] else _series(table, free, time)
-    return time, series, roles["target"] or _target(table, [name for name in free if name != series])
-
-
-def _first(names: Sequence[str], words: Sequence[str]) -> str | None:
-    """The first of the names that is one of the words, the surest word first."""
-    return next((name for word in words for name in names if name.casefold() == word), None)
-
-
-def _is_wide(table: Table, series: str | None) -> bool:
-    """Whether a table has a row a series: texts, all different, which are no times, and columns of steps."""
-    (name, first), *steps = table.columns.items()
-    numbers = all(column.number and _WIDE.fullmatch(step) for step, column in steps)
-    if len(steps) < _LEAST_WIDE or not numbers or not first.text or series not in (None, name):
-        return False
-    return len(set(first.values.tolist())) == table.rows and not has_times(first)
-
-
-def _time(table: Table, names: Sequence[str]) -> str | None:
-    """The column of the times: by its name, unless it has fractions, or the one that has times."""
-    columns = table.columns
-    whole = [n for n in names if not columns[n].number or (np.floor(columns[n].values) >= columns[n].values).all()]
-    if (found := _first(whole, _TIMES)) is not None:
-        return found
-    there = [n for n in names if columns[n].values.dtype.kind == "M"] or [n for n in names if has_times(columns[n])]
-    if len(there) > 1:
-        raise DataError(f"it is in doubt which column has the times, {', '.join(there):.200}; name it by time")
-    return there[0] if there else None
-
-
-def _series(table: Table, names: Sequence[str], time: str | None) -> str | None:
-    """The column that tells the series apart: by its name, or the one text whose cells and times come once together."""
-    cells = {name: table.columns[name].values.tolist() for name in names}
-    found = _first([name for name in names if len(set(cells[name])) < max(table.rows, 2)], _SERIES)
-    texts = [name for name in names if table.columns[name].text]
-    if found is not None or len(texts) != 1 or time is None:
-        return found
-    when = table.columns[time].values.tolist()
-    pairs = set(zip(cells[texts[0]], when, strict=True))
-    return texts[0] if len(set(when)) < table.rows == len(pairs) else None
-
-
-def _target(table: Table, names: Sequence[str]) -> tuple[str, ...]:
-    """The column to forecast: by its name, or the one of numbers that is left."""
-    if (found := _first(names, _TARGETS)) is not None:
-        return (found,)
-    numbers = [name for name in names if table.columns[name].number]
-    if len(numbers) != 1:
-        there = ", ".join(numbers or table.columns)
-        raise DataError(f"it is in doubt which column is to be forecast; name it by target: there are {there:.200}")
-    return (numbers[0],)
 
 
 @dataclass(frozen=True)
@@ -263,12 +74,12 @@ class Layout:
         if not table.rows:
             raise DataError("X must have rows; got an empty table")
         given = {"target": target, "time": time, "series": series, "known": known, "past": past, "static": static}
-        roles = _roles(table, given)
-        if not any(names for role, names in roles.items() if role != "series") and _is_wide(table, series):
+        roles = roles_of(table, given)
+        if not any(names for role, names in roles.items() if role != "series") and is_wide(table, series):
             first, *steps = table.columns
             report(f"a row a series, named by {first!r}, its steps in {len(steps):,} columns")
             return cls(("y",), None, first, library=table.library, wide=True)
-        when, which, targets = _recognised(table, roles)
+        when, which, targets = recognised(table, roles)
 
         def covariates(role: str) -> tuple[Covariate, ...]:
             return tuple(Covariate.of(name, table.columns[name]) for name in roles[role])
@@ -312,10 +123,10 @@ class Layout:
             return self._of_wide(table)
         self._check_columns(table, (*self.targets, *(c.name for c in (*self.known, *self.past, *self.static))))
         ids, of = self._ids(table)
-        values = np.stack([_finite(name, table.columns[name]) for name in self.targets], 1)
-        parts = [values, *(_coded(part, table) for part in (self.known, self.past, self.static))]
+        values = np.stack([finite(name, table.columns[name]) for name in self.targets], 1)
+        parts = [values, *(coded(part, table) for part in (self.known, self.past, self.static))]
         rows = self._rows(table, of, len(ids), np.concatenate(parts, 1), report)
-        static = _static(rows, parts[3])
+        static = static_of(rows, parts[3])
         start, lengths = rows.spans()
         y, known, past = (rows.placed(part, start, lengths) for part in parts[:3])
         return Series(ids, y, start, self.clock, known, past, static)
@@ -330,7 +141,7 @@ class Layout:
         table = table_of(frame)
         self._check_columns(table, tuple(c.name for c in self.known))
         names, of = self._ids(table)
-        values = _coded(self.known, table)
+        values = coded(self.known, table)
         rows = self._rows(table, of, len(names), values, lambda said: None)
         place = {name: k for k, name in enumerate(ids)}
         k = np.array([place.get(name, -1) for name in names], np.int64)[rows.of]
@@ -352,7 +163,7 @@ class Layout:
         if missing:
             there = ", ".join(table.columns)
             raise DataError(f"{role} must have {missing[0]!r:.40}, which the network reads; got {there:.200}")
-        return _coded(covariates, table)
+        return coded(covariates, table)
 
     def to_frame(
         self, ids: Sequence[Any], first: np.ndarray, columns: Mapping[str, np.ndarray], cutoff: np.ndarray | None = None
@@ -423,11 +234,11 @@ class Layout:
         place = {name: k for k, name in enumerate(dict.fromkeys(cells))}
         return list(place), np.array([place[cell] for cell in cells], np.int64)
 
-    def _rows(self, table: Table, of: np.ndarray, n: int, values: np.ndarray, report: Callable[[str], object]) -> _Rows:
+    def _rows(self, table: Table, of: np.ndarray, n: int, values: np.ndarray, report: Callable[[str], object]) -> Rows:
         """The rows of a table as steps of n series, without those that repeat others."""
         number = self._numbers(table, of)
         order = np.lexsort((number, of))
-        rows = _Rows(order, of[order], number[order], n)
+        rows = Rows(order, of[order], number[order], n)
         again = np.flatnonzero((np.diff(rows.of) == 0) & (np.diff(rows.number) == 0)) + 1
         one, other = values[rows.row[again - 1]], values[rows.row[again]]
         differ = again[((one != other) & ~(np.isnan(one) & np.isnan(other))).any(1)]
@@ -437,7 +248,7 @@ class Layout:
             report(f"{len(again):,} rows repeat another one, with its time and values, and do not count")
         return rows.take(np.delete(np.arange(len(order)), again))
 
-    def _twice(self, rows: _Rows, again: np.ndarray) -> DataError:
+    def _twice(self, rows: Rows, again: np.ndarray) -> DataError:
         """The complaint about rows that have the time of the one before, and other values."""
         a, b = sorted((rows.row[again[0] - 1 : again[0] + 1] + 1).tolist())
         hint = "keep one row of each, or name the column that tells the series apart"
@@ -451,7 +262,7 @@ class Layout:
     def _numbers(self, table: Table, of: np.ndarray) -> np.ndarray:
         """The number of each row's step on the clock."""
         if self.time is None:
-            return _turns(of)
+            return turns(of)
         when = times(self.time, table.columns[self.time])
         if (when.values.dtype.kind == "M") != self.clock.timed or (when.zone is None) != (self.clock.zone is None):
             wanted = "times" if self.clock.timed else "integers"
@@ -470,7 +281,7 @@ class Layout:
     def _of_wide(self, table: Table) -> Series:
         """The series of a table with a row for each; what is missing at the end is no step."""
         self._check_columns(table, ())
-        values = np.stack([_finite(name, column) for name, column in table.columns.items() if name != self.series], 1)
+        values = np.stack([finite(name, column) for name, column in table.columns.items() if name != self.series], 1)
         there = ~np.isnan(values)
         lengths = np.where(there.any(1), values.shape[1] - there[:, ::-1].argmax(1), 0)
         y = Ragged(values[np.arange(values.shape[1]) < lengths[:, None]][:, None], ends(lengths))
