@@ -564,7 +564,8 @@ std::int64_t LoadedSessions<W>::listen(Room& room, std::int64_t rows) {
     for (std::int64_t r = 0; r < rows; ++r) {
         float* const to = room.out[r];
         for (std::int64_t i = 0; i < s.size; ++i)
-            to[i] = bounded((std::log(std::max(0.0f, to[i]) + Sound::floor) - net_.mean_[i]) * net_.inverse_std_[i], 1e34f);
+            to[i] =
+                bounded((std::log(std::max(0.0f, to[i]) + Sound::floor) - net_.mean_[i]) * net_.inverse_std_[i], 1e34f);
         room.feed[r].x = to;
     }
     return rows;
