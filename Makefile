@@ -59,6 +59,8 @@ bench: build
 	$(BIN)/python benchmarks/streaming.py --json build/streaming.json
 
 demo: $(if $(wildcard .venv/.built),build,.venv/.demo)
-	rm -rf build/demo
+	rm -rf build/demo build/traffic
+	$(BIN)/unspool fit series road-traffic --known holiday --out build/traffic
+	$(BIN)/unspool evaluate build/traffic road-traffic --picture build/traffic.png
 	$(BIN)/unspool fit text python-stdlib --level piece --out build/demo --minutes 2
 	$(BIN)/unspool generate build/demo --prompt 'def ' --length 800 --temperature 0.7 --random-state 1

@@ -121,6 +121,8 @@ class Buffer {
   public:
     Buffer() = default;
     explicit Buffer(std::int64_t size) { resize(size); }
+    Buffer(Buffer&& other) noexcept
+        : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
     Buffer(const Buffer&) = delete;
     Buffer& operator=(const Buffer&) = delete;
     ~Buffer() { free(); }

@@ -100,19 +100,47 @@ UNSPOOL_INLINE void store(T* p, Vec<T> v) {
     std::memcpy(p, &v, sizeof v);
 }
 
+// The first n lanes, n below all of them.
+#if defined(__AVX512F__)
+UNSPOOL_INLINE Vec<float> load_some(const float* p, int64_t n) { return _mm512_maskz_loadu_ps((1u << n) - 1, p); }
+UNSPOOL_INLINE Vec<double> load_some(const double* p, int64_t n) { return _mm512_maskz_loadu_pd((1u << n) - 1, p); }
+UNSPOOL_INLINE void store_some(float* p, Vec<float> v, int64_t n) { _mm512_mask_storeu_ps(p, (1u << n) - 1, v); }
+UNSPOOL_INLINE void store_some(double* p, Vec<double> v, int64_t n) { _mm512_mask_storeu_pd(p, (1u << n) - 1, v); }
+#elif defined(__AVX2__)
+UNSPOOL_INLINE __m256i first_lanes(const float*, int64_t n) {
+    return (__m256i)(VectorOf<float>::Bits{0, 1, 2, 3, 4, 5, 6, 7} < std::int32_t(n));
+}
+UNSPOOL_INLINE __m256i first_lanes(const double*, int64_t n) {
+    return (__m256i)(VectorOf<double>::Bits{0, 1, 2, 3} < n);
+}
+UNSPOOL_INLINE Vec<float> load_some(const float* p, int64_t n) { return _mm256_maskload_ps(p, first_lanes(p, n)); }
+UNSPOOL_INLINE Vec<double> load_some(const double* p, int64_t n) { return _mm256_maskload_pd(p, first_lanes(p, n)); }
+UNSPOOL_INLINE void store_some(float* p, Vec<float> v, int64_t n) { _mm256_maskstore_ps(p, first_lanes(p, n), v); }
+UNSPOOL_INLINE void store_some(double* p, Vec<double> v, int64_t n) { _mm256_maskstore_pd(p, first_lanes(p, n), v); }
+#else
+template <class T>
+UNSPOOL_INLINE Vec<T> load_some(const T* p, int64_t n) {
+    Vec<T> v{};
+    for (int64_t i = 0; i < n; ++i) v[i] = p[i];
+    return v;
+}
+template <class T>
+UNSPOOL_INLINE void store_some(T* p, Vec<T> v, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) p[i] = v[i];
+}
+#endif
+
 // The first n lanes; the others are zero when loaded and untouched when stored.
 template <class T>
 UNSPOOL_INLINE Vec<T> load(const T* p, int64_t n) {
     if (n >= kLanes<T>) return load(p);
-    Vec<T> v{};
-    for (int64_t i = 0; i < n; ++i) v[i] = p[i];
-    return v;
+    return n > 0 ? load_some(p, n) : Vec<T>{};
 }
 
 template <class T>
 UNSPOOL_INLINE void store(T* p, Vec<T> v, int64_t n) {
     if (n >= kLanes<T>) return store(p, v);
-    for (int64_t i = 0; i < n; ++i) p[i] = v[i];
+    if (n > 0) store_some(p, v, n);
 }
 
 // Words of 32 bits, one for each lane of a Vec<float>, and halves of 16, two for each.

@@ -12,7 +12,6 @@
 
 #include <atomic>
 #include <exception>
-#include <system_error>
 #include <thread>
 #include <type_traits>
 #include <vector>
@@ -66,7 +65,7 @@ inline void parallel_calls(int tasks, void (*call)(void* self, int i), void* sel
         std::vector<std::thread> workers;
         try {
             for (int i = 1; i < tasks; ++i) workers.emplace_back(Shared::work, &shared);
-        } catch (const std::system_error&) {
+        } catch (const std::exception&) {  // of the system, or of memory for the list
             // Those that there are do the work of the others.
         }
         Shared::work(&shared);

@@ -382,3 +382,41 @@ def test_stirlings_error():
     np.testing.assert_allclose(stirling_error(x), expected, atol=1e-11)
     far = np.array([1e4, 1e8])
     np.testing.assert_allclose(stirling_error(far), 1 / (12 * far) - 1 / (360 * far**3), rtol=1e-15)
+
+
+@pytest.mark.parametrize("name", ["normal", "student-t", "poisson", "negative-binomial"])
+def test_the_loss_is_the_negative_log_density(name):
+    import torch
+
+    from unspool.tasks.forecaster.losses import Loss
+
+    family, random = FAMILIES[name], np.random.default_rng(0)
+    s = random.normal(size=(50, 1, 1, family.size))
+    base, scale = 5 * np.abs(random.normal(size=(50, 1, 1))), np.exp(random.normal(size=(50, 1, 1)))
+    y = random.poisson(9, size=(50, 1, 1)).astype(float)
+    y[3] = np.nan
+    wanted = -family.log_density(family.parameters(s, base, scale), y)
+    if family.discrete:
+        targets, parts, constant = (
+            np.concatenate([y, np.where(np.isnan(y), y, base), np.where(np.isnan(y), y, scale)], -1),
+            3,
+            0.0,
+        )
+    else:
+        targets, parts, constant = (y - base) / scale, 1, np.log(scale[~np.isnan(y)]).sum()
+    found = Loss(family)(torch.from_numpy(s.reshape(50, 1, -1)), torch.from_numpy(targets)).item()
+    assert found / parts + constant == pytest.approx(np.nansum(wanted), rel=1e-6)
+
+
+def test_the_loss_of_quantiles_is_that_of_the_pinball():
+    import torch
+
+    from unspool.tasks.forecaster.losses import Loss
+    from unspool.tasks.forecaster.measures import crps
+
+    levels, random = (0.1, 0.5, 0.9), np.random.default_rng(0)
+    s, y = random.normal(size=(20, 1, 3)), random.normal(size=(20, 1, 1))
+    found = Loss(Quantiles(levels))(torch.from_numpy(s), torch.from_numpy(y)).item()
+    assert found == pytest.approx(20 * crps(y[:, :, 0].T, s.transpose(1, 0, 2), levels).item())
+    point = Loss(FAMILIES["point"])(torch.from_numpy(s[..., :1].copy()), torch.from_numpy(y)).item()
+    assert point == pytest.approx(np.abs(y - s[..., :1]).sum())

@@ -21,6 +21,7 @@ def test_every_public_name_is_there_and_no_other(name):
 def test_the_readme_names_are_at_the_doors():
     assert {
         "Classifier",
+        "Forecaster",
         "LanguageModel",
         "Regressor",
         "Stream",
@@ -44,8 +45,11 @@ WITHOUT = {
         "unspool.tasks.language_model.saved", "unspool.train.plan",
         "unspool.tasks.classifier.saved", "unspool.tasks.regressor.saved", "unspool.data.given",
         "unspool.train.run_folder", "unspool.data.readers.tables", "unspool.chain", "unspool.tasks.tagger.saved",
-        "unspool.tasks.metrics",
+        "unspool.tasks.metrics", "unspool.tasks.forecaster.saved", "unspool.tasks.forecaster.file",
+        "unspool.report.forecast",
     ],
+    "pandas": ["unspool.tasks.forecaster.saved", "unspool.tasks.forecaster.file", "unspool.report.forecast"],
+    "matplotlib": ["unspool.tasks.forecaster.estimator", "unspool.report.forecast"],
     "sklearn": [
         "unspool.cli.main", "unspool.tasks.options", "unspool.stream", "unspool.tasks.classifier.saved",
         "unspool.tasks.regressor.saved", "unspool.cli.predict", "unspool.tasks.files",

@@ -151,3 +151,11 @@ def test_no_value_is_too_large(y, season):
     for name, values in baseline.all_baselines(np.array(y, np.float64), 4, season).items():
         assert values.shape == (4,)
         assert np.isnan(values).all() == np.isnan(y).all(), name
+
+
+def test_quantiles_of_the_seasonal_naive_forecast_are_those_of_its_errors():
+    y = np.array([1.0, 5, 2, 7, np.nan, 8, 4])
+    errors = np.array([1.0, 2, 1])  # 2 - 1, 7 - 5, 8 - 7; nothing is known of the pairs with the missing value
+    found = baseline.seasonal_naive_quantiles(y, 3, 2, (0.0, 0.5, 1.0))
+    np.testing.assert_allclose(found, np.array([8.0, 4, 8])[:, None] + np.quantile(errors, (0, 0.5, 1)))
+    assert baseline.seasonal_naive_quantiles(y[:1], 2, 4, (0.1, 0.9)).tolist() == [[1, 1], [1, 1]]

@@ -1,4 +1,4 @@
-"""What a forecaster reads of a series: the same bits of a whole series and a step at a time, and nothing of what is to come."""
+"""What a forecaster reads of a series: the same bits at once and a step at a time, and nothing of what comes."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def test_steps_one_by_one_are_those_of_the_whole(seed, lengths, lags, missing):
         assert whole.bases[0].tobytes() == now.bases[0].tobytes()
         assert np.ascontiguousarray(whole.scale).tobytes() == np.ascontiguousarray(now.scale).tobytes()
         rows = np.flatnonzero(np.array(lengths) > t)
-        memories.add(rows, y.values[y.offsets[rows] + t])
+        memories.add(rows, y.values[y.offsets[rows] + t], memories.known(rows).bases[0])
     kept = past.memories().arrays
     assert kept.keys() == memories.arrays.keys()
     for name, array in memories.arrays.items():
@@ -69,8 +69,10 @@ def test_the_scale_is_the_mean_error_of_the_base():
     past = Past(Lags(2), Ragged(y, np.array([0, 6])))
     known = past.known(np.array([0]), np.array([6]), np.array([6]))
     # Bases: none, 1 (the last), 1, -, 4, 2; the first value has no error.
-    assert known.scale[0, 0] == (1 + 3 + 1 + 5) / 4
-    assert known.mean[0, 0] == (1 + 2 + 4 + 3 + 7) / 5
+    weights = 0.999 ** np.array([4, 3, 1, 0])
+    np.testing.assert_allclose(known.scale[0, 0], weights @ [1, 3, 1, 5] / weights.sum(), rtol=1e-12)
+    weights = 0.999 ** np.array([5, 4, 3, 1, 0])
+    np.testing.assert_allclose(known.mean[0, 0], weights @ [1, 2, 4, 3, 7] / weights.sum(), rtol=1e-12)
     assert known.surprise[0, 0] == 5
     assert known.age[0, 0] == 0
 

@@ -1,4 +1,4 @@
-"""Forecasters of arrays: what they tell, to the bit, and what they do with series that are short, flat or full of gaps."""
+"""Forecasters of arrays: what they tell, to the bit, and what they do with series that are short, flat or have gaps."""
 
 import copy
 import pickle
@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+from sklearn.utils import estimator_checks
 
 from unspool import Forecaster, Training
 from unspool.errors import DataError, FolderError, UnspoolError
@@ -36,9 +38,8 @@ def told(request):
 
 def test_an_update_is_the_longer_series(told):
     series = waves(seed=3)
-    model = told._model
     whole = told.predict(series)
-    begun = saved.ForecastStreams(model.setup, model.network, saved.memory_after(model.setup, model.network, model._reader([s[:70] for s in series])))
+    begun = told.streams(X=[one[:70] for one in series])
     for t in range(70, 90):
         begun.update(np.array([s[t] for s in series]))
     assert begun.forecast().tobytes() == whole.tobytes()
@@ -69,9 +70,20 @@ def test_the_end_of_training_is_a_hot_start(told):
     assert other.update(3.0).update(np.nan).forecast().tobytes() == after.tobytes()
 
 
+def test_streams_of_other_series(fitted):
+    other = waves(2, seed=8)
+    stream = fitted.stream(1, other)
+    assert stream.forecast().tobytes() == fitted.predict(other)[1].tobytes()
+    assert fitted.stream(X=other[:1]).forecast().tobytes() == fitted.predict(other[:1])[0].tobytes()
+    with pytest.raises(UnspoolError, match="some of those there are, as 0, 1; got 7"):
+        fitted.stream(7, other)
+    with pytest.raises(UnspoolError, match="got None"):
+        fitted.stream()
+
+
 def test_a_state_of_another_network_is_refused(fitted):
     other = Forecaster(6, season=6, **SMALL | {"hidden_size": 9}).fit(waves())
-    with pytest.raises(UnspoolError, match="arrays of other names or shapes|state of this network"):
+    with pytest.raises(UnspoolError, match=r"other names or shapes|state of this network"):
         fitted.stream(0).from_bytes(other.stream(0).to_bytes())
 
 
@@ -90,7 +102,9 @@ def test_a_forecast_reads_nothing_of_what_is_to_come(fitted):
     series = waves(1, seed=5)[0]
     for cut in (1, 7, 60):
         poisoned = np.append(series[:cut], np.full(30, np.nan))
-        found = fitted._model.outlooks(fitted._model._reader([poisoned]), np.array([0]), np.array([cut]), 6).point()
+        found = fitted.saved_half.outlooks(
+            fitted.saved_half._reader([poisoned]), np.array([0]), np.array([cut]), 6
+        ).point()
         assert found[0, :, 0].tobytes() == fitted.predict([series[:cut]])[0].tobytes()
     table = fitted.backtest([series], windows=3, step=5)
     other = fitted.backtest([np.append(series[:-6], np.full(6, 1e6))], windows=3, step=5)
@@ -123,7 +137,7 @@ def test_paths_have_the_quantiles_that_are_told(told):
     assert paths.shape == (2, 2000, 6)
     assert paths.tobytes() == told.sample(2000, waves(2, seed=7), random_state=4).tobytes()
     for level in (0.1, 0.5, 0.9):
-        wanted = told._model._told(waves(2, seed=7)).outlook.quantile(level)[..., 0]
+        wanted = told.saved_half._told(waves(2, seed=7)).outlook.quantile(level)[..., 0]
         below, upto = (paths < wanted[:, None]).mean(1), (paths <= wanted[:, None]).mean(1)
         # Three deviations of the part of 2,000 draws; counts are equal to their quantile with a probability.
         assert (below - 0.035 <= level).all()
@@ -251,15 +265,13 @@ def test_the_season_counts():
 
 def test_one_scale_for_all_is_that_of_the_training_part():
     model = Forecaster(6, season=6, scale="global", **SMALL).fit(waves())
-    found = model._model._told(None).outlook
+    found = model.saved_half._told(None).outlook
     assert len(np.unique(found.scale)) == 1
-    assert len(np.unique(Forecaster(6, season=6, **SMALL).fit(waves())._model._told(None).outlook.scale)) > 1
+    assert len(np.unique(Forecaster(6, season=6, **SMALL).fit(waves()).saved_half._told(None).outlook.scale)) > 1
 
 
 def test_tbptt_is_the_context():
-    short, long = (
-        Forecaster(6, season=6, training=Training(tbptt=k), **SMALL).fit(waves()) for k in (4, 40)
-    )
+    short, long = (Forecaster(6, season=6, training=Training(tbptt=k), **SMALL).fit(waves()) for k in (4, 40))
     assert not np.array_equal(short.predict(), long.predict())
 
 
@@ -312,3 +324,51 @@ def test_a_damaged_folder_is_refused(fitted, tmp_path, damage):
     folder.write(tmp_path / "bad", found.config, weights, {"metrics.json": "{}", "history.jsonl": ""})
     with pytest.raises(FolderError, match="fit"):
         saved.load(tmp_path / "bad")
+
+
+def test_a_warm_start_goes_on_training():
+    warm = Training(warm_start=True)
+    model = Forecaster(6, season=6, training=warm, **SMALL).fit(waves())
+    first = model.metrics_["validation"]["mae"]
+    before = {name: value.clone() for name, value in model.network_.state_dict().items()}
+    model.set_params(epochs=1, learning_rate=1e-9).fit(waves())
+    for name, value in model.network_.state_dict().items():
+        np.testing.assert_allclose(value.numpy(), before[name].numpy(), atol=1e-6)
+    model.set_params(epochs=20, learning_rate=0.01).fit(waves(seed=2))
+    assert model.metrics_["validation"]["mae"] < first
+    cold = clone(model).set_params(training=Training(), epochs=1, learning_rate=1e-9).fit(waves())
+    assert not np.array_equal(cold.network_.head.weight.detach().numpy(), before["head.weight"].numpy())
+
+
+@pytest.mark.parametrize("change", [{"season": 5}, {"output": "normal"}, {"hidden_size": 9}])
+def test_a_warm_start_needs_the_same_network(change):
+    model = Forecaster(6, season=6, training=Training(warm_start=True), **SMALL).fit(waves())
+    with pytest.raises(DataError, match="warm_start"):
+        model.set_params(**change).fit(waves())
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        "estimator_cloneable",
+        "estimator_repr",
+        "estimator_tags_renamed",
+        "valid_tag_types",
+        "no_attributes_set_in_init",
+        "parameters_default_constructible",
+        "get_params_invariance",
+        "set_params",
+        "do_not_raise_errors_in_init_or_set_params",
+        "mixin_order",
+    ],
+)
+def test_it_is_an_estimator(check):
+    getattr(estimator_checks, f"check_{check}")("Forecaster", Forecaster())
+
+
+def test_a_grid_of_options_is_searched():
+    """Folds of whole series, each scored by its last horizon."""
+    grid = GridSearchCV(Forecaster(6, season=6, hidden_size=4), {"epochs": [1, 2]}, cv=2)
+    grid.fit(waves(4))
+    assert set(grid.cv_results_["params"][0]) == {"epochs"}
+    assert np.isfinite(grid.cv_results_["mean_test_score"]).all()

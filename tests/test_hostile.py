@@ -235,6 +235,64 @@ def test_c_steps_as_python_does(program, folders, name):
     np.testing.assert_allclose(y, stream.run(xs), rtol=0, atol=1e-6)
 
 
+def test_c_passes_over_the_parts_of_a_folder(program, folders, tmp_path):
+    """Further networks, and tables of any types that only Python reads."""
+    config, _ = parts(folders / "lstm")
+    tables = {"table.sums": np.array([0.5, np.pi]), "table.counts": np.arange(3), "table": np.zeros((2, 2), "u1")}
+    more = tables | {"other.head.bias": np.zeros(3, "u2"), "other.head.empty": np.zeros((0, 2), "f8")}
+    _, weights = rebuilt(folders / "lstm", **more)
+    path = place(tmp_path / "m", config | {"parts": {"table": {}, "other": config["network"]}}, weights)
+    xs = saved.inputs(EMBEDDING, 25)
+    status, y, complaint = step_from_c(program, path, xs)
+    assert status == 0, complaint
+    np.testing.assert_allclose(y, load(path).run(xs), rtol=0, atol=1e-6)
+    # Without parts they are weights of the network, of a type that it cannot have.
+    assert "dtype must be one of" in step_from_c(program, place(path, config, weights), xs)[2]
+    for wrong in (None, [], {"table": 1}, {"table": {}, "other": None}):
+        path = place(tmp_path / "m", config | {"parts": wrong}, weights)
+        assert "config.json must have parts that are objects by name" in step_from_c(program, path, xs)[2]
+        with pytest.raises(FolderError, match="must have parts that are objects by name"):
+            load(path)
+
+
+CALLS = """
+#include <stdio.h>
+#include "unspool.h"
+
+int main(int argc, char** argv) {
+    char error[256];
+    float x[5] = {0}, y[3];
+    int64_t steps[] = {-1, 0, 1, 2, 3, 4, INT64_MAX - 1, INT64_MAX};
+    unspool_stream* stream = unspool_load(argv[argc - 1], error, sizeof error);
+    if (!stream) return 1;
+    for (int begun = 0; begun < 3; begun++) {
+        for (int i = 0; i < 8; i++) printf("%lld ", (long long)unspool_outputs_of(stream, steps[i]));
+        if (unspool_step(stream, x, y, error, sizeof error) < 0) return 1;
+    }
+    for (int i = 0; i < 8; i += 7)
+        if (unspool_run(stream, steps[i], x, NULL, y, error, sizeof error) != -1) return 1;
+    unspool_free(stream);
+    return 0;
+}
+"""
+
+
+def test_c_counts_the_outputs_of_any_number_of_steps(program, tmp_path):
+    convolution = {"size": 4, "kernel": 2, "stride": 3, "nonlinearity": "tanh"}
+    path = saved.saved(tmp_path / "m", saved.config(DENSE) | {"convolution": convolution})[1]
+    (tmp_path / "calls.c").write_text(CALLS)
+    sanitized = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{ROOT / 'native' / 'c'}"]
+    subprocess.run(["cc", *sanitized, "-c", tmp_path / "calls.c", "-o", tmp_path / "calls.o"], check=True)
+    library = [one for one in program.parent.glob("*.o") if one.name != "stream.o"]
+    subprocess.run(["c++", *sanitized, tmp_path / "calls.o", *library, "-o", tmp_path / "calls"], check=True)
+    result = subprocess.run([tmp_path / "calls", path], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    steps = (-1, 0, 1, 2, 3, 4, 2**63 - 2, 2**63 - 1)
+    # Of T steps, the first of which is number `begun`, those that are multiples of the stride.
+    wanted = [(begun + max(T, 0) + 2) // 3 - (begun + 2) // 3 for begun in range(3) for T in steps]
+    assert list(map(int, result.stdout.split())) == wanted
+
+
 def test_c_refuses_what_it_cannot_step(program, folders, tmp_path):
     both = saved.saved(tmp_path / "both", saved.config(cell="gru", bidirectional=True))[1]
     flipped = shutil.copytree(folders / "lstm", tmp_path / "flipped")

@@ -109,6 +109,21 @@ def test_built_in_are_the_published_ones(data_folder, alone):
     }
 
 
+def test_the_built_in_traffic_is_a_year_of_the_published(data_folder, alone):
+    from unspool.data import read
+
+    published = read(data_folder / "metro-traffic/Metro_Interstate_Traffic_Volume.csv.gz")
+    columns = {name: published[name].values for name in ("date_time", "traffic_volume", "holiday")}
+    volumes = dict(zip(columns["date_time"], columns["traffic_volume"].tolist(), strict=True))
+    days = zip(columns["date_time"], columns["holiday"], strict=True)
+    holidays = {time[:10]: name for time, name in days if name != "None"}
+    ours, _ = load_set("road-traffic").train
+    hours = [f"{time}:00" for time in ours["date_time"]]
+    assert hours == sorted(time for time in volumes if "2017-10" <= time < "2018-10")
+    assert ours["traffic_volume"].tolist() == [volumes[hour] for hour in hours]
+    assert ours["holiday"].tolist() == [holidays.get(hour[:10], "none") for hour in hours]
+
+
 @pytest.mark.parametrize(
     ("name", "sizes", "classes"),
     [
@@ -238,7 +253,7 @@ def test_the_list_and_unknown_names(alone, capsys):
     assert execute(["data", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(SETS) + 1
-    assert sum(line.endswith("built in") for line in lines) == 4
+    assert sum(line.endswith("built in") for line in lines) == 5
     assert execute(["data", "get", "dna-promoters"]) == 0
     assert "built in" in capsys.readouterr().out
     assert execute(["data", "get", "cats"]) == 2

@@ -9,8 +9,11 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <map>
+#include <optional>
 
 namespace nb = nanobind;
 
@@ -39,10 +42,10 @@ class View {
     ~View() { PyBuffer_Release(&buffer); }
 
     bool holds(char kind, std::int64_t bytes) const {
-        const char* format = buffer.format;
+        const char* format = buffer.format ? buffer.format : "B";
         if (*format == '<' || *format == '=' || *format == '@') ++format;
         const bool integer = *format == 'q' || *format == 'l';
-        return buffer.itemsize == bytes && format[1] == 0 && (kind == 'q' ? integer : *format == kind);
+        return buffer.itemsize == bytes && (kind == 'q' ? integer : *format == kind) && format[1] == 0;
     }
     bool has_shape(const std::vector<std::int64_t>& shape) const {
         if (std::size_t(buffer.ndim) != shape.size()) return false;
@@ -134,6 +137,11 @@ class BoundNetwork {
 
 // The sessions of a network. `busy_` is set while a run has let go of the interpreter's lock: meanwhile another thread
 // could step the same states, which is refused. A single step keeps the lock, as it is over sooner than that takes.
+//
+// Two things may change while arguments are read. Python code may run (`__index__`, or whatever dies when there is a
+// new array) and use these sessions, so that they are looked at last: `check_idle` and phases. And another thread may
+// write into an array without the lock, so that integers, which lead to places in memory, are copied and the copies
+// checked. Numbers are not copied: the core bounds them.
 class BoundSessions {
     nb::object owner_;
     const Network& net_;
@@ -141,13 +149,16 @@ class BoundSessions {
     nb::object empty_, float32_, one_shape_, kept_[2];
     std::vector<std::int64_t> one_input_;
     std::vector<char> seen_;
+    std::vector<std::int64_t> tokens_, which_;  // copies of a step's
     bool busy_ = false;
 
   public:
     BoundSessions(nb::object owner, std::int64_t count, int threads)
         : owner_(owner), net_(*nb::cast<BoundNetwork&>(owner).network) {
-        if (count < 1) complain("n must be at least 1 session; got " + std::to_string(count));
-        sessions_ = net_.sessions(count, threads);
+        if (count < 1 || count > kMost)
+            complain("n must be in 1.." + std::to_string(kMost) + " sessions; got " + std::to_string(count));
+        if (count > 1) check_one_way("streams");
+        sessions_ = net_.sessions(count, in_bounds(threads));
         const nb::module_ numpy = nb::module_::import_("numpy");
         empty_ = numpy.attr("empty"), float32_ = numpy.attr("dtype")("float32");
         one_shape_ = nb::int_(net_.architecture.outputs);
@@ -167,79 +178,65 @@ class BoundSessions {
 
     nb::object step(nb::handle x) {
         check_one_way("step");
-        check_idle();
-        const bool nothing = sessions_->phase(0) != 0;
         if (net_.architecture.tokens) {
             const std::int64_t token = one_token(x);
-            const auto [y, to] = fresh_output();
-            sessions_->step(1, nullptr, nullptr, &token, to);
-            return nothing ? nb::none() : y;
+            return one_step(nullptr, &token);
         }
         const View from = features(x, one_input_, "x");
-        const auto [y, to] = fresh_output();
-        sessions_->step(1, nullptr, from.data<float>(), nullptr, to);
-        return nothing ? nb::none() : y;
+        return one_step(from.data<float>(), nullptr);
     }
     nb::object step_many(nb::handle x, nb::handle which) {
         check_one_way("step");
+        const bool all = which.is_none(), tokens = net_.architecture.tokens > 0;
+        std::optional<View> indices;
+        if (!all) indices.emplace(integers(which, "sessions", "(rows,)"));
+        const std::int64_t rows = all ? count() : indices->size();
+        nb::object y = outputs(nb::make_tuple(rows, net_.architecture.outputs));
+        const View to(y, PyBUF_WRITABLE);
+        const View from = tokens ? tokens_of(x, {rows}, "x") : features(x, {rows, net_.architecture.inputs}, "x");
         check_idle();
-        if (which.is_none()) return steps(x, nullptr, count());
-        const View indices = integers(which, "sessions", "(rows,)");
-        const std::int64_t rows = indices.size();
-        const std::int64_t* index = indices.data<std::int64_t>();
-        // Each session is marked in seen_, and the marks are taken away again, which costs as many steps as there are
-        // rows.
-        std::string complaint;
-        std::int64_t marked = 0;
-        for (; marked < rows && complaint.empty(); ++marked) {
-            const std::int64_t i = index[marked];
-            if (i < 0 || i >= count())
-                complaint = "sessions must be in 0.." + std::to_string(count() - 1) + "; got " + std::to_string(i);
-            else if (seen_[i]++) complaint = "sessions must be different; got " + std::to_string(i) + " twice";
-        }
-        for (std::int64_t k = 0; k < marked; ++k)
-            if (index[k] >= 0 && index[k] < count()) seen_[index[k]] = 0;
-        if (!complaint.empty()) complain(complaint);
-        return steps(x, index, rows);
+        if (!all) choose(*indices);
+        if (tokens) copy_tokens(from, "x", tokens_);
+        sessions_->step(rows, all ? nullptr : which_.data(), tokens ? nullptr : from.data<float>(),
+                        tokens ? tokens_.data() : nullptr, to.data<float>());
+        return y;
     }
     nb::object run_many(nb::handle xs) { return run(xs, true); }
     nb::object run(nb::handle xs, bool many) {
-        check_idle();
         const std::int64_t n = count();
         std::vector<std::int64_t> shape{-1};
+        many = many || n > 1;
         if (many) shape.push_back(n);
         const bool tokens = net_.architecture.tokens > 0;
         if (!tokens) shape.push_back(net_.architecture.inputs);
         const View from = tokens ? tokens_of(xs, shape, "xs") : features(xs, shape, "xs");
         const std::int64_t steps = from.buffer.shape[0], O = net_.architecture.outputs;
-        for (std::int64_t k = 1; net_.architecture.stride > 1 && k < n; ++k)
-            if (sessions_->phase(k) != sessions_->phase(0))
-                complain("run needs sessions that are all at the same step of the stride; give step one at a time");
-        const std::int64_t given = net_.architecture.outputs_in(sessions_->phase(0), steps);
+        check_idle();
+        const std::int64_t phase = sessions_->phase(0), given = net_.architecture.outputs_in(phase, steps);
         nb::object y = outputs(many ? nb::make_tuple(given, n, O) : nb::make_tuple(given, O));
         const View to(y, PyBUF_WRITABLE);
-        busy_ = true;
-        std::vector<std::int64_t> checked;  // a copy that no other thread can change
-        if (tokens) checked.assign(from.data<std::int64_t>(), from.data<std::int64_t>() + from.size());
-        try {
+        std::vector<std::int64_t> copy;
+        if (tokens) copy_tokens(from, "xs", copy);
+        check_idle();
+        for (std::int64_t k = 0; net_.architecture.stride > 1 && k < n; ++k)
+            if (sessions_->phase(k) != phase)
+                complain("run needs sessions that are all at the same step of the stride; give step one at a time");
+        {
+            const Busy busy(busy_);
             nb::gil_scoped_release released;
-            if (tokens) sessions_->run(steps, nullptr, checked.data(), to.data<float>());
+            if (tokens) sessions_->run(steps, nullptr, copy.data(), to.data<float>());
             else sessions_->run(steps, from.data<float>(), nullptr, to.data<float>());
-        } catch (...) {
-            busy_ = false;
-            throw;
         }
-        busy_ = false;
         return y;
     }
     // The outputs of whole sequences, each a new array; `first` is the number of the first one, for complaints.
     nb::list predict_many(const nb::list& sequences, std::int64_t first, bool last, int threads) const {
         const Architecture& a = net_.architecture;
         std::vector<View> held;
-        std::vector<std::vector<std::int64_t>> checked;  // copies that no other thread can change
+        std::vector<std::vector<std::int64_t>> copies;
         std::vector<Sequence> all;
         nb::list out;
-        for (nb::handle xs : sequences) {
+        for (nb::handle xs : nb::tuple(sequences)) {
             const std::string name = "sequence " + std::to_string(first++);
             View view = a.tokens ? tokens_of(xs, {-1}, name.c_str()) : features(xs, {-1, a.inputs}, name.c_str());
             Sequence one{view.buffer.shape[0], nullptr, nullptr, nullptr};
@@ -248,8 +245,8 @@ class BoundSessions {
             const nb::object y = outputs(last ? one_shape_ : nb::object(nb::make_tuple(given, a.outputs)));
             one.y = View(y, PyBUF_WRITABLE).data<float>();
             if (a.tokens) {
-                const auto* tokens = view.data<std::int64_t>();
-                one.tokens = checked.emplace_back(tokens, tokens + one.steps).data();
+                copy_tokens(view, name.c_str(), copies.emplace_back());
+                one.tokens = copies.back().data();
             } else {
                 one.x = view.data<float>();
                 held.push_back(std::move(view));
@@ -259,7 +256,7 @@ class BoundSessions {
         }
         {
             nb::gil_scoped_release released;
-            net_.predict(std::move(all), last, threads);
+            net_.predict(std::move(all), last, in_bounds(threads));
         }
         return out;
     }
@@ -269,19 +266,53 @@ class BoundSessions {
         sessions_->reset(session);
     }
     void read(std::int64_t session, std::int64_t field, nb::handle to) {
-        check_idle();
         const View view(to, PyBUF_WRITABLE);
         check_field(session, field, view);
+        check_idle();
         sessions_->read(session, field, view.data<float>());
     }
     void write(std::int64_t session, std::int64_t field, nb::handle from) {
-        check_idle();
         const View view(from, 0);
         check_field(session, field, view);
-        sessions_->write(session, field, view.data<float>());
+        const std::vector<float> copy(view.data<float>(), view.data<float>() + view.size());
+        check_values(net_.fields[field].name, copy);
+        check_idle();
+        sessions_->write(session, field, copy.data());
     }
 
   private:
+    static constexpr std::int64_t kMost = std::int64_t(1) << 31;  // sessions
+    static int in_bounds(int threads) { return std::clamp(threads, 1, 1024); }
+
+    // The sessions are busy for as long as this lives.
+    struct Busy {
+        bool& is;
+        explicit Busy(bool& busy) : is(busy) { is = true; }
+        ~Busy() { is = false; }
+    };
+    nb::object one_step(const float* x, const std::int64_t* token) {
+        const auto [y, to] = fresh_output();
+        check_idle();
+        const bool nothing = sessions_->phase(0) != 0;
+        sessions_->step(1, nullptr, x, token, to);
+        return nothing ? nb::none() : y;
+    }
+    // The sessions of a step, which must be different. Each is marked in seen_, and the marks are taken away again,
+    // which costs as many steps as there are rows.
+    void choose(const View& indices) {
+        which_.assign(indices.data<std::int64_t>(), indices.data<std::int64_t>() + indices.size());
+        std::string complaint;
+        std::size_t marked = 0;
+        for (; marked < which_.size() && complaint.empty(); ++marked) {
+            const std::int64_t i = which_[marked];
+            if (i < 0 || i >= count())
+                complaint = "sessions must be in 0.." + std::to_string(count() - 1) + "; got " + std::to_string(i);
+            else if (seen_[i]++) complaint = "sessions must be different; got " + std::to_string(i) + " twice";
+        }
+        for (std::size_t k = 0; k < marked; ++k)
+            if (which_[k] >= 0 && which_[k] < count()) seen_[which_[k]] = 0;
+        if (!complaint.empty()) complain(complaint);
+    }
     // An array of outputs that nobody holds any more, or a new one. Two are kept, as the one from the step before is
     // often still somebody's. That nobody has changed its shape or type in place is asked of the array itself.
     std::pair<nb::object, float*> fresh_output() {
@@ -292,7 +323,7 @@ class BoundSessions {
                 PyErr_Clear();
                 continue;
             }
-            const bool same = buffer.ndim == 1 && buffer.shape[0] == net_.architecture.outputs &&
+            const bool same = buffer.ndim == 1 && buffer.shape[0] == net_.architecture.outputs && buffer.format &&
                               std::string_view(buffer.format) == "f";
             float* data = static_cast<float*>(buffer.buf);
             PyBuffer_Release(&buffer);
@@ -311,18 +342,6 @@ class BoundSessions {
     static PyObject* check(PyObject* made) {
         if (!made) throw nb::python_error();
         return made;
-    }
-    nb::object steps(nb::handle x, const std::int64_t* which, std::int64_t rows) {
-        nb::object y = outputs(nb::make_tuple(rows, net_.architecture.outputs));
-        const View to(y, PyBUF_WRITABLE);
-        if (net_.architecture.tokens) {
-            const View from = tokens_of(x, {rows}, "x");
-            sessions_->step(rows, which, nullptr, from.data<std::int64_t>(), to.data<float>());
-        } else {
-            const View from = features(x, {rows, net_.architecture.inputs}, "x");
-            sessions_->step(rows, which, from.data<float>(), nullptr, to.data<float>());
-        }
-        return y;
     }
     std::string rule(const char* name, const char* kind, const std::string& shape) const {
         return std::string(name) + " must be a contiguous NumPy array of " + kind + " of shape " + shape;
@@ -358,9 +377,11 @@ class BoundSessions {
     View tokens_of(nb::handle x, const std::vector<std::int64_t>& shape, const char* name) const {
         View view = integers(x, name, shape_text(shape, "T"));
         if (!view.has_shape(shape)) complain(rule(name, "int64", shape_text(shape, "T")) + "; got " + described(x));
-        for (std::int64_t i = 0; i < view.size(); ++i)
-            check_token(view.data<std::int64_t>()[i], name, " must be tokens");
         return view;
+    }
+    void copy_tokens(const View& view, const char* name, std::vector<std::int64_t>& to) const {
+        to.assign(view.data<std::int64_t>(), view.data<std::int64_t>() + view.size());
+        for (const std::int64_t token : to) check_token(token, name, " must be tokens");
     }
     void check_token(std::int64_t token, const char* name, const char* rule) const {
         if (token < 0 || token >= net_.architecture.tokens)
@@ -391,6 +412,14 @@ class BoundSessions {
         if (field < 0 || field >= std::int64_t(net_.fields.size())) complain("the state has no such array");
         if (!view.holds('f', 4) || !view.has_shape(net_.fields[field].shape))
             complain(net_.fields[field].name + " must be float32 of shape " + shape_text(net_.fields[field].shape, ""));
+    }
+    void check_values(const std::string& name, const std::vector<float>& values) const {
+        if (!finite(values.data(), std::int64_t(values.size())))
+            complain(name + " of the state must be finite; got NaN or infinity");
+        const std::int64_t most = net_.architecture.stride - 1;
+        if (name == "phase" && !(values[0] >= 0 && values[0] <= float(most) && values[0] == std::floor(values[0])))
+            complain("phase of the state must be an integer in 0.." + std::to_string(most) + "; got " +
+                     std::to_string(values[0]));
     }
 };
 

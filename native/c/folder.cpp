@@ -1,7 +1,9 @@
 // unspool.h: reads a saved folder by itself, and steps it. A folder may come from anywhere, so that every number in it
 // is doubted before memory is made or read by it: sizes, offsets, overlaps, checksums, numbers that are not finite. The
 // configuration has the same reader as in Python (steps/architecture.h). No exception leaves this file.
+#include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
@@ -43,14 +45,16 @@ class Weights {
     std::uint64_t copied_ = 0;
 
   public:
-    explicit Weights(std::string data) : data_(std::move(data)) {
+    // Those of a part, whose names begin with its own, are passed over: they may be of any type.
+    Weights(std::string data, const Json* parts) : data_(std::move(data)) {
         std::uint64_t length = 0;
         if (data_.size() < 8) refuse("model.safetensors is cut off");
         for (int i = 0; i < 8; ++i) length |= std::uint64_t(static_cast<unsigned char>(data_[i])) << 8 * i;
         if (length > data_.size() - 8) refuse("model.safetensors is cut off");
         const Json header = JsonReader::read("model.safetensors", std::string_view(data_).substr(8, length));
         for (const auto& [name, entry] : header.object)
-            if (name != "__metadata__") add(name, entry, 8 + length);
+            if (name != "__metadata__" && !(parts && parts->find(name.substr(0, name.find('.')))))
+                add(name, entry, 8 + length);
     }
     Tensor get(const std::string& name) const {
         const auto at = tensors_.find(name);
@@ -110,6 +114,16 @@ int complain(const char* what, char* error, size_t size) {
     return -1;
 }
 
+// The further networks and tables of a folder, by name; null where there are none.
+const Json* parts_of(const Json& config) {
+    const Json* parts = config.find("parts");
+    if (!parts) return nullptr;
+    bool objects = parts->kind == Json::Kind::object;
+    for (const auto& [_, part] : parts->object) objects = objects && part.kind == Json::Kind::object;
+    if (!objects) refuse("config.json must have parts that are objects by name; save the network again");
+    return parts;
+}
+
 // Calls it; an exception becomes a complaint.
 template <class Call>
 int guarded(char* error, size_t size, const Call& call) {
@@ -130,6 +144,8 @@ struct unspool_stream {
         if ((a.tokens > 0) != (tokens != nullptr) || (a.tokens > 0) == (x != nullptr))
             refuse(a.tokens ? "this network wants tokens" : "this network wants numbers");
         if (steps < 0) refuse("steps must not be negative");
+        if (steps > PTRDIFF_MAX / 8 / std::max(a.inputs, a.outputs))
+            refuse("steps must be as many as memory has room for");
         for (std::int64_t t = 0; tokens && t < steps; ++t)
             if (tokens[t] < 0 || tokens[t] >= a.tokens) refuse("a token is not in 0..K-1");
         for (std::int64_t i = 0; x && i < steps * a.inputs; ++i)
@@ -140,8 +156,9 @@ struct unspool_stream {
 extern "C" {
 
 unspool_stream* unspool_load(const char* folder, char* error, size_t error_size) {
-    auto stream = std::make_unique<unspool_stream>();
+    std::unique_ptr<unspool_stream> stream;
     const int failed = guarded(error, error_size, [&] {
+        stream = std::make_unique<unspool_stream>();
         const std::filesystem::path path(folder);
         const Json config = JsonReader::read("config.json", read_file(path / "config.json", 1 << 20));
         const Json* format = config.find("format");
@@ -154,7 +171,7 @@ unspool_stream* unspool_load(const char* folder, char* error, size_t error_size)
         const Json* sum = sums->find("model.safetensors");
         if (sum && sum->string != Sha256::of(data))
             refuse("model.safetensors is damaged, as its SHA-256 is not the one in config.json; save it again");
-        const Weights weights(std::move(data));
+        const Weights weights(std::move(data), parts_of(config));
         stream->network = network_sets().front()->make(a, [&](const std::string& name) { return weights.get(name); });
         stream->session = stream->network->sessions(1);
     });

@@ -126,6 +126,7 @@ UNSPOOL_INLINE void cover(int64_t rows, int64_t whole, const Body& body) {
 // The right-hand side of a product, in panels of `width` columns: [panel][k][width], zero where the columns end. For
 // four rows or fewer in all of a call packing costs more than it gains: then it is only the list of the columns, each
 // contiguous over k, null for zero, and `multiply_panel` makes a dot product for each.
+constexpr int64_t kUnpackedRows = 4;
 template <class T>
 struct Panels {
     int64_t columns = 0, depth = 0;
@@ -156,15 +157,29 @@ UNSPOOL_INLINE T dot(int64_t depth, const T* a, const T* b) {
     return total;
 }
 
+// The same as multiply_panel for `rows` rows, of NV vectors each, where the columns are not packed. It runs in few and
+// small calls, so that there is one of it for all tiles.
+template <class T>
+[[gnu::noinline]] void multiply_unpacked(const Panels<T>& b, int64_t p, int64_t k0, int64_t depth, const T* const* a,
+                                         int rows, T* acc) {
+    for (int c = 0; c < b.width && p * b.width + c < b.columns; ++c)
+        if (const T* column = b.unpacked[p * b.width + c])
+            for (int r = 0; r < rows; ++r) acc[r * b.width + c] += dot(depth, a[r], column + k0);
+}
+
 // acc[r][v] += a(r, k) times panel p of b over k0 ... k0 + depth.
 template <class T, int R, int NV, int split, class Left>
 UNSPOOL_INLINE void multiply_panel(const Panels<T>& b, int64_t p, int64_t k0, int64_t depth, const Left& a,
                                    Vec<T> (&acc)[R][NV]) {
-    if (b.unpacked.empty()) return multiply<T, R, NV, split>(depth, a, b.panel(p, k0), acc);
-    if constexpr (std::is_same_v<Left, LeftRows<T, R>>)
-        for (int c = 0; c < NV * kLanes<T> && p * b.width + c < b.columns; ++c)
-            if (const T* column = b.unpacked[p * b.width + c])
-                for (int r = 0; r < R; ++r) acc[r][c / kLanes<T>][c % kLanes<T>] += dot(depth, a.row[r], column + k0);
+    if constexpr (R <= kUnpackedRows && std::is_same_v<Left, LeftRows<T, R>>)
+        if (!b.unpacked.empty()) {
+            Vec<T> sums[R][NV];
+            std::memcpy(sums, acc, sizeof acc);
+            multiply_unpacked(b, p, k0, depth, a.row, R, (T*)sums);
+            std::memcpy(acc, sums, sizeof acc);
+            return;
+        }
+    multiply<T, R, NV, split>(depth, a, b.panel(p, k0), acc);
 }
 
 // Panel p over k0 ... k0 + depth, from columns given as contiguous vectors over k; null is a column of zeros.

@@ -325,7 +325,7 @@ void Recurrence<T, First, Second>::forward() {
     const int64_t steps = p.steps * p.batch;
     Weights w;
     const auto inputs = input_columns();
-    const bool few = steps <= 4;
+    const bool few = steps <= kUnpackedRows;
     const auto pack = [&](Panels<T>& out, std::vector<const T*> columns, int64_t depth, int width) {
         pack_all_columns(out, std::move(columns), depth, width, few, p.threads);
     };

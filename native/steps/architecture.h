@@ -62,7 +62,8 @@ struct Architecture {
     int directions() const { return bidirectional ? 2 : 1; }
     // Of so many steps, the first of which is the step `phase` of a stride, how many give outputs: those of phase 0.
     std::int64_t outputs_in(std::int64_t phase, std::int64_t steps) const {
-        return (phase + steps + stride - 1) / stride - (phase + stride - 1) / stride;
+        const std::int64_t before = phase ? stride - phase : 0;  // the first of them
+        return steps > before ? (steps - before - 1) / stride + 1 : 0;
     }
 };
 

@@ -40,10 +40,12 @@ class Sources {
     std::vector<typename W::Source> list_;
 
   public:
+    void reserve(std::int64_t rows, std::int64_t depth) {
+        list_.resize(std::max<std::size_t>(list_.size(), rows > 1 ? padded(rows, kAccumulators) : 1));
+        if (W::copies) copies_.resize(rows * depth);
+    }
     template <class From>
     const typename W::Source* prepare(std::int64_t rows, std::int64_t depth, const From& from) {
-        list_.resize(kRows);
-        if (W::copies) copies_.resize(kRows * depth);
         for (std::int64_t r = 0; r < rows; ++r)
             list_[r] = W::source(from(r), depth, W::copies ? &copies_[r * depth] : nullptr);
         if (rows > 1) std::fill_n(list_.begin() + rows, padded(rows, kAccumulators) - rows, list_[rows - 1]);
@@ -69,6 +71,12 @@ UNSPOOL_INLINE Floats whole(const Pointwise& cell, const Place<float>& at, Float
     return cell.forward(at, a, u, kVector, false);
 }
 
+// What `sweep` needs.
+template <int NV, class W>
+void reserve_sums(std::int64_t rows, std::int64_t panels, Scratch<W>& scratch) {
+    scratch.sums.resize(std::max(panels, padded(rows, WeightPanels<W, NV>::tile)) * NV * kVector);
+}
+
 // The products of a row, some panels at a time, there or back.
 template <int Parts, int NV, int Together, class Product>
 UNSPOOL_INLINE void one_row(std::int64_t r, std::int64_t panels, bool backwards, const Product& product, float* sums) {
@@ -92,7 +100,6 @@ UNSPOOL_INLINE void sweep(std::int64_t rows, std::int64_t panels, Scratch<W>& sc
     constexpr int tile = WeightPanels<W, NV>::tile, together = WeightPanels<W, NV>::together, size = NV * kVector;
     const std::int64_t tiled = rows % tile >= (tile + 1) / 2 ? rows : rows / tile * tile;
     const std::int64_t passes = tiled ? panels : 0;
-    scratch.sums.resize(std::max(panels, padded(tiled, tile)) * size);
     for (std::int64_t i = 0; i < passes + rows - tiled; ++i) {
         const bool many = i < passes;
         const std::int64_t p = scratch.backwards ? panels - 1 - i : i;
@@ -167,6 +174,9 @@ struct Input {
     }
     std::int64_t bytes() const { return stride ? stride * 4 : weights.bytes(); }
 
+    void reserve(Sources<W>& sources, std::int64_t rows) const {
+        if (!stride) sources.reserve(rows, weights.depth());
+    }
     const typename W::Source* prepare(Sources<W>& sources, std::int64_t rows, const Feed* feed) const {
         if (stride) return nullptr;
         return sources.prepare(rows, weights.depth(), [&](std::int64_t r) { return feed[r].x; });
@@ -215,6 +225,8 @@ class Layer {
     std::int64_t out = 0;    // features of the output, padded as the layer writes them
     virtual ~Layer() = default;
     virtual std::int64_t bytes() const = 0;
+    // All memory that steps of so many rows need, so that none fails when states are half renewed.
+    virtual void reserve(std::int64_t rows, Scratch<W>& scratch) const = 0;
     // states[r] is gone through and renewed; outs[r] gets the output.
     virtual void step(std::int64_t rows, const Feed* feed, float* const* states, float* const* outs,
                       Scratch<W>& scratch) const = 0;
@@ -234,6 +246,10 @@ struct Linear {
         bias.pack(order, b, nullptr);
     }
     std::int64_t size() const { return order.panels() * 2 * kVector; }
+    void reserve(std::int64_t rows, Scratch<W>& scratch) const {
+        scratch.mid.reserve(rows, weights.depth());
+        reserve_sums<2>(rows, order.panels(), scratch);
+    }
     template <class From>
     void operator()(std::int64_t count, Scratch<W>& scratch, const From& from, float* const* outs) const {
         const auto* x = scratch.mid.prepare(count, weights.depth(), from);
@@ -274,10 +290,14 @@ class PlainLayer final : public Layer<W> {
     std::int64_t bytes() const override {
         return input_.bytes() + hidden_.bytes() + (jordan_ ? readout_.weights.bytes() : 0);
     }
+    [[gnu::cold]] void reserve(std::int64_t rows, Scratch<W>& scratch) const override {
+        input_.reserve(scratch.x, rows), scratch.h.reserve(rows, hidden_.depth());
+        reserve_sums<NV>(rows, order_.panels(), scratch);
+        if (jordan_) scratch.middle.resize(rows * padded(size_)), readout_.reserve(rows, scratch);
+    }
     void step(std::int64_t rows, const Feed* feed, float* const* states, float* const* outs,
               Scratch<W>& scratch) const override {
         const std::int64_t stride = padded(size_);
-        if (jordan_) scratch.middle.resize(kRows * stride);
         const auto target = [&](std::int64_t r) { return jordan_ ? &scratch.middle[r * stride] : outs[r]; };
         const auto* x = input_.prepare(scratch.x, rows, feed);
         const auto* h = scratch.h.prepare(rows, hidden_.depth(), [&](std::int64_t r) { return states[r]; });
@@ -332,10 +352,14 @@ class LstmLayer final : public Layer<W> {
     std::int64_t bytes() const override {
         return input_.bytes() + hidden_.bytes() + (projects_ ? projection_.weights.bytes() : 0);
     }
+    [[gnu::cold]] void reserve(std::int64_t rows, Scratch<W>& scratch) const override {
+        input_.reserve(scratch.x, rows), scratch.h.reserve(rows, hidden_.depth());
+        reserve_sums<G>(rows, order_.panels(), scratch);
+        if (projects_) scratch.middle.resize(rows * padded(size_)), projection_.reserve(rows, scratch);
+    }
     void step(std::int64_t rows, const Feed* feed, float* const* states, float* const* outs,
               Scratch<W>& scratch) const override {
         const std::int64_t stride = padded(size_);
-        if (projects_) scratch.middle.resize(kRows * stride);
         const auto target = [&](std::int64_t r) { return projects_ ? &scratch.middle[r * stride] : outs[r]; };
         const auto* x = input_.prepare(scratch.x, rows, feed);
         const auto* h = scratch.h.prepare(rows, hidden_.depth(), [&](std::int64_t r) { return states[r]; });
@@ -377,11 +401,15 @@ class GruLayer final : public Layer<W> {
         this->state = this->out = padded(cell_.H);
     }
     std::int64_t bytes() const override { return input_.bytes() + hidden_.bytes(); }
+    [[gnu::cold]] void reserve(std::int64_t rows, Scratch<W>& scratch) const override {
+        input_.reserve(scratch.x, rows), scratch.h.reserve(rows, hidden_.depth());
+        reserve_sums<3>(rows, order_.panels(), scratch);
+        scratch.gates.resize(rows * this->out);
+    }
     void step(std::int64_t rows, const Feed* feed, float* const* states, float* const* outs,
               Scratch<W>& scratch) const override {
         const auto* x = input_.prepare(scratch.x, rows, feed);
         const auto* h = scratch.h.prepare(rows, hidden_.depth(), [&](std::int64_t r) { return states[r]; });
-        scratch.gates.resize(kRows * this->out);
         sweep<2, W, 3>(
             rows, order_.panels(), scratch,
             [&](int part, const Block& block, float* sums) {
@@ -428,11 +456,15 @@ class GruResetLayer final : public Layer<W> {
     std::int64_t bytes() const override {
         return input_.bytes() + hidden_.bytes() + new_input_.bytes() + new_hidden_.bytes();
     }
+    [[gnu::cold]] void reserve(std::int64_t rows, Scratch<W>& scratch) const override {
+        input_.reserve(scratch.x, rows), scratch.h.reserve(rows, hidden_.depth());
+        scratch.mid.reserve(rows, new_hidden_.depth());
+        reserve_sums<2>(rows, std::max(order_.panels(), new_order_.panels()), scratch);
+        scratch.gates.resize(rows * 2 * this->out), scratch.middle.resize(rows * this->out);
+    }
     void step(std::int64_t rows, const Feed* feed, float* const* states, float* const* outs,
               Scratch<W>& scratch) const override {
         const std::int64_t stride = this->out;
-        scratch.gates.resize(kRows * 2 * stride);
-        scratch.middle.resize(kRows * stride);
         const auto middle = [&](std::int64_t r) { return &scratch.middle[r * stride]; };
         const auto place_of = [&](std::int64_t r) {
             Place<float> at{};
@@ -529,12 +561,16 @@ class TimeDelayLayer final : public Layer<W> {
     std::int64_t past() const { return std::int64_t(taps_.size() - 1) * dilation_; }
     std::int64_t bytes() const override { return std::int64_t(taps_.size()) * taps_[0].bytes(); }
 
+    [[gnu::cold]] void reserve(std::int64_t rows, Scratch<W>& scratch) const override {
+        const std::size_t count = std::max(scratch.taps.size(), taps_.size());
+        scratch.taps.resize(count), scratch.tap_lists.resize(count);
+        for (std::size_t k = 0; k < taps_.size(); ++k) scratch.taps[k].reserve(rows, taps_[k].depth());
+        reserve_sums<2>(rows, order_.panels(), scratch);
+    }
     void step(std::int64_t rows, const Feed* feed, float* const* states, float* const* outs,
               Scratch<W>& scratch) const override {
         // Tap k sees the input of `ahead` steps after the oldest that is kept, and the last one sees the new input.
-        if (scratch.taps.size() < taps_.size()) scratch.taps = std::vector<Sources<W>>(taps_.size());
         auto& x = scratch.tap_lists;
-        x.resize(std::max(x.size(), taps_.size()));
         for (std::size_t k = 0; k < taps_.size(); ++k) {
             const std::int64_t ahead = std::int64_t(k) * dilation_;  // of the oldest
             x[k] = scratch.taps[k].prepare(rows, taps_[k].depth(), [&](std::int64_t r) -> const float* {

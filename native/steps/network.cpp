@@ -41,7 +41,15 @@ class Reader {
         if (found.shape != shape) refuse(name + " has another shape than the network");
         if (found.number != number || (number == Number::int8 && !found.scale))
             refuse(name + " has another type of numbers than the network");
+        if (number == Number::int8) check_sums(name, found);
         return found;
+    }
+    // Sums of 32 bits have room for so many products only, and for no -128, which weights are not rounded to.
+    static void check_sums(const std::string& name, const Tensor& matrix) {
+        if (padded(matrix.shape[1]) > Int8::most) refuse(name + " has too many columns for int8");
+        std::int64_t count = 1;
+        for (const std::int64_t axis : matrix.shape) count *= axis;
+        if (std::memchr(matrix.data, 0x80, std::size_t(count))) refuse(name + " must have numbers in -127..127");
     }
 };
 
@@ -59,6 +67,9 @@ static float as_float(const Tensor& matrix, std::int64_t i, std::int64_t columns
     }
     __builtin_unreachable();
 }
+
+// Within bounds; NaN, too, which another thread may have put into an array after it was checked.
+static float bounded(float x, float most) { return std::max(-most, std::min(most, x)); }
 
 // e^(s - largest), so that nothing overflows. The total is added in order, by itself: the result must not depend on the
 // width of a vector more than rounding makes it.
@@ -148,7 +159,9 @@ class LoadedSessions final : public Sessions {
     std::int64_t count() const override { return count_; }
     void reset(std::int64_t session) override;
     std::int64_t phase(std::int64_t session) const override {
-        return net_.strides() ? integer_at(&states_[session * std::max<std::int64_t>(net_.state, 1)]) : 0;
+        // The passes of both directions count for themselves.
+        const bool counts = net_.strides() && !net_.architecture.bidirectional;
+        return counts ? integer_at(&states_[session * std::max<std::int64_t>(net_.state, 1)]) : 0;
     }
     void read(std::int64_t session, std::size_t field, float* to) const override;
     void write(std::int64_t session, std::size_t field, const float* from) override;
@@ -158,6 +171,7 @@ class LoadedSessions final : public Sessions {
     void predict(std::vector<Sequence> sequences, bool last);
 
   private:
+    void reserve(Room& room, std::int64_t rows) const;
     float* state(std::int64_t session) { return &states_[session * std::max<std::int64_t>(net_.state, 1)]; }
     // Calls body(room, begin, end) for parts of so many rows, on several threads where they are worth it.
     template <class Body>
@@ -218,8 +232,9 @@ class LoadedNetwork final : public Network {
     }
     void predict(std::vector<Sequence> sequences, bool last, int threads) const override {
         const auto count = std::int64_t(sequences.size());
-        if (count)
-            LoadedSessions<W>(*this, std::min(count, threads * kRows), threads).predict(std::move(sequences), last);
+        if (!count) return;
+        const std::int64_t rows = std::clamp<std::int64_t>(kState / std::max<std::int64_t>(state, 1), 1, kRows);
+        LoadedSessions<W>(*this, std::min(count, threads * rows), threads).predict(std::move(sequences), last);
     }
     std::int64_t bytes() const override {
         std::int64_t sum = head_.weights.bytes();
@@ -431,12 +446,26 @@ LoadedSessions<W>::LoadedSessions(const LoadedNetwork<W>& net, std::int64_t coun
     : net_(net), count_(count), features_(net.width), rooms_(std::clamp<std::int64_t>(count, 1, threads)) {
     const std::int64_t rows = std::min(count, kRows);
     states_.resize(count * std::max<std::int64_t>(net.state, 1));
-    for (Room& room : rooms_) {
-        room.head.resize(rows * padded(net.head_.size())), room.head.zero();
-        for (Buffer<float>* buffer : {&room.a, &room.b, &room.inputs}) buffer->resize(rows * features_), buffer->zero();
-        room.rows.resize(rows), room.feed.resize(rows), room.state.resize(rows), room.out.resize(rows);
-    }
+    for (Room& room : rooms_) reserve(room, rows);
     for (std::int64_t s = 0; s < count; ++s) reset(s);
+}
+
+// All memory that steps of so many rows need: a step asks for none, and so cannot end halfway.
+template <class W>
+void LoadedSessions<W>::reserve(Room& room, std::int64_t rows) const {
+    room.head.resize(rows * padded(net_.head_.size())), room.head.zero();
+    for (Buffer<float>* buffer : {&room.a, &room.b, &room.inputs}) buffer->resize(rows * features_), buffer->zero();
+    room.rows.resize(rows), room.feed.resize(rows), room.state.resize(rows), room.out.resize(rows);
+    for (const auto& layer : net_.layers_) layer->reserve(rows, room.scratch);
+    net_.head_.reserve(rows, room.scratch);
+    for (const auto* before : {&net_.waves_, &net_.mel_, &net_.convolution_})
+        if (*before) (*before)->reserve(rows, room.before);
+    if (!net_.patches_) return;
+    const Image& i = net_.architecture.image;
+    const std::int64_t patches = std::min(kRows, rows * i.rows() * i.columns());
+    room.patches.in.resize(patches * padded(i.kernel * i.kernel * i.channels)), room.patches.in.zero();
+    room.patches.out.resize(patches * net_.patches_->out);
+    net_.patches_->reserve(patches, room.before);
 }
 
 template <class W>
@@ -485,8 +514,6 @@ void LoadedSessions<W>::see(Room& room, std::int64_t rows) {
     const std::int64_t line = i.width * i.channels, part = i.kernel * i.channels, stride = padded(i.kernel * part);
     const std::int64_t each = i.rows() * i.columns(), out = net_.patches_->out;
     Patches& p = room.patches;
-    p.in.resize(kRows * stride), p.out.resize(kRows * out);
-    p.in.zero();
     for (std::int64_t first = 0; first < rows * each; first += kRows) {
         const std::int64_t count = std::min(kRows, rows * each - first);
         for (std::int64_t j = 0; j < count; ++j) {
@@ -514,7 +541,7 @@ std::int64_t LoadedSessions<W>::listen(Room& room, std::int64_t rows) {
     const Sound& s = net_.architecture.sound;
     const std::int64_t K = s.bins(), past = s.window - 1;
     const auto keep = [&](const Row& row) {
-        const float sample = std::clamp(*row.x, -1e15f, 1e15f);  // whose squares are still numbers
+        const float sample = bounded(*row.x, 1e15f);  // whose squares are still numbers
         net_.samples_.push(&sample, row.state + net_.samples_at_);
         return sample;
     };
@@ -537,8 +564,8 @@ std::int64_t LoadedSessions<W>::listen(Room& room, std::int64_t rows) {
     for (std::int64_t r = 0; r < rows; ++r) {
         float* const to = room.out[r];
         for (std::int64_t i = 0; i < s.size; ++i)
-            to[i] = std::clamp((std::log(std::max(0.0f, to[i]) + Sound::floor) - net_.mean_[i]) * net_.inverse_std_[i],
-                               -1e34f, 1e34f);
+            to[i] =
+                bounded((std::log(std::max(0.0f, to[i]) + Sound::floor) - net_.mean_[i]) * net_.inverse_std_[i], 1e34f);
         room.feed[r].x = to;
     }
     return rows;
@@ -577,7 +604,7 @@ std::int64_t LoadedSessions<W>::front(Room& room, std::int64_t rows) {
         } else if (!net_.waves_) {
             // Within bounds in which no product overflows: what is not finite would stay in the state for good.
             for (std::int64_t i = 0; i < a.inputs; ++i)
-                to[i] = std::clamp((row.x[i] - net_.mean_[i]) * net_.inverse_std_[i], -1e34f, 1e34f);
+                to[i] = bounded((row.x[i] - net_.mean_[i]) * net_.inverse_std_[i], 1e34f);
         }
     }
     if (net_.patches_) see(room, rows);

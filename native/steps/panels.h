@@ -107,6 +107,7 @@ struct Int8 {
         std::int32_t offset;  // 128 times the sum of the even ones
     };
     static constexpr bool copies = true;
+    static constexpr std::int64_t most = 2147483647 / 191;  // products in a sum: |x| <= 1, and (127 + 255) / 2
 
     // to[4k ...] becomes x[4k], x[4k+2], x[4k+1], x[4k+3] in units of `scale`.
     static Source source(const float* x, std::int64_t count, std::int16_t* to) {
@@ -117,9 +118,9 @@ struct Int8 {
         }
         float largest = 0;
         for (int lane = 0; lane < kVector; ++lane) largest = std::max(largest, most[lane]);
-        const float range = std::min(32767.0, 2147483647.0 / (191.0 * double(count)));  // (127 + 255) / 2
+        const float range = std::floor(std::min(32767.0, 2147483647.0 / (191.0 * double(count))));  // see `most`
         if (!(largest > 0)) return std::fill_n(to, count, std::int16_t(0)), Source{to, 0, 0};
-        const float times = std::floor(range) / largest;
+        const float times = range / largest;
         if (!(times < 3e38f)) return std::fill_n(to, count, std::int16_t(0)), Source{to, 0, 0};
         constexpr float shifter = 12582912.0f;  // 1.5 * 2^23: adding it rounds to the nearest integer
         alignas(64) std::int32_t integers[kPad];

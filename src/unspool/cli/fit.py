@@ -113,8 +113,11 @@ def _run(job: _Job, word: str) -> int:
     check(data)
     from .bar import reading
 
-    with reading(data.file) as watch:
-        found = data.training_data(options, of_run.validation, watch)
+    try:
+        with reading(data.file) as watch:
+            found = data.training_data(options, of_run.validation, watch)
+    except DataError as error:
+        raise _of_file(error, data.file) from None
     from ..tasks import estimator
     from ..train.loop import alone_in
     from ..train.ranks import launch
@@ -167,11 +170,17 @@ def _fit(job: _Job, model: "Estimator", found: Training, of_run: RunOptions, fab
 def _explained(job: _Job, model: "Estimator", found: Training, error: UnspoolError) -> UnspoolError:
     """The error with the name of the file; or with the place where the best weights before a divergence are saved."""
     if isinstance(error, DataError):
-        return DataError(f"{job.given['file']}: {error}")
+        return _of_file(error, job.given["file"])
     if isinstance(error, DivergedError) and hasattr(model, "network_"):
         model.save(job.out, force=job.force, data=found.data)
         return DivergedError(f"{error}; the best weights so far are saved in {job.out}")
     return error
+
+
+def _of_file(error: DataError, file: str) -> DataError:
+    """The error with the name of the file, unless it begins with that."""
+    begins = str(error).startswith((file, Path(file).name, "standard input"))
+    return error if begins else DataError(f"{file}: {error}")
 
 
 def _conclude(job: _Job, model: "Estimator", word: str) -> int:

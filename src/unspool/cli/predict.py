@@ -20,6 +20,7 @@ from ..saved import folder
 from ..tasks import TASKS, Task
 from ..tasks.files import Labelled, SequenceFile
 from ..tasks.source import Roles, digest
+from . import forecast
 from .complaints import UsageError, note, say
 from .flags import Parser, add
 
@@ -70,9 +71,32 @@ def load(network: str) -> Trained:
     return Trained(word, TASKS[word], TASKS[word].module("saved").load(network), config)
 
 
-def predict(network: str, file: str, out: str | None, probabilities: bool, force: bool, **data: Any) -> None:
-    """Predict each sequence of a file: its label, its number or its tags."""
+def predict(
+    network: str,
+    file: str | None,
+    out: str | None,
+    probabilities: bool,
+    force: bool,
+    horizon: int | None = None,
+    future: str | None = None,
+    **data: Any,
+) -> None:
+    """Predict each sequence of a file, its label, its number or its tags; or what comes next in series."""
     trained = load(network)
+    if trained.word == "series":
+        if probabilities:
+            raise UsageError("--probabilities is for labels and tags; a forecast has intervals.")
+        with _opened(out, force) as (stream, kind), _explained(file or network):
+            if kind == ".conll":
+                raise UsageError("--out with .conll is for tags; write .csv or .jsonl.")
+            forecast.predict(trained.model, file, stream, kind, horizon, future, **data)
+        return
+    if file is None:
+        raise UsageError("FILE is needed, as only a forecaster remembers what it was trained on.")
+    if horizon is not None or future is not None:
+        raise UsageError(
+            f"--{'horizon' if future is None else 'future'} is for networks that 'unspool fit series' trained."
+        )
     if trained.word == "text":
         raise UsageError("A network that was trained by 'unspool fit text' writes text: try 'unspool generate'.")
     if probabilities and trained.word == "numbers":
@@ -90,7 +114,11 @@ def predict(network: str, file: str, out: str | None, probabilities: bool, force
 
 def add_predict(parser: Parser) -> None:
     parser.add_argument("network", metavar="DIR", help="the folder of a saved network")
-    parser.add_argument("file", metavar="FILE", help=f"{SequenceFile.what}, which need not be there; - is stdin")
+    parser.add_argument(
+        "file", nargs="?", metavar="FILE", help=f"{SequenceFile.what}, which need not be there; or series; - is stdin"
+    )
+    parser.add_argument("--horizon", type=int, metavar="N", help="of series, the steps to forecast")
+    parser.add_argument("--future", metavar="FILE", help="of series, what is known of the steps to come")
     parser.add_argument("--out", metavar="FILE", help="write to this file: .csv, .tsv, .jsonl, or .conll for tags")
     parser.add_argument("--probabilities", action="store_true", help="write the probability of each class, too")
     parser.add_argument("--force", action="store_true", help="replace the file in --out")

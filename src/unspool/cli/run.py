@@ -13,6 +13,7 @@ from .flags import Parser, add
 
 if TYPE_CHECKING:
     from ..tasks.language_model.saved import TextModel
+    from .predict import Trained
 
 
 def generate(network: str, prompt: str = "", **options: Any) -> None:
@@ -46,13 +47,25 @@ def add_generate(parser: Parser) -> None:
     )
 
 
-def evaluate(network: str, file: str, **data: Any) -> None:
+def evaluate(network: str, file: str, picture: str | None = None, **data: Any) -> None:
     """Measure a network on a file; on the one that it was trained on, only on the part that was held out."""
     from . import predict
 
     trained = predict.load(network)
+    if picture is not None and trained.word != "series":
+        raise UsageError("--picture is for networks that 'unspool fit series' trained.")
     if trained.word == "text":
         _evaluate_text(trained.model, file, **text_only(data))
+    else:
+        _evaluate(trained, file, **({} if picture is None else {"picture": picture}), **data)
+
+
+def _evaluate(trained: "Trained", file: str, **data: Any) -> None:
+    """Print how well a network of sequences or series does on a file."""
+    from . import forecast, predict
+
+    if trained.word == "series":
+        forecast.evaluate(trained.model, trained.config, file, **data)
     else:
         predict.evaluate(trained, file, **data)
 
@@ -93,7 +106,10 @@ def add_evaluate(parser: Parser) -> None:
     from ..tasks.language_model.saved import TextFile
 
     _folder(parser)
-    parser.add_argument("file", metavar="FILE", help=f"such a file as it was trained on: {TextFile.what}, or sequences")
+    parser.add_argument(
+        "file", metavar="FILE", help=f"such a file as it was trained on: {TextFile.what}, or sequences, or series"
+    )
+    parser.add_argument("--picture", metavar="FILE", help="of series, draw the last forecast: .png, .svg or .pdf")
     _add_data(parser)
 
 
@@ -120,7 +136,7 @@ def _print_loss(network: str, packed: str, file: str, **data: Any) -> None:
     if trained[0].word != "text":
         for name, one in zip(("float32", "packed"), trained, strict=True):
             say(name)
-            predict.evaluate(one, file, **data)
+            _evaluate(one, file, **data)
         return
     models = [one.model for one in trained]
     text, per = saved.TextFile(file, **text_only(data)).read(models[0].vocabulary.level), models[0].loss_unit

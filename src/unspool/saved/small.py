@@ -39,17 +39,20 @@ def pack(path: str | Path, out: str | Path, weights: str, *, force: bool = False
     path = Path(path)
     saved = folder.read(path, optional=_FILES)
     parse(saved.config.get("network"))
-    for network in filter(None, saved.config.get("parts", {}).values()):
+    parts = saved.config.get("parts", {})
+    for network in filter(None, parts.values()):
         parse(network)
-    if is_packed(saved.weights):
+    # What is no network is kept as it is.
+    networks = {name: w for name, w in saved.weights.items() if parts.get(name.partition(".")[0]) != {}}
+    if is_packed(networks):
         raise FolderError(f"{path}: has small weights already; pack the network that it was made from")
-    if wrong := sorted(name for name, w in saved.weights.items() if w.dtype != np.float32):
-        raise FolderError(f"{path}: weights must be float32; got {wrong[0]!r:.80} of {saved.weights[wrong[0]].dtype}")
+    if wrong := sorted(name for name, w in networks.items() if w.dtype != np.float32):
+        raise FolderError(f"{path}: weights must be float32; got {wrong[0]!r:.80} of {networks[wrong[0]].dtype}")
     files = {name: _text(data, path / name) for name, data in saved.files.items()}
     config = {name: value for name, value in saved.config.items() if name not in ("format", "sha256")}
     config["weights"] = weights
     files["README.md"] = card.model_card(f"Network with {weights} weights", config, _metrics(files, path), _ABOUT)
-    folder.write(out, config, small(saved.weights, weights), files, force=force)
+    folder.write(out, config, {**saved.weights, **small(networks, weights)}, files, force=force)
 
 
 def small(weights: Mapping[str, np.ndarray], kind: str) -> dict[str, np.ndarray]:

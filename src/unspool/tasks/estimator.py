@@ -17,7 +17,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from ..data.batches import Batch, Batches
-from ..errors import DivergedError
+from ..errors import DataError, DivergedError
 from ..network import Network, restore
 from ..options import documented, options_of
 from ..saved import card, folder
@@ -37,7 +37,10 @@ class Training(TrainingOptions, BaseEstimator):
 
     Args:
         {options}
+        warm_start: `fit` goes on with the weights of the `fit` before, or of `load`, on what may be other data.
     """
+
+    warm_start: bool = False
 
 
 class Work(NamedTuple):
@@ -73,6 +76,7 @@ class Estimator(Options, BaseEstimator):
     task: ClassVar[str]
     files: ClassVar[tuple[str, ...]] = ()  # in its folder, besides those that all tasks have
     may_have: ClassVar[tuple[str, ...]] = ()  # files that its folder has for some data only
+    of_data: ClassVar[tuple[str, ...]] = ()  # of what `_files` gives: what may differ when a network learns on
     about: ClassVar[str] = ""  # for the model card
     loss_unit: ClassVar[str] = "nats"  # of the loss that `_record` returns
     unit: ClassVar[str] = "step"  # in which targets are counted
@@ -106,10 +110,11 @@ class Estimator(Options, BaseEstimator):
             FolderError: the checkpoint cannot be read or written, or was made by another run.
         """
         plan = self._plan(minutes)
+        before = self._before()
         work = self._work(X, y, validation)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.random_state)
-            self.network_ = self._build(work)
+            self.network_ = self._build(work) if before is None else self._going_on(work, *before)
             plan = replace(plan, **work.plan)
             try:
                 outcome = fit(
@@ -213,6 +218,26 @@ class Estimator(Options, BaseEstimator):
     def _made(self, config: Mapping[str, Any]) -> Network:
         """The network of a configuration."""
         return Network(config)
+
+    def _before(self) -> tuple[Network, Any] | None:
+        """The network to go on with, and what its inputs and outputs mean; None without `warm_start`."""
+        if self.training is None or not getattr(self.training, "warm_start", False) or not hasattr(self, "network_"):
+            return None
+        return self.network_, self._meaning()
+
+    def _going_on(self, work: Work, network: Network, meaning: Any) -> Network:
+        """The network of `_before` for these data; raise DataError if it would mean something else."""
+        if json.loads(json.dumps(network.config)) != json.loads(json.dumps(work.network)) or meaning != self._meaning():
+            raise DataError(
+                "warm_start needs data and options of which the network is the same as before, with the same features, "
+                "tokens and classes; set warm_start=False to begin anew"
+            )
+        return network
+
+    def _meaning(self) -> Any:
+        """What the inputs and outputs of the network mean, to be compared."""
+        described, files = self._files()
+        return {name: value for name, value in described.items() if name not in self.of_data}, files
 
     def _rebuild(self, found: folder.Saved) -> Network:
         """The network in a folder."""

@@ -60,7 +60,7 @@ def from_frame(
         DataError: the object is not such a table, or a column cannot be used; the message has the row, from 1.
     """
     how, complaints = Shape(**shape), Complaints(name, skip_bad, unit="row")
-    table = opened(frame, name)
+    table = as_table(frame, name)
     kept = list(dict.fromkeys([*(table.columns if columns is None else columns), *how.columns]))
     how.check(name, table.columns, columns or (), kept)
     if how.steps:
@@ -197,7 +197,7 @@ def _theirs(what: str) -> Iterator[None]:
         raise DataError(f"{what} ({reason})") from None
 
 
-def opened(frame: Any, name: str) -> Any:
+def as_table(frame: Any, name: str) -> Any:
     """The table as narwhals has it, with texts as the names of its columns."""
     narwhals = library("narwhals")
     with _theirs(f"{name}: expected a table with different names of columns"):

@@ -1,6 +1,6 @@
-"""Data sets: three that are built in, one that is made, and many that are fetched, each file checked by its SHA-256.
+"""Data sets: four that are built in, one that is made, and many that are fetched, each file checked by its SHA-256.
 
-    load_set(name)      a `Set`: the training, validation and test part, each a pair (X, y) for an estimator
+    load_set(name)      a `Set`: the training, validation and test part, each a pair (X, y) for an estimator, or a table
     fetch(name)         the files of a set
     moving_digits(n)    films of digits that drift in one of eight directions
 

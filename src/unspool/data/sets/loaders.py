@@ -13,6 +13,7 @@ from ..readers.conll import read_conll, read_conllu
 from ..readers.plain import read_lines
 from ..readers.sound import read_wav
 from ..readers.source import Excerpt, whole
+from ..readers.tables import read_csv
 from ..readers.ts import read_ts
 from ..sequences import Sequences
 from .moving import moving_digits
@@ -49,6 +50,12 @@ def names(_: Files) -> Parts:
     parts = (order[(tenth[order] >= first) & (tenth[order] < end)] for first, end in bounds)
     train, validation, test = ((text[part].tolist(), of[part]) for part in parts)
     return train, validation, test
+
+
+def traffic(_: Files) -> Parts:
+    """A table by its columns: the hours, the vehicles in each, and the holidays."""
+    found = read_csv(BUILT_IN / "road-traffic.csv.xz")
+    return ({name: found[name].values for name in found.columns}, None), None, None  # pyright: ignore
 
 
 def films(_: Files) -> Parts:

@@ -98,6 +98,13 @@ SETS = {
         f"made from {_UCI} 80, as in scikit-learn",
         load="films",
     ),
+    "road-traffic": Row(
+        "forecast: vehicles an hour on a motorway",
+        "a year, 8,733 hours",
+        "CC BY 4.0",
+        f"{_UCI} 492, Hogue 2019",
+        load="traffic",
+    ),
     "dna-splice": Row(
         "classify: where DNA is spliced",
         "3,190 sequences of 60 bases",

@@ -5,8 +5,11 @@ number of steps after which things come again; 1 if there is none. Of a series w
 NaN.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
+_ERRORS = 2000  # the past errors of a baseline that its quantiles are taken from
 LIMIT = 1.645  # a normal variable is within so many standard deviations with a probability of 90 %
 
 
@@ -26,6 +29,17 @@ def seasonal_naive(y: np.ndarray, H: int, season: int) -> np.ndarray:
     known = np.flatnonzero(~np.isnan(y))
     last[known % len(last)] = y[known]  # of equal phases the last one stays
     return last[_phases(y, H, len(last))]
+
+
+def seasonal_naive_quantiles(y: np.ndarray, H: int, season: int, levels: Sequence[float]) -> np.ndarray:
+    """The seasonal naive forecast with the quantiles of its own past errors, (H, levels); it alone if there are none.
+
+    quantile[h, q] = forecast[h] + the quantile q of  y[t] - y[t - season]  over the last 2,000 steps
+    """
+    errors = y[season:][-_ERRORS:] - y[: max(len(y) - season, 0)][-_ERRORS:]
+    known = errors[~np.isnan(errors)]
+    spread = np.quantile(known, levels) if len(known) else np.zeros(len(levels))
+    return seasonal_naive(y, H, season)[:, None] + spread
 
 
 def drift(y: np.ndarray, H: int) -> np.ndarray:

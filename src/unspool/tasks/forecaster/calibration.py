@@ -22,6 +22,12 @@ class Calibration(NamedTuple):
     s: np.ndarray
 
     @classmethod
+    def none(cls, H: int, O: int, family: Family) -> "Calibration":
+        """That of no windows."""
+        nothing = np.zeros((0, H, O))
+        return cls(nothing, nothing, nothing, np.zeros((0, H, O, family.size)))
+
+    @classmethod
     def of(cls, outlook: Outlook, y: np.ndarray, most: int) -> "Calibration":
         """That of the windows of which nothing is missing, but no more than `most` numbers, evenly chosen."""
         there = np.flatnonzero(np.isfinite(y).all((1, 2)))
@@ -30,7 +36,9 @@ class Calibration(NamedTuple):
         return cls(y[at], outlook.base[at], outlook.scale[at], outlook.s[at])
 
     def margin(self, family: Family, percent: float, H: int) -> np.ndarray:
-        """By how much intervals of so many percent are to be widened, in units of the scale, (H, O) (Romano et al. 2019).
+        """By how much intervals of so many percent are to be widened, in units of the scale, (H, O).
+
+        These are conformalised quantiles (Romano, Patterson & Candès 2019).
 
             E = max(low - y, y - high) / scale        of each window that was held out
             margin = the ⌈(W + 1) · percent / 100⌉-th smallest of the W numbers E

@@ -8,8 +8,7 @@ import numpy as np
 from ...data.ragged import Ragged
 from ...errors import DataError
 from .history import Lags, Past
-from .series import Series
-from .windows import rows_at
+from .series import Series, rows_at, windows_between
 
 # Seasons of a day in hours, half hours, quarters of an hour and ten minutes, which have a week, too.
 _DAYS = (24, 48, 96, 144)
@@ -17,13 +16,23 @@ _DAYS = (24, 48, 96, 144)
 
 def known_until(y: Ragged) -> np.ndarray:
     """After how many steps each series has no value any more, (n,); raise DataError if none has a value."""
-    there = ~np.isnan(y.values).all(1)
-    steps = np.arange(len(there)) - np.repeat(y.offsets[:-1], y.lengths) + 1
+    there = (~np.isnan(y.values)).any(1)
+    steps = np.arange(len(y.values)) - np.repeat(y.offsets[:-1], y.lengths) + 1
     found = np.zeros(len(y), np.int64)
     np.maximum.at(found, np.repeat(np.arange(len(y)), y.lengths), np.where(there, steps, 0))
     if not found.any():
         raise DataError("X must have series with values; got none, or only missing ones")
     return found
+
+
+def held_out(series: Series, part: float, horizon: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where the part of each series begins that is held out, and where its values end, (n,).
+
+    It is this part of the steps, at least a horizon, and at most a half.
+    """
+    last = known_until(series.y)
+    steps = np.minimum(np.maximum(np.round(part * last), horizon), last // 2)
+    return last - steps.astype(np.int64), last
 
 
 def check_counts(series: Series) -> None:
@@ -38,10 +47,10 @@ def check_counts(series: Series) -> None:
         )
 
 
-def candidates_of(series: Series, season: int | None, ends: np.ndarray) -> tuple[int, ...]:
-    """The lags that a forecast may be based on: 1, and each season of which two are in a series."""
+def candidates_of(series: Series, season: int | None) -> tuple[int, ...]:
+    """The lags that a forecast may be based on: 1, and each season that some series has twice, at least."""
     given = series.clock.seasons() if season is None else (season, *(7 * m for m in _DAYS if m == season))
-    return (1, *dict.fromkeys(m for m in given if 1 < m <= int(ends.max(initial=0)) // 2))
+    return (1, *dict.fromkeys(m for m in given if 1 < m <= int(known_until(series.y).max()) // 2))
 
 
 def best_of(series: Series, ends: np.ndarray, candidates: Sequence[int], horizon: int, common: bool) -> Lags:
@@ -52,10 +61,7 @@ def best_of(series: Series, ends: np.ndarray, candidates: Sequence[int], horizon
     """
     longest = max(candidates)
     lags = Lags(longest, tuple(m for m in candidates if m != longest))
-    counts = np.maximum((ends - 1) // horizon, (ends > 1).astype(np.int64))
-    i = np.repeat(np.arange(len(ends)), counts)
-    turn = np.arange(len(i)) - np.repeat(np.cumsum(counts) - counts, counts)
-    origins = np.maximum(ends[i] - horizon * (turn + 1), 1)
+    i, origins = windows_between(np.minimum(ends, 1), ends, horizon)
     steps = origins[:, None] + np.arange(horizon)
     known = Past(lags, series.y).known(i[:, None], steps, origins[:, None])
     y = rows_at(series.y, *np.broadcast_arrays(i[:, None], np.where(steps < ends[i][:, None], steps, -1)))

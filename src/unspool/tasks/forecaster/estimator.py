@@ -19,10 +19,10 @@ from ...stream import Loaded
 from ..estimator import Estimator, Work
 from ..options import ForecasterOptions, k1_k2, layers_of, training_of
 from . import saved
+from .calibration import Calibration
+from .choice import best_of, candidates_of, check_counts, held_out
 from .distributions import Family, family_of
-from .choice import best_of, candidates_of, check_counts, known_until
 from .inputs import Inputs
-from .layout import Layout
 from .losses import Loss
 from .saved import ForecastModel, Setup, laid_out
 from .series import Series
@@ -58,9 +58,9 @@ class Forecaster(ForecasterOptions, Estimator):
 
         y[t + k] = base + scale · z,  z ~ family(head(h[t + k])),  h[t + k] = recurrent(x[t + k], h[t + k - 1])
 
-    where the base is the seasonal naive forecast, the scale is the mean size of its past errors, and x has what is known
-    at t (`unspool.tasks.forecaster.history`). The future is read like a gap: its steps have all that is known of them
-    but y. One network serves all series, of unequal lengths, with missing values and gaps.
+    where the base is the seasonal naive forecast, the scale is the mean size of its past errors, and x has what is
+    known at t (`unspool.tasks.forecaster.history`). The future is read like a gap: its steps have all that is known of
+    them but y. One network serves all series, of unequal lengths, with missing values and gaps.
 
     `fit(X)` takes a table, a data frame of pandas, Polars or Arrow, or a mapping of columns, with one row for each step
     of each series; or a list of arrays, (T,) or (T, O), one for each series. `predict` gives what is next.
@@ -120,47 +120,47 @@ class Forecaster(ForecasterOptions, Estimator):
 
     def predict(self, X: Any = None, **options: Any) -> Any:
         """See `ForecastModel.predict`."""
-        return self._model.predict(X, **options)
+        return self.saved_half.predict(X, **options)
 
     def predict_interval(self, X: Any = None, **options: Any) -> Any:
         """See `ForecastModel.predict_interval`."""
-        return self._model.predict_interval(X, **options)
+        return self.saved_half.predict_interval(X, **options)
 
     def predict_quantiles(self, levels: Sequence[float], X: Any = None, **options: Any) -> Any:
         """See `ForecastModel.predict_quantiles`."""
-        return self._model.predict_quantiles(levels, X, **options)
+        return self.saved_half.predict_quantiles(levels, X, **options)
 
     def sample(self, n: int = 100, X: Any = None, **options: Any) -> Any:
         """See `ForecastModel.sample`."""
-        return self._model.sample(n, X, **options)
+        return self.saved_half.sample(n, X, **options)
 
     def backtest(self, X: Any, **options: Any) -> Any:
         """See `ForecastModel.backtest`."""
-        return self._model.backtest(X, **options)
+        return self.saved_half.backtest(X, **options)
 
     def score(self, X: Any, y: None = None) -> float:
         """See `ForecastModel.score`."""
-        return self._model.score(X)
+        return self.saved_half.score(X)
 
     def score_samples(self, X: Any) -> Any:
         """See `ForecastModel.score_samples`."""
-        return self._model.score_samples(X)
+        return self.saved_half.score_samples(X)
 
-    def stream(self, series: Any = None) -> ForecastStream:
+    def stream(self, series: Any = None, X: Any = None) -> ForecastStream:
         """See `ForecastModel.stream`."""
-        return self._model.stream(series)
+        return self.saved_half.stream(series, X)
 
-    def streams(self, n: int) -> ForecastStreams:
+    def streams(self, series: Sequence[Any] | None = None, X: Any = None) -> ForecastStreams:
         """See `ForecastModel.streams`."""
-        return self._model.streams(n)
+        return self.saved_half.streams(series, X)
 
     def report(self) -> str:
         """See `ForecastModel.report`."""
-        return self._model.report()
+        return self.saved_half.report()
 
     @property
-    def _model(self) -> ForecastModel:
-        """The saved half, whose network runs in the compiled core."""
+    def saved_half(self) -> ForecastModel:
+        """The trained forecaster, whose network runs in the compiled core."""
         check_is_fitted(self, "network_")
         return ForecastModel(self.setup_, self._core(), self.memory_, self.calibration_, self.metrics_)
 
@@ -172,11 +172,11 @@ class Forecaster(ForecasterOptions, Estimator):
         layout, series = laid_out(*X)
         family = family_of(self.output)
         part = number("validation", validation, above=True, below=1)
-        ends, last = self._ends(series, part)
         if family.discrete:
             check_counts(series)
-        candidates = candidates_of(series, self.season, ends)
+        candidates = candidates_of(series, self.season)
         horizon = self.horizon or next((m for m in candidates if m > 1), _HORIZON)
+        ends, last = held_out(series, part, horizon)
         lags = best_of(series, ends, candidates, horizon, self.scale == "global")
         inputs = Inputs.of(lags, series, ends)
         self.setup_ = Setup(layout, series.clock, inputs, family, horizon)
@@ -197,12 +197,6 @@ class Forecaster(ForecasterOptions, Estimator):
             constants=_scale(train),
             plan={} if self.epochs else {"epochs": int(np.clip(-(-_STEPS // len(train)), *_EPOCHS))},
         )
-
-    def _ends(self, series: Series, part: float) -> tuple[np.ndarray, np.ndarray]:
-        """Where the part of each series ends that is trained on, and where its values end, (n,)."""
-        ends = known_until(series.y)
-        held_out = np.minimum(np.maximum(np.round(part * ends), self.horizon or 1), ends // 2)
-        return ends - held_out.astype(np.int64), ends
 
     def _context(self, candidates: Sequence[int], horizon: int) -> int:
         tbptt = training_of(self)["tbptt"]
@@ -227,14 +221,19 @@ class Forecaster(ForecasterOptions, Estimator):
 
     def _finish(self, work: Work) -> dict[str, Any]:
         reader, valid = work.data
-        self.metrics_, self.calibration_, self.memory_ = {}, None, None
-        model = self._model
-        self.memory_ = memory_after(self.setup_, model.network, reader)
-        self.calibration_, metrics = model.measured(reader, *valid.origins(0))
+        self.metrics_ = {}
+        self.memory_ = memory_after(self.setup_, self._core(), reader)
+        self.calibration_ = Calibration.none(self.setup_.horizon, self.setup_.inputs.targets, self.setup_.family)
+        self.calibration_, metrics = self.saved_half.measured(reader, *valid.origins(0))
         return {"data": _described(reader.series), **metrics}
 
     def _files(self) -> tuple[dict[str, Any], dict[str, str]]:
         return self.setup_.saved() | {"ids": self.memory_.ids}, {}
+
+    def _meaning(self) -> Any:
+        setup, layout = self.setup_, self.setup_.layout
+        covariates = None if layout is None else (layout.targets, layout.known, layout.past, layout.static)
+        return setup.family.name, setup.family.levels, setup.inputs.lags, setup.inputs.calendar, covariates
 
     def _networks(self) -> dict[str, Any]:
         return super()._networks() | {"parts": {part: {} for part in saved.PARTS}}

@@ -17,6 +17,7 @@ from .layout import Laid, Layout
 
 ROAD_TRAFFIC = "road-traffic"
 _MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "-", "?")
+_SEEN = 50  # cells of a column of which it is taken how fractions are written
 _COMMA = re.compile(r"[ \t]*[+-]?[0-9]+,[0-9]+[ \t]*")  # a fraction, in a table whose fields are apart by another mark
 
 
@@ -42,7 +43,7 @@ class SeriesFile:
     @staticmethod
     def place(file: str) -> str:
         """The name of the file, which is also valid in another working directory."""
-        return file if file == STDIN or file == ROAD_TRAFFIC else str(Path(file).absolute())
+        return file if file in (STDIN, ROAD_TRAFFIC) else str(Path(file).absolute())
 
     def training_data(self, options: Any, validation: float | str, watch: Watch | None = None) -> Training:
         """What a forecaster is to be trained on; the validation part is the end of each series."""
@@ -66,32 +67,47 @@ class SeriesFile:
         """The columns of the file; raise DataError if it cannot be read."""
         source = Source.of(self.path, "numbers", self.delimiter)
         if source.kind == "parquet":
-            from ...data.readers.frames import library
-
-            table = library("pyarrow.parquet").read_table(self.path)
-            return table_of(table)._replace(library="dict")
+            return _parquet(self.path)
         if source.kind != "table":
             raise DataError(f"{source.name}: must be a table in CSV, TSV or Parquet")
+        return self._csv(source, report)
+
+    def _csv(self, source: Source, report: Callable[[str], object]) -> Table:
         from ...data.readers.source import Excerpt
         from ...data.readers.tables import read_csv
 
         path = Excerpt(source.name, b"".join(source.blocks())) if self.file == STDIN else self.path
-        seen = [cell for column in source.cells if column.text for cell in column.values[:50].tolist()]
-        comma = source.delimiter != "," and any(_COMMA.fullmatch(cell) for cell in seen)
-        how = {"decimal": ",", "thousands": "."} if comma else {}
-        found = read_csv(
-            path, delimiter=source.delimiter, header=source.header, missing=_MISSING, skip_bad=self.skip_bad, **how
-        )
+        seen = [cell for column in source.cells if column.text for cell in column.values[:_SEEN].tolist()]
+        comma = source.delimiter != "," and any(map(_COMMA.fullmatch, seen))
+        how: dict[str, Any] = {"decimal": ",", "thousands": "."} if comma else {}
+        how |= {"delimiter": source.delimiter, "header": source.header, "missing": _MISSING, "skip_bad": self.skip_bad}
+        found = read_csv(path, **how)
         for complaint in found.skipped:
             report(f"skipped: {complaint}")
-        values = {name: getattr(column, "values", column) for name, column in found.columns.items()}
-        return table_of(values)
+        return table_of({name: _cells(getattr(column, "values", column)) for name, column in found.columns.items()})
 
     @staticmethod
     def _report(said: str) -> None:
         note(re.sub(r"change it by .*", "change it by --target, --time, --series, --known, --past or --static", said))
 
 
+def _parquet(path: str) -> Table:
+    from ...data.readers.frames import library
+
+    arrow, parquet = library("pyarrow"), library("pyarrow.parquet")
+    try:
+        table = parquet.read_table(path)
+    except (arrow.ArrowException, OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as Parquet ({str(error).strip():.120})") from None
+    return table_of(table)._replace(library="dict")
+
+
+def _cells(values: Any) -> Any:
+    """The cells of a column; of texts None for those that are empty."""
+    if values.dtype.kind == "O":
+        values[[not cell.strip() for cell in values.tolist()]] = None
+    return values
+
+
 def _names(given: str | None) -> tuple[str, ...]:
     return () if given is None else tuple(name.strip() for name in given.split(","))
-

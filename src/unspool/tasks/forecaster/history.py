@@ -7,7 +7,7 @@ in each phase:
     last[L, t] = the last y observed at one of the steps t - L, t - 2·L, …; if there is none, the last y; else 0
     mild[L, t] = their exponential mean, a quarter of which is the last one; for L > 1
     base[t]    = last[m, t]
-    scale[t]   = the mean of |y[s] - base[s]| over all observed s < t, but the first
+    scale[t]   = the mean of |y[s] - base[s]| over the observed s < t but the first, with weights 0.999^(t - s)
 
 The network's outputs are corrections to `base`, which is the seasonal naive forecast, or the naive one for m = 1, in
 units of `scale`. The future is a gap: its steps are read like any others whose y is missing, so that one network tells
@@ -17,7 +17,7 @@ the distribution of each step of the horizon. It reads at step t, each number v 
     surprise   (y[t-1] - base[t-1]) / scale[t], or 0 if y[t-1] is missing
     lags       (last[L, t] - base[t]) / scale[t] for each further lag L
     means      (mild[L, t] - base[t]) / scale[t] for each lag L > 1, the season too
-    level      (base[t] - mean[t]) / scale[t], where mean[t] is that of all y before t
+    level      (base[t] - mean[t]) / scale[t], where mean[t] is that of all y before t, with the same weights
     spread     scale[t] / (scale[t] + |mean[t]|)
     age        a / (a + m), where a is the number of missing steps up to t - 1
 
@@ -26,6 +26,7 @@ These have the same bits whether they are computed of a whole series (`over`) or
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -35,6 +36,7 @@ from ...data.ragged import Ragged
 _TINY = 1e-12
 _FLAT = 1e-3  # of the mean size of values: the least scale
 _SQUASHED = 8.0
+_KEPT = 0.999  # of all sums, from step to step, so that scale and mean are those of the last 1,000 steps or so
 _NEW = 0.25  # the part of the latest value in an exponential mean
 
 
@@ -157,7 +159,7 @@ class Memories:
         }
 
     def known(self, rows: np.ndarray, ahead: np.ndarray | int = 0) -> Known:
-        """What is known, in these rows, (n,), of the step that comes next; or of those so many later, (n,) or (H, 1)."""
+        """What is known of the step that comes next, in these rows, (n,); or of those so many later, (H, 1)."""
         a, ahead = self.arrays, np.asarray(ahead)
         steps, last = a["step"][rows, 0].astype(np.int64) + ahead, a["last"][rows]
         bases = [_or(a[f"lag{L}"][rows, steps % L], last) for L in self.lags.all]
@@ -169,16 +171,16 @@ class Memories:
         scale, mean = np.broadcast_to(scale, shape), np.broadcast_to(mean, shape)
         return Known(np.broadcast_to(surprise, shape), bases, means, scale, mean, a["age"][rows] + ahead[..., None])
 
-    def add(self, rows: np.ndarray, y: np.ndarray) -> None:
-        """Take the next step of these rows, whose y is float64 (rows, O), NaN where missing."""
+    def add(self, rows: np.ndarray, y: np.ndarray, base: np.ndarray) -> None:
+        """Take the next step of these rows, whose y, NaN where missing, and base are float64 (rows, O)."""
         a = self.arrays
-        base, last, steps = self.known(rows).bases[0], a["last"][rows], a["step"][rows, 0].astype(np.int64)
+        last, steps = a["last"][rows], a["step"][rows, 0].astype(np.int64)
         seen = ~np.isnan(y)
         for L in self.lags.long:
             a[f"mean{L}"][rows, steps % L] = _milder(a[f"mean{L}"][rows, steps % L], y)
         for L in self.lags.all:
             a[f"lag{L}"][rows, steps % L] = np.where(seen, y, a[f"lag{L}"][rows, steps % L])
-        a["sums"][rows] += np.stack(_added(y, base, ~np.isnan(last)), 1)
+        a["sums"][rows] = a["sums"][rows] * _KEPT + np.stack(_added(y, base, ~np.isnan(last)), 1)
         a["surprise"][rows] = y - base
         a["last"][rows] = np.where(seen, y, last)
         a["age"][rows] = np.where(seen, 0, a["age"][rows] + 1)
@@ -192,7 +194,15 @@ def _of_one(lags: Lags, y: np.ndarray) -> list[np.ndarray]:
     base = _or(phases[0][:T], last[:T])
     surprise = np.concatenate([np.full((1, y.shape[1]), np.nan), y - base])
     sums = [_sums(v) for v in _added(y, base, ~np.isnan(last[:T]))]
-    return [last, surprise, *_statistics(lags, sums), _age(~np.isnan(y)), np.stack([s[-1] for s in sums]), *phases, *means]
+    return [
+        last,
+        surprise,
+        *_statistics(lags, sums),
+        _age(~np.isnan(y)),
+        np.stack([s[-1] for s in sums]),
+        *phases,
+        *means,
+    ]
 
 
 def _squashed(v: np.ndarray) -> np.ndarray:
@@ -256,10 +266,9 @@ def _or(values: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def _sums(values: np.ndarray) -> np.ndarray:
-    """The sums of all before each step, (T, O) to (T + 1, O), added up in the order of the steps."""
-    out = np.zeros((len(values) + 1, *values.shape[1:]))
-    np.cumsum(values, 0, out=out[1:])
-    return out
+    """The sums of all before each step, of which a part is kept from step to step, (T, O) to (T + 1, O)."""
+    columns = [list(accumulate(column, lambda s, v: s * _KEPT + v, initial=0.0)) for column in values.T.tolist()]
+    return np.array(columns).T
 
 
 def _age(seen: np.ndarray) -> np.ndarray:

@@ -72,11 +72,11 @@ def _poisson(s: Tensor, of: _Target) -> Tensor:
 
 
 def _negative_binomial(s: Tensor, of: _Target) -> Tensor:
-    s, of = s.double(), _Target(*(v.double() for v in of[:3]))  # float32 loses the differences of lgamma
-    μ, α = _mean(s[:, 0], of), softplus(s[:, 1]) + ALPHA_FLOOR
+    # In float32 the differences of lgamma would be lost.
+    μ, α, y = _mean(s[:, 0], of).double(), softplus(s[:, 1]).double() + ALPHA_FLOOR, of.y.double()
     r = 1 / α
-    ways = torch.lgamma(of.y + r) - torch.lgamma(of.y + 1) - torch.lgamma(r)
-    return r * torch.log1p(α * μ) - ways - of.y * ((α * μ).log() - torch.log1p(α * μ))
+    ways = torch.lgamma(y + r) - torch.lgamma(y + 1) - torch.lgamma(r)
+    return r * torch.log1p(α * μ) - ways - y * ((α * μ).log() - torch.log1p(α * μ))
 
 
 def _point(s: Tensor, of: _Target) -> Tensor:

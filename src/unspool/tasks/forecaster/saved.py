@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,12 +15,14 @@ from ...saved import folder
 from ...stream import Loaded, Stream
 from .. import readout
 from .calibration import Calibration
+from .choice import held_out
+from .columns import Table, table_of
 from .distributions import Family, family_of
 from .inputs import Inputs
 from .layout import Laid, Layout
 from .outlook import Outlook
-from .series import Series, from_arrays
 from .scores import scored, shown, spread_shown
+from .series import Series, from_arrays, windows_between
 from .streams import ForecastStream, ForecastStreams, Memory, memory_after, memory_of, outputs_of, steps_known
 from .windows import Reader
 
@@ -71,8 +73,15 @@ class Setup:
 
     def series(self, X: Any) -> Series:
         """The series of a table, or of arrays, with the covariates that the network reads."""
+        arrays = isinstance(X, list | tuple | np.ndarray) and not isinstance(X, Table)
+        if arrays and self.layout is not None:
+            raise DataError("X must be a table with the columns that the network was trained on; got arrays")
         found = X if isinstance(X, Series) else from_arrays(X) if self.layout is None else self.layout.to_series(X)
-        for name, wanted in (("y", self.inputs.targets), ("known", len(self.inputs.known)), ("past", len(self.inputs.past))):
+        for name, wanted in (
+            ("y", self.inputs.targets),
+            ("known", len(self.inputs.known)),
+            ("past", len(self.inputs.past)),
+        ):
             got = getattr(found, name).values.shape[1]
             if got != wanted:
                 what = "values a step" if name == "y" else f"{name} covariates"
@@ -103,8 +112,7 @@ class ForecastModel:
         Args:
             X: series up to the present, of the form that `fit` took; they may be others, or later. None: those that
                 the network was trained on.
-            known: what is known of the steps to come, where the network reads such covariates: a table with times, or
-                for arrays a list of (horizon, K).
+            known: a table with what is known of the steps to come, where the network reads such covariates.
             horizon: the steps to forecast; None: those that the network was trained for.
         Returns:
             A table of the library of X, with the columns of the series, the time and the target; for arrays (n, H), or
@@ -113,12 +121,13 @@ class ForecastModel:
             DataError: X or `known` cannot be used.
         """
         told = self._told(X, known, horizon)
-        return self._shown(told, {"": told.outlook.point()})
+        return self._shown(told, {"": told.outlook.point()}, X)
 
     def predict_quantiles(self, levels: Sequence[float], X: Any = None, **options: Any) -> Any:
         """As `predict`, but the quantiles of these levels, in columns `y-q-0.1` …"""
         told = self._told(X, **options)
-        return self._shown(told, {f"-q-{level:g}": told.outlook.quantile(level) for level in map(_level, levels)})
+        quantiles = {f"-q-{level:g}": told.outlook.quantile(level) for level in map(_level, levels)}
+        return self._shown(told, quantiles, X)
 
     def predict_interval(
         self, X: Any = None, *, level: float | Sequence[float] = (80, 95), conformal: bool = False, **options: Any
@@ -127,7 +136,7 @@ class ForecastModel:
 
         Args:
             level: percent, one or several: columns `y-lo-80`, `y-hi-80` …
-            conformal: widen or narrow them by what they missed on the validation part (Romano, Patterson & Candès 2019).
+            conformal: widen or narrow them by what they missed on the validation part; see `Calibration.margin`.
         """
         told = self._told(X, **options)
         columns = {"": told.outlook.point()}
@@ -138,7 +147,7 @@ class ForecastModel:
                 more = self.calibration.margin(self.setup.family, percent, low.shape[1]) * told.outlook.scale
                 low, high = low - more, high + more
             columns |= {f"-lo-{percent:g}": low, f"-hi-{percent:g}": high}
-        return self._shown(told, columns)
+        return self._shown(told, columns, X)
 
     def sample(
         self, n: int = 100, X: Any = None, *, random_state: int = 0, known: Any = None, horizon: int | None = None
@@ -160,29 +169,50 @@ class ForecastModel:
             step: the steps between two origins; None: a horizon.
         Returns:
             A table in the long form: the series, the time, `cutoff`, which is the time of the last step that was known,
-            the target, and `forecast`; for arrays a mapping of such columns, with `series`, `step` and `cutoff` as numbers.
+            the target, and `forecast`; for arrays a mapping of columns, with `series`, `step` and `cutoff` as numbers.
         """
         reader = self._reader(X)
         H = self._horizon(horizon)
         i, origins = cutoffs(reader.series, H, integer("windows", windows, 1), integer("step", step or H, 1))
         outlook = self.outlooks(reader, i, origins, H)
         y = reader.y(i[:, None], origins[:, None] + np.arange(H))
-        return self._long(reader.series, i, origins, y, outlook.point())
+        return self._long(reader.series, i, origins, y, outlook.point(), X)
+
+    def evaluate(self, X: Any, validation: float | None = None) -> dict[str, dict[str, float]]:
+        """How well the network forecasts, and the baselines: the errors of `metrics_["validation"]`, by name.
+
+        Args:
+            X: the series.
+            validation: the part at the end of each series that was held out, from which windows side by side are taken;
+                None: the last horizon of each series.
+        """
+        return self.evaluated(self._reader(X), validation)[0]
+
+    def evaluated(
+        self, reader: Reader, validation: float | None
+    ) -> tuple[dict[str, dict[str, float]], np.ndarray, np.ndarray]:
+        """The errors of `evaluate`, and the windows: their series, and their first steps."""
+        H = self.setup.horizon
+        if validation is None:
+            i, origins = cutoffs(reader.series, H, 1, H)
+        else:
+            i, origins = windows_between(*held_out(reader.series, validation, H), H)
+        _, found = self.measured(reader, i, origins)
+        return {"network": found["validation"], **found["baselines"]}, i, origins
 
     def score(self, X: Any) -> float:
         """-MASE of the last horizon of each series, which is withheld: the mean over the series; higher is better.
 
-        The error of each is in units of the mean error of its seasonal naive forecast over what comes before.
+        The error of each is in units of the mean error of its seasonal naive forecast over what comes before; series
+        whose seasonal naive forecast is always right do not count, and if there are no others it is NaN.
         """
-        reader, H = self._reader(X), self.setup.horizon
-        i, origins = cutoffs(reader.series, H, 1, H)
-        y = reader.y(i[:, None], origins[:, None] + np.arange(H))
-        return -scored(reader.series, i, origins, y, self.outlooks(reader, i, origins, H), self.season)["network"]["mase"]
+        return -self.evaluate(X)["network"]["mase"]
 
     @property
     def season(self) -> int:
-        """The season that errors are measured by."""
-        return self.setup.inputs.lags.season
+        """The season that errors are measured by: that of the base, or if it is the last value the shortest."""
+        lags = self.setup.inputs.lags
+        return lags.season if lags.season > 1 else min(lags.long, default=1)
 
     def score_samples(self, X: Any) -> Any:
         """-log p(y[t]) of each step in the light of those before it, in nats: how unusual it is.
@@ -193,30 +223,27 @@ class ForecastModel:
         reader = self._reader(X)
         return [self._flat(-self._log_density(reader, i)) for i in range(len(reader.series.ids))]
 
-    def stream(self, series: Any = None) -> ForecastStream:
-        """A series that goes on step by step.
+    def stream(self, series: Any = None, X: Any = None) -> ForecastStream:
+        """A series that goes on step by step; as `streams`; its name may be left out if there is no other."""
+        ids = self.memory.ids if X is None else list(self.setup.series(X).ids)
+        return ForecastStream(self.streams([ids[0] if series is None and len(ids) == 1 else series], X))
+
+    def streams(self, series: Sequence[Any] | None = None, X: Any = None) -> ForecastStreams:
+        """Series that go on step by step, side by side.
 
         Args:
-            series: one that the network was trained on, which goes on from its end; it may be left out if there is but
-                one. Another name begins a new series, if the network reads neither times nor static covariates.
+            series: the names of some; None: all.
+            X: series up to the present, of the form that `fit` took; None: those that the network was trained on.
         """
-        ids = self.memory.ids
-        if series is None and len(ids) == 1:
-            series = ids[0]
-        if series not in ids:
-            known = ", ".join(map(str, ids[:5]))
-            raise UnspoolError(f"series must be one that the network was trained on; got {series!r:.40}: there are {known}")
-        return ForecastStream(ForecastStreams(self.setup, self.network, self.memory.take(np.array([ids.index(series)]))))
-
-    def streams(self, series: Sequence[Any] | None = None) -> ForecastStreams:
-        """Series that go on step by step, side by side: those that the network was trained on, or some of them."""
-        if series is None:
-            return ForecastStreams(self.setup, self.network, self.memory)
-        unknown = [one for one in series if one not in self.memory.ids]
+        memory = self.memory if X is None else memory_after(self.setup, self.network, self._reader(X))
+        places = {name: k for k, name in enumerate(memory.ids)}
+        unknown = [] if series is None else [name for name in series if name not in places]
         if unknown:
-            raise UnspoolError(f"series must be ones that the network was trained on; got {unknown[0]!r:.40}")
-        at = np.array([self.memory.ids.index(one) for one in series], np.int64)
-        return ForecastStreams(self.setup, self.network, self.memory.take(at))
+            known = ", ".join(map(str, memory.ids[:5]))
+            raise UnspoolError(f"series must be some of those there are, as {known}; got {unknown[0]!r:.40}")
+        if series is not None:
+            memory = memory.take(np.array([places[name] for name in series], np.int64))
+        return ForecastStreams(self.setup, self.network, memory)
 
     def outlooks(self, reader: Reader, i: np.ndarray, origins: np.ndarray, H: int) -> Outlook:
         """The distributions of the H steps from each origin of series i, (W, H, O), of what came before it."""
@@ -270,31 +297,34 @@ class ForecastModel:
         return np.where(np.isnan(y), np.nan, found)
 
     def _told(self, X: Any, known: Any = None, horizon: int | None = None) -> "Told":
-        H = self._horizon(horizon)
-        if X is None:
-            memory = self.memory
-        else:
-            memory = memory_after(self.setup, self.network, self._reader(X))
-        known = self._known(known, memory, H)
-        streams = ForecastStreams(self.setup, self.network, memory)
+        H, streams = self._horizon(horizon), self.streams(X=X)
+        known = self._known(known, streams, H)
         return Told(streams, known, streams.outlook(known, H))
 
-    def _known(self, known: Any, memory: Memory, H: int) -> np.ndarray:
+    def _known(self, known: Any, memory: ForecastStreams, H: int) -> np.ndarray:
         layout = self.setup.layout
+        if layout is not None and layout.known and known is None:
+            names = ", ".join(repr(c.name) for c in layout.known)
+            raise DataError(
+                f"known must be given (--future): a table with the times of the {H} steps to come, and {names}, which "
+                f"the network reads"
+            )
         if layout is not None and known is not None and not isinstance(known, np.ndarray):
             known = layout.future(known, memory.ids, memory.arrays["number"], H)
         return steps_known(known, len(memory.ids), H, len(self.setup.inputs.known))
 
-    def _shown(self, told: "Told", columns: Mapping[str, np.ndarray]) -> Any:
+    def _shown(self, told: "Told", columns: Mapping[str, np.ndarray], X: Any) -> Any:
         """Columns, (n, H, O) each, by what is put after the name of the target, as the series were given."""
         layout, memory = self.setup.layout, told.streams
         if layout is None:
             found = {name.lstrip("-"): self._flat(values) for name, values in columns.items()}
             return found[""] if len(found) == 1 else {name or "y": values for name, values in found.items()}
         named = {f"{y}{end}": v[..., o] for end, v in columns.items() for o, y in enumerate(layout.targets)}
-        return layout.to_frame(memory.ids, memory.arrays["number"], named)
+        return _like(layout, X).to_frame(memory.ids, memory.arrays["number"], named)
 
-    def _long(self, series: Series, i: np.ndarray, origins: np.ndarray, y: np.ndarray, forecast: np.ndarray) -> Any:
+    def _long(
+        self, series: Series, i: np.ndarray, origins: np.ndarray, y: np.ndarray, forecast: np.ndarray, X: Any
+    ) -> Any:
         """What came and what was forecast of windows, (W, H, O), a row each."""
         layout, H = self.setup.layout, y.shape[1]
         before = np.repeat(origins - 1, H)
@@ -309,7 +339,9 @@ class ForecastModel:
         columns = {name: y[..., o] for o, name in enumerate(layout.targets)}
         ends = [f"-{name}" if len(layout.targets) > 1 else "" for name in layout.targets]
         columns |= {f"forecast{end}": forecast[..., o] for o, end in enumerate(ends)}
-        return layout.to_frame([series.ids[k] for k in i], first + origins, columns, cutoff=first + origins - 1)
+        return _like(layout, X).to_frame(
+            [series.ids[k] for k in i], first + origins, columns, cutoff=first + origins - 1
+        )
 
     def _flat(self, values: np.ndarray) -> np.ndarray:
         return values[..., 0] if self.setup.inputs.targets == 1 else values
@@ -329,8 +361,15 @@ def cutoffs(series: Series, H: int, windows: int, step: int) -> tuple[np.ndarray
     origins = lengths[:, None] - H - step * np.arange(windows)[::-1]
     i, k = np.nonzero(origins > 0)
     if not len(i):
-        raise DataError(f"X must have a series longer than the horizon of {H}; the longest has {lengths.max(initial=0)}")
+        raise DataError(
+            f"X must have a series longer than the horizon of {H}; the longest has {lengths.max(initial=0)}"
+        )
     return i, origins[i, k]
+
+
+def _like(layout: Layout, X: Any) -> Layout:
+    """The layout for tables of the library of X, if X is a table."""
+    return layout if X is None or isinstance(X, Series) else replace(layout, library=table_of(X).library)
 
 
 def _level(level: Any) -> float:
@@ -343,7 +382,7 @@ def laid_out(X: Any, roles: Mapping[str, Any]) -> tuple[Layout | None, Series]:
         return X
     if isinstance(X, Series):
         return None, X
-    if isinstance(X, list | tuple | np.ndarray):
+    if isinstance(X, list | tuple | np.ndarray) and not isinstance(X, Table):
         given = sorted(name for name, value in roles.items() if value)
         if given:
             raise DataError(f"{given[0]} is for tables; X has arrays, whose columns have no names")
@@ -390,7 +429,7 @@ def model_of(found: folder.Saved, network: Loaded, metrics: dict[str, Any]) -> F
     W, H, O = parts["calibration"]["y"].shape
     sizes = {name: ((W, H, O), np.dtype(np.float64)) for name in ("y", "base", "scale")}
     _check_arrays(parts["calibration"], sizes | {"s": ((W, H, O, setup.family.size), np.dtype(np.float64))})
-    if O != setup.inputs.targets or not (parts["calibration"]["scale"] > 0).all():
+    if setup.inputs.targets != O or not (parts["calibration"]["scale"] > 0).all():
         raise FolderError("what calibrates the intervals does not fit to the network")
     memory, calibration = Memory(ids, parts["memory"]), Calibration(**parts["calibration"])
     return ForecastModel(setup, network, memory, calibration, metrics)

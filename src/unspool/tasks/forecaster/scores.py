@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .baseline import all_baselines
+from .baseline import all_baselines, seasonal_naive_quantiles
 from .measures import average, coverage, crps, mase, seasonal_scale, smape
 from .outlook import Outlook
 from .series import Series
@@ -24,9 +24,9 @@ def scored(
         outlook: what the network told of the windows.
         season: of MASE and of the baselines.
     Returns:
-        Of each the mean absolute error `mae`, the root mean squared error `rmse`, `smape` in percent and `mase`, the mean
-        over all windows; of the network the `crps` and the part that its intervals cover, too. Of baselines, which tell
-        a point alone, the CRPS is the mean absolute error.
+        Of each the mean absolute error `mae`, the root mean squared error `rmse`, `smape` in percent and `mase`, the
+        mean over all windows; of the network the `crps` and the part that its intervals cover, too; and the `crps` of
+        the seasonal naive forecast with the quantiles of its own past errors.
     """
     W, H, O = y.shape
     pasts = [series.y[k][:t] for k, t in zip(i.tolist(), origins.tolist(), strict=True)]
@@ -36,6 +36,8 @@ def scored(
     for name in told[0][0]:
         forecast = np.array([[each[name] for each in targets] for targets in told]).transpose(0, 2, 1)
         found[name] = _errors(y, forecast, scale)
+    quantiles = [[seasonal_naive_quantiles(past[:, o], H, season, _LEVELS) for o in range(O)] for past in pasts]
+    found["seasonal naive"]["crps"] = float(average(crps(y.transpose(0, 2, 1), np.array(quantiles), _LEVELS)))
     return found
 
 
@@ -68,5 +70,7 @@ def shown(found: Scores) -> str:
 
 def spread_shown(found: Scores) -> str:
     """What is told besides a point, in a line; of a point alone nothing."""
-    covered = [f"{100 * found[f'coverage {p}']:.0f} % in the {p} % interval" for p in INTERVALS if f"coverage {p}" in found]
+    covered = [
+        f"{100 * found[f'coverage {p}']:.0f} % in the {p} % interval" for p in INTERVALS if f"coverage {p}" in found
+    ]
     return ", ".join(covered)

@@ -42,8 +42,8 @@ def from_arrays(data: Any) -> Series:
     if isinstance(data, np.ndarray) and data.dtype != object:
         if data.ndim != 1:
             raise DataError(
-                f"X must be a list of arrays, or one of shape (T,); got an array of shape {data.shape}, whose columns may "
-                f"be series or variables: give list(X) for a series a row, [X] for a variable a column"
+                f"X must be a list of arrays, or one of shape (T,); got an array of shape {data.shape}, whose columns "
+                f"may be series or variables: give list(X) for a series a row, [X] for a variable a column"
             )
         data = [data]
     elif not len(data):
@@ -72,3 +72,25 @@ def _array(one: Any, i: int) -> np.ndarray:
     if np.isinf(array).any():
         raise DataError(f"X must have finite numbers, NaN where missing; got infinity in series {i}")
     return array[:, None] if array.ndim == 1 else array
+
+
+def rows_at(rows: Ragged, i: np.ndarray, steps: np.ndarray, there: np.ndarray | bool = True) -> np.ndarray:
+    """The rows of series i at some steps, NaN outside of its series and where they are not there."""
+    values, offsets = rows.values, rows.offsets
+    there = there & (steps >= 0) & (steps < rows.lengths[i])
+    if not len(values):
+        return np.full((*steps.shape, *values.shape[1:]), np.nan)
+    return np.where(there[..., None], values[np.where(there, offsets[i] + steps, 0)], np.nan)
+
+
+def windows_between(first: np.ndarray, end: np.ndarray, horizon: int) -> tuple[np.ndarray, np.ndarray]:
+    """The series and the first steps of windows that lie side by side, the last of which ends with its part.
+
+    Args:
+        first, end: where the part of each series begins and ends, (n,).
+    """
+    steps = np.maximum(end - first, 0)
+    counts = np.where(steps > 0, np.maximum(steps // horizon, 1), 0)
+    i = np.repeat(np.arange(len(counts)), counts)
+    turn = np.arange(len(i)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return i, np.maximum(end[i] - horizon * (turn + 1), first[i])

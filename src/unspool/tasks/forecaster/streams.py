@@ -1,7 +1,7 @@
 """Series that come a step at a time, and what is next in each. No PyTorch."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -120,8 +120,9 @@ class ForecastStreams:
         y = _rows("y", y, len(rows), inputs.targets)
         known = _rows("known", known, len(rows), len(inputs.known))
         past = _rows("past", past, len(rows), len(inputs.past))
-        self.sessions.step(self._read(rows, known, self.arrays["past"][rows], 0)[0], rows)
-        self.history.add(rows, y)
+        x, base, _ = self._read(rows, known, self.arrays["past"][rows], 0)
+        self.sessions.step(x, rows)
+        self.history.add(rows, y, base)
         self.arrays["past"][rows] = past
         self.arrays["number"][rows] += 1
         return self
@@ -149,10 +150,8 @@ class ForecastStreams:
         outlook = self.outlook(known, horizon)
         return self._flat(np.stack([outlook.quantile(level) for level in levels], 1))
 
-    def sample(
-        self, n: int = 100, known: Any = None, horizon: int | None = None, random_state: int = 0
-    ) -> np.ndarray:
-        """n paths of the next steps of each series, (series, n, H), or (series, n, H, O): see `ForecastModel.sample`."""
+    def sample(self, n: int = 100, known: Any = None, horizon: int | None = None, random_state: int = 0) -> np.ndarray:
+        """n paths of the next steps of each, (series, n, H), or (series, n, H, O): see `ForecastModel.sample`."""
         return self._flat(self.paths(n, self.outlook(known, horizon), known, random_state))
 
     def paths(self, n: int, outlook: Outlook, known: Any, random_state: int) -> np.ndarray:
@@ -161,7 +160,9 @@ class ForecastStreams:
             raise UnspoolError("sample needs a distribution; output='point' has none")
         H = outlook.base.shape[1]
         known = steps_known(known, len(self), H, len(self.setup.inputs.known))
-        return np.stack([self._paths_of(k, n, outlook.take(np.array([k])), known[k], random_state) for k in range(len(self))])
+        return np.stack(
+            [self._paths_of(k, n, outlook.take(np.array([k])), known[k], random_state) for k in range(len(self))]
+        )
 
     def _paths_of(self, k: int, n: int, outlook: Outlook, known: np.ndarray, random_state: int) -> np.ndarray:
         """The paths of series k, (n, H, O).
@@ -172,9 +173,8 @@ class ForecastStreams:
         random = np.random.default_rng([random_state, zlib.crc32(str(self.ids[k]).encode())])
         mine = ForecastStreams(self.setup, self.network, self.memory(np.full(n, k)))
         drawn = np.zeros((n, *outlook.base.shape[1:]))
-        for t in range(drawn.shape[1]):
-            told = np.broadcast_to(known[t], (n, known.shape[1]))
-            drawn[:, t] = mine._next(told, random)
+        for t in range(len(known)):
+            drawn[:, t] = mine._next(np.repeat(known[t : t + 1], n, 0), random)
         ranks = drawn.argsort(0, kind="stable").argsort(0, kind="stable")
         each = tuple(np.repeat(parameter, n, 0) for parameter in outlook.parameters)
         wanted = np.sort(self.setup.family.sample(each, random), 0)
@@ -185,7 +185,7 @@ class ForecastStreams:
         rows = np.arange(len(self))
         x, base, scale = self._read(rows, known, self.arrays["past"], 0)
         y = Outlook.of(self.setup.family, self.sessions.step(x), base, scale).sample(random)
-        self.history.add(rows, y)
+        self.history.add(rows, y, base)
         self.arrays["past"][:] = np.nan
         self.arrays["number"] += 1
         return y
@@ -219,31 +219,43 @@ class ForecastStream:
 
         stream.update(y, known=…).forecast(known=…)
 
-    A stream is for one thread.
+    What is known, or past, is a mapping from the names of the columns to values, or a table of them, where the network
+    was trained on tables; or the numbers that the network reads. A stream is for one thread.
     """
 
     def __init__(self, streams: ForecastStreams):
         self.streams = streams
 
     def update(self, y: Any, known: Any = None, past: Any = None) -> "ForecastStream":
-        """Take the next step: a number, or O, NaN where missing; and the K and P covariates of the step."""
-        one = [None if v is None else np.asarray(v, np.float64).reshape(1, -1) for v in (y, known, past)]
-        self.streams.update(*one)  # pyright: ignore[reportArgumentType]
+        """Take the next step: a number, or O, NaN where missing; and the covariates of the step."""
+        told = self._coded("known", known), self._coded("past", past)
+        self.streams.update(np.asarray(y, np.float64).reshape(1, -1), *told)
         return self
 
     def forecast(self, known: Any = None, horizon: int | None = None) -> np.ndarray:
-        """The medians of the next steps, (H,), or (H, O); `known`: (H, K)."""
-        return self.streams.forecast(_one(known), horizon)[0]
+        """The medians of the next steps, (H,), or (H, O); `known`: of the H steps."""
+        return self.streams.forecast(self._ahead(known), horizon)[0]
 
     def quantiles(self, levels: Sequence[float], known: Any = None, horizon: int | None = None) -> np.ndarray:
         """The quantiles of the next steps, (levels, H), or (levels, H, O)."""
-        return self.streams.quantiles(levels, _one(known), horizon)[0]
+        return self.streams.quantiles(levels, self._ahead(known), horizon)[0]
 
-    def sample(
-        self, n: int = 100, known: Any = None, horizon: int | None = None, random_state: int = 0
-    ) -> np.ndarray:
+    def sample(self, n: int = 100, known: Any = None, horizon: int | None = None, random_state: int = 0) -> np.ndarray:
         """n paths of the next steps, (n, H), or (n, H, O)."""
-        return self.streams.sample(n, _one(known), horizon, random_state)[0]
+        return self.streams.sample(n, self._ahead(known), horizon, random_state)[0]
+
+    def _ahead(self, known: Any) -> np.ndarray | None:
+        found = self._coded("known", known)
+        return None if found is None else found[None]
+
+    def _coded(self, role: str, values: Any) -> np.ndarray | None:
+        """Covariates as the network reads them, float64 (rows, K)."""
+        layout = self.streams.setup.layout
+        if values is None or layout is None or isinstance(values, list | tuple | np.ndarray):
+            return None if values is None else np.atleast_2d(np.asarray(values, np.float64))
+        if isinstance(values, Mapping):
+            values = {name: np.atleast_1d(np.asarray(v, dtype=object)).tolist() for name, v in values.items()}
+        return layout.coded(role, values)
 
     def to_bytes(self) -> bytes:
         """What is remembered, so that another process can go on: a hot start."""
@@ -262,16 +274,16 @@ class ForecastStream:
         self.streams = ForecastStreams(self.streams.setup, self.streams.network, Memory(now.ids, arrays))
 
 
-def _one(known: Any) -> Any:
-    return None if known is None else np.asarray(known, np.float64)[None]
-
-
 def steps_known(known: Any, n: int, H: int, K: int) -> np.ndarray:
     """What is known of the steps to come, float64 (n, H, K); raise DataError if it is missing."""
+    if not K and known is not None and np.size(known):
+        raise DataError("known must be left out, as the network reads nothing of the future")
     if not K:
         return np.zeros((n, H, 0))
     if known is None:
-        raise DataError(f"known must be given, {K} numbers for each of the {H} steps to come, as the network reads them")
+        raise DataError(
+            f"known must be given, {K} numbers for each of the {H} steps to come, as the network reads them"
+        )
     found = np.asarray(known, np.float64)
     if found.shape != (n, H, K):
         raise DataError(f"known must have the shape {(n, H, K)}, series, steps and covariates; got {found.shape}")

@@ -7,11 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from ...data.batches import Batch
-from ...data.ragged import Ragged
 from ...errors import DataError
 from .history import Past
 from .inputs import Inputs
-from .series import Series
+from .series import Series, rows_at, windows_between
 
 
 class Span(NamedTuple):
@@ -51,19 +50,10 @@ class Reader:
         return rows_at(self.series.y, *np.broadcast_arrays(i, steps))
 
 
-def rows_at(rows: Ragged, i: np.ndarray, steps: np.ndarray, there: np.ndarray | bool = True) -> np.ndarray:
-    """The rows of series i at some steps, NaN outside of its series and where they are not there."""
-    values, offsets = rows.values, rows.offsets
-    there = there & (steps >= 0) & (steps < rows.lengths[i])
-    if not len(values):
-        return np.full((*steps.shape, *values.shape[1:]), np.nan)
-    return np.where(there[..., None], values[np.where(there, offsets[i] + steps, 0)], np.nan)
-
-
 class Windows:
-    """Windows of series: `context` steps, or as many as there are, and then `horizon` steps whose y the network is told.
+    """Windows of series: `context` steps, or as many as there are, and then a gap of `horizon` steps with targets.
 
-    In an epoch each step is told about once: the windows of a series lie side by side, and where they end is drawn.
+    In an epoch each step is in about one gap: those of a series lie side by side, and where they end is drawn.
 
     Args:
         reader: of the series.
@@ -87,12 +77,12 @@ class Windows:
     ):
         self.reader, self.span, self.horizon, self.context = reader, span, horizon, context
         self.batch_size, self.seed, self.raw, self._columns = batch_size, seed, raw, slice(None)
-        self.counts = np.where(span.steps > 0, np.maximum(span.steps // horizon, 1), 0)
-        if not self.counts.sum():
+        self.count = len(windows_between(*span, horizon)[0])
+        if not self.count:
             raise DataError("X must have a series with more steps than are held out, to train on; give longer series")
 
     def __len__(self) -> int:
-        return -(-int(self.counts.sum()) // self.batch_size)
+        return -(-self.count // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
         return self.epoch(0)
@@ -110,14 +100,12 @@ class Windows:
 
     def origins(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """The series and the first step of the gap of each window of an epoch, int64 (windows,)."""
-        span, longest = self.span, np.minimum(self.horizon, np.maximum(self.span.steps, 1))
-        i = np.repeat(np.arange(len(self.counts)), self.counts)
-        turn = np.arange(len(i)) - np.repeat(np.cumsum(self.counts) - self.counts, self.counts)
         if self.seed is None:
-            return i, np.maximum(span.end[i] - longest[i] - self.horizon * turn, span.first[i])
+            return windows_between(*self.span, self.horizon)
         random = np.random.default_rng([self.seed, number])
-        back = random.integers(1, longest + 1)
-        origins = np.maximum(span.end[i] - back[i] - self.horizon * turn, span.first[i])
+        back = random.integers(1, np.minimum(self.horizon, np.maximum(self.span.steps, 1)) + 1)
+        i, origins = windows_between(*self.span, self.horizon)
+        origins = np.maximum(origins + np.minimum(self.horizon, self.span.steps)[i] - back[i], self.span.first[i])
         order = random.permutation(len(i))
         return i[order], origins[order]
 

@@ -64,6 +64,7 @@ class LanguageModel(LanguageModelOptions, Estimator):
 
     task: ClassVar[str] = saved.TASK
     files: ClassVar[tuple[str, ...]] = ("vocabulary.json",)
+    of_data: ClassVar[tuple[str, ...]] = ("source",)
     about: ClassVar[str] = _ABOUT
 
     @property

@@ -65,6 +65,7 @@ class Regressor(RegressorMixin, RegressorOptions, SequenceEstimator):
     """
 
     task: ClassVar[str] = saved.TASK
+    of_data: ClassVar[tuple[str, ...]] = ("targets",)
     about: ClassVar[str] = _ABOUT
     loss_unit: ClassVar[str] = "error of standardised targets"
 

@@ -1,0 +1,1 @@
+"""What a task shows of itself: pictures of numbers."""
