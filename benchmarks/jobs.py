@@ -247,13 +247,14 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--epochs", type=int, help="instead of those of the jobs, for a short look")
     parser.add_argument("--threads", type=int, default=1, help="of each process")
+    parser.add_argument("--processor", action="store_true", help="count its seconds, on a machine that others use, too")
     parser.add_argument("--peers", nargs="+", default=[], metavar="PYTHON", help="of environments with other libraries")
     parser.add_argument("--backends", nargs="+", default=["tensorflow", "torch"], help="of Keras")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures into this file")
     parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
     args = parser.parse_args()
     print(f"{machine()}; processes of {args.threads} threads, {args.turns} turns with seeds from 0 on")
-    os.environ["UNSPOOL_DATA"] = str(args.data)
+    os.environ |= {"UNSPOOL_DATA": str(args.data), "JOBS_SECONDS": "processor" if args.processor else "wall"}
     records = {}
     for name in args.jobs or JOBS:
         left_out = {"keras tensorflow", "keras torch"} - {f"keras {backend}" for backend in args.backends}
