@@ -12,7 +12,8 @@ estimators take for so many sequences. In the last two each side has a network o
 
 Each fit, and each prediction of all test sequences, is a process of its own, and the sides take turns, with another
 seed in each turn. A fifth of the training sequences is held out for validation; of ParTUT it is the development part.
-The score to be reached is the lowest of the best ones of all fits, so that every fit reaches it. The seconds begin when
+The score to be reached is the lowest of the best ones of all fits, so that every fit reaches it; beside it stands how
+many times as long as ours a side would take if there were no others, to a score that both reach. The seconds begin when
 a first fit of two batches is over, as libraries import parts of themselves then; its time is told apart, and so is that
 of the whole process, in which ours also makes its baselines. Figures are medians of the turns.
 
@@ -188,6 +189,12 @@ def first(scores: list[list[float]], wanted: float) -> float:
     return next(seconds for seconds, score in scores if score >= wanted)
 
 
+def reached_by(fits: dict[str, list[list[list[float]]]]) -> tuple[float, dict[str, float]]:
+    """The best score that all fits reach, and when each side does: the median of its fits."""
+    wanted = min(max(score for _, score in scores) for runs in fits.values() for scores in runs)
+    return wanted, {side: median(first(scores, wanted) for scores in runs) for side, runs in fits.items()}
+
+
 def by(scores: list[list[float]], seconds: float) -> float:
     """The best score until then; before the first 0, or of errors, whose scores are negative, infinite."""
     worst = -math.inf if scores[0][1] < 0 else 0.0
@@ -212,14 +219,18 @@ def race(name: str, data: Path, sides: dict[str, str], turns: int, threads: int,
 def summary(found: dict[str, Any], sides: dict[str, str]) -> tuple[str, list[str], list[list[str]]]:
     """The score to be reached, the head of the table, and a row for each side."""
     fits = {side: [fit["scores"] for fit in of["fits"]] for side, of in found.items()}
-    wanted = min(max(score for _, score in scores) for runs in fits.values() for scores in runs)
-    reached = {side: median(first(scores, wanted) for scores in runs) for side, runs in fits.items()}
+    wanted, reached = reached_by(fits)
     soon, ours = min(reached.values()), reached["unspool"]
+    pairs = {side: reached_by({side: runs, "unspool": fits["unspool"]})[1] for side, runs in fits.items()}
     columns = found["unspool"]["predictions"][0]["columns"]
     rows = []
     for side, of in found.items():
         fit, predicted = ({key: median(p[key] for p in of[of_what]) for key in ("start", "bytes")} for of_what in of)
-        row = [f"{reached[side]:.2f}", f"×{reached[side] / ours:.2f}"]
+        row = [
+            f"{reached[side]:.2f}",
+            f"×{reached[side] / ours:.2f}",
+            f"×{pairs[side][side] / pairs[side]['unspool']:.2f}",
+        ]
         row += [f"{median(scores[-1][0] for scores in fits[side]):.1f}"]
         row += [f"{abs(median(by(scores, soon) for scores in fits[side])):.4g}"]
         row += [f"{abs(median(by(scores, math.inf) for scores in fits[side])):.4g}"]
@@ -236,7 +247,7 @@ def shown(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
-HEAD = ["s to the same score", "of ours", "s of all epochs", "score by then", "best score"]
+HEAD = ["s to the same score", "of ours", "of ours if alone", "s of all epochs", "score by then", "best score"]
 COSTS = ["MB to fit", "MB to predict", "MB installed", "s to start fit", "to start predict", "s of the whole fit"]
 
 
