@@ -298,7 +298,11 @@ def fit_neuralforecast(job: dict[str, Any], data: dict[str, Part], out: Path) ->
     settings, clock = settings_of("neuralforecast", job), Clock()
     steps, valid = settings["max_steps"], data["valid"]
     watch = watcher(clock, steps, valid, lambda network: of_neuralforecast(network, job, valid))
-    options = {"input_size": WEEK, "loss": scaled_error(), "val_check_steps": steps}
+    options = {
+        "input_size": WEEK,
+        "loss": scaled_error() if job["measure"] == "MASE" else MAE(),
+        "val_check_steps": steps,
+    }
     options |= {"futr_exog_list": names(job), "lr_scheduler": torch.optim.lr_scheduler.CosineAnnealingLR}
     options |= {"lr_scheduler_kwargs": {"T_max": steps}}
     model = LSTM(h=job["horizon"], random_seed=job["seed"], callbacks=[watch], **TRAINER, **options | settings)
